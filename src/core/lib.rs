@@ -1,1 +1,23 @@
+//! Flow files, diagnostics, schemas, the relational IR and the registry of flow types.
+//!
+//! Planning is a pure function of a flow's text and of what a [`Catalog`] says about stored datasets: nothing in this
+//! crate knows SQL, an engine, files, the clock or the command line.
 
+pub mod decode;
+pub mod flow;
+pub mod format;
+pub mod input;
+pub mod ir;
+pub mod load;
+pub mod plan;
+pub mod problem;
+pub mod project;
+pub mod registry;
+pub mod schema;
+pub mod suggest;
+
+pub use flow::Flow;
+pub use plan::{Catalog, Dataset, DatasetName, Plan, Task};
+pub use problem::{Problem, Problems, SourceText, Span};
+pub use registry::{FlowType, Registry};
+pub use schema::{Column, Schema, Type};

@@ -1,0 +1,97 @@
+//! The definition of the operators at the level of meaning, in plain ones.
+
+use crate::schema::Type;
+
+use super::{Classify, Expr, Gone, JoinKind, LatestPerKey, Op, Order, Rel, RelError, Steps, WindowFunction};
+
+/// The same steps with plain operators only; what an operator needs in between becomes a step before its own.
+pub fn expand(steps: &Steps) -> Result<Steps, RelError> {
+    let mut plain = Steps::default();
+    for step in &steps.0 {
+        let rel = expand_rel(&step.name, &step.rel, &mut plain)?;
+        if step.small { plain.add_small(&step.name, rel) } else { plain.add(&step.name, rel) };
+    }
+    Ok(plain)
+}
+
+fn expand_rel(step: &str, rel: &Rel, steps: &mut Steps) -> Result<Rel, RelError> {
+    let mut go = |input: &Rel| expand_rel(step, input, steps);
+    match &*rel.op {
+        Op::Scan { .. } | Op::Ref { .. } => Ok(rel.clone()),
+        Op::Filter { input, predicate } => go(input)?.filter(predicate.clone()),
+        Op::Project { input, columns } => go(input)?.project(columns.clone()),
+        Op::Join { kind: JoinKind::Semi, left, right, on, .. } => go(left)?.semi(go(right)?, &names(on)),
+        Op::Join { kind: JoinKind::Anti, left, right, on, .. } => go(left)?.anti(go(right)?, &names(on)),
+        Op::Join { kind, left, right, on, columns } => go(left)?.join(*kind, go(right)?, on, columns.clone()),
+        Op::Union(inputs) => Rel::union(inputs.iter().map(go).collect::<Result<_, _>>()?),
+        Op::Aggregate { input, keys, columns } => go(input)?.aggregate(keys, columns.clone()),
+        Op::Window { input, name, function, partition, order } => go(input)?.window(name, function.clone(), partition, order.clone()),
+        Op::Sort { input, order } => go(input)?.sort(order.clone()),
+        Op::Limit { input, rows } => go(input)?.limit(*rows),
+        Op::LatestPerKey(latest) => {
+            let input = go(&latest.input)?;
+            latest_per_key(latest, input)
+        }
+        Op::Classify(classify) => {
+            let (current, state) = (go(&classify.current)?, go(&classify.state)?);
+            let gone = match &classify.gone {
+                Gone::AllExcept(rel) => Gone::AllExcept(rel.as_ref().map(&mut go).transpose()?),
+                Gone::Only(rel) => Gone::Only(rel.as_ref().map(&mut go).transpose()?),
+            };
+            classified(step, &Classify { current, state, gone, ..classify.clone() }, steps)
+        }
+    }
+}
+
+fn names(on: &[(String, String)]) -> Vec<String> {
+    on.iter().map(|(name, _)| name.clone()).collect()
+}
+
+fn latest_per_key(latest: &LatestPerKey, input: Rel) -> Result<Rel, RelError> {
+    let columns: Vec<String> = input.column_names().map(str::to_owned).collect();
+    let newest_first = vec![Order { by: Expr::column(&latest.by), descending: true }];
+    input
+        .window("xt_recency", WindowFunction::RowNumber, &latest.keys, newest_first)?
+        .filter(Expr::column("xt_recency").eq(Expr::int(1)))?
+        .select(columns)
+}
+
+/// Two steps, the keys that are there and the keys that are gone, and their union.
+fn classified(step: &str, classify: &Classify, steps: &mut Steps) -> Result<Rel, RelError> {
+    let Classify { current, state, keys, tracked, gone } = classify;
+    let columns: Vec<String> = current.column_names().map(str::to_owned).collect();
+    let on: Vec<(String, String)> = keys.iter().map(|key| (key.clone(), key.clone())).collect();
+
+    let was = Expr::right("xt_record_type");
+    let differs = |column: &String| Expr::left(column).is_distinct(Expr::right(column));
+    let record_type = Expr::case(
+        vec![
+            (was.clone().is_null(), Expr::text("NEW")),
+            (was.clone().eq(Expr::text("DELETED")), Expr::text("REACTIVATED")),
+            (Expr::any(tracked.iter().map(differs)), Expr::text("CHANGED")),
+        ],
+        Some(Expr::text("STALE")),
+    );
+    let changed = Expr::JoinText {
+        separator: ",".to_owned(),
+        parts: tracked.iter().map(|column| Expr::case(vec![(differs(column), Expr::text(column))], None)).collect(),
+    };
+    let changed = Expr::case(vec![(was.is_null(), Expr::null(Type::Text))], Some(changed));
+    let own = columns.iter().map(|column| (column.clone(), Expr::left(column)));
+    let there = own.chain([("xt_record_type".to_owned(), record_type), ("xt_changed_columns".to_owned(), changed)]).collect();
+    let there = current.clone().join(JoinKind::Left, state.clone(), &on, there)?;
+    let there = steps.add(&format!("{step}_there"), there);
+
+    let live = state.clone().filter(Expr::column("xt_record_type").not_eq(Expr::text("DELETED")))?;
+    let candidates = match gone {
+        Gone::AllExcept(None) => live,
+        Gone::AllExcept(Some(kept)) => live.anti(kept.clone(), keys)?,
+        Gone::Only(Some(named)) => live.semi(named.clone(), keys)?,
+        Gone::Only(None) => return Ok(there),
+    };
+    let last_known = columns.iter().map(|column| (column.clone(), Expr::column(column)));
+    let deleted = [("xt_record_type".to_owned(), Expr::text("DELETED")), ("xt_changed_columns".to_owned(), Expr::null(Type::Text))];
+    let gone = candidates.anti(current.clone(), keys)?.project(last_known.chain(deleted).collect())?;
+    let gone = steps.add(&format!("{step}_gone"), gone);
+    Rel::union(vec![there, gone])
+}

@@ -1,0 +1,220 @@
+//! Scalars.
+
+use crate::schema::{Column, Type};
+
+use super::RelError;
+
+/// Which relation of a join a column is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    Left,
+    Right,
+}
+
+/// A literal. NULL carries its type.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Value {
+    Null(Type),
+    Text(String),
+    Int(i64),
+    Float(f64),
+    Bool(bool),
+}
+
+impl Value {
+    pub fn ty(&self) -> Type {
+        match self {
+            Value::Null(ty) => *ty,
+            Value::Text(_) => Type::Text,
+            Value::Int(_) => Type::Int,
+            Value::Float(_) => Type::Float,
+            Value::Bool(_) => Type::Bool,
+        }
+    }
+}
+
+/// What is known only when a batch is executed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Param {
+    /// The id of the batch that is derived.
+    BatchId,
+    /// The recorded execution time of the batch that is derived.
+    ProcessedAt,
+}
+
+impl Param {
+    pub fn ty(self) -> Type {
+        match self {
+            Param::BatchId => Type::Int,
+            Param::ProcessedAt => Type::Timestamp,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BinaryOp {
+    Eq,
+    NotEq,
+    Lt,
+    LtEq,
+    Gt,
+    GtEq,
+    And,
+    Or,
+    Plus,
+    Minus,
+    /// NULL differs from every value and equals NULL.
+    IsDistinct,
+    IsNotDistinct,
+}
+
+/// A scalar expression over the columns of one relation, or of the two of a join.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Expr {
+    Column { side: Option<Side>, name: String },
+    Literal(Value),
+    Param(Param),
+    /// The position of a source file (its name, as landing records it) among the files of its batch, from 0.
+    FilePosition(Box<Expr>),
+    Binary { op: BinaryOp, left: Box<Expr>, right: Box<Expr> },
+    Not(Box<Expr>),
+    IsNull(Box<Expr>),
+    /// The first branch whose condition is true; NULL conditions are not.
+    Case { branches: Vec<(Expr, Expr)>, otherwise: Option<Box<Expr>> },
+    Cast { expr: Box<Expr>, ty: Type },
+    /// The texts that are not NULL, joined by the separator; NULL when all are.
+    JoinText { separator: String, parts: Vec<Expr> },
+}
+
+impl Expr {
+    pub fn column(name: &str) -> Self {
+        Expr::Column { side: None, name: name.to_owned() }
+    }
+
+    pub fn left(name: &str) -> Self {
+        Expr::Column { side: Some(Side::Left), name: name.to_owned() }
+    }
+
+    pub fn right(name: &str) -> Self {
+        Expr::Column { side: Some(Side::Right), name: name.to_owned() }
+    }
+
+    pub fn text(value: &str) -> Self {
+        Expr::Literal(Value::Text(value.to_owned()))
+    }
+
+    pub fn int(value: i64) -> Self {
+        Expr::Literal(Value::Int(value))
+    }
+
+    pub fn null(ty: Type) -> Self {
+        Expr::Literal(Value::Null(ty))
+    }
+
+    pub fn batch_id() -> Self {
+        Expr::Param(Param::BatchId)
+    }
+
+    pub fn processed_at() -> Self {
+        Expr::Param(Param::ProcessedAt)
+    }
+
+    pub fn binary(self, op: BinaryOp, right: Expr) -> Self {
+        Expr::Binary { op, left: Box::new(self), right: Box::new(right) }
+    }
+
+    pub fn eq(self, right: Expr) -> Self {
+        self.binary(BinaryOp::Eq, right)
+    }
+
+    pub fn not_eq(self, right: Expr) -> Self {
+        self.binary(BinaryOp::NotEq, right)
+    }
+
+    pub fn gt(self, right: Expr) -> Self {
+        self.binary(BinaryOp::Gt, right)
+    }
+
+    pub fn is_distinct(self, right: Expr) -> Self {
+        self.binary(BinaryOp::IsDistinct, right)
+    }
+
+    pub fn is_null(self) -> Self {
+        Expr::IsNull(Box::new(self))
+    }
+
+    #[expect(clippy::should_implement_trait, reason = "it builds a tree, as the others do")]
+    pub fn not(self) -> Self {
+        Expr::Not(Box::new(self))
+    }
+
+    /// All of the conditions; true for none.
+    pub fn all(conditions: impl IntoIterator<Item = Expr>) -> Self {
+        Self::fold(conditions, BinaryOp::And, true)
+    }
+
+    /// Any of the conditions; false for none.
+    pub fn any(conditions: impl IntoIterator<Item = Expr>) -> Self {
+        Self::fold(conditions, BinaryOp::Or, false)
+    }
+
+    fn fold(conditions: impl IntoIterator<Item = Expr>, op: BinaryOp, none: bool) -> Self {
+        conditions.into_iter().reduce(|all, next| all.binary(op, next)).unwrap_or(Expr::Literal(Value::Bool(none)))
+    }
+
+    /// `when` → `then`, in order, else `otherwise`.
+    pub fn case(branches: Vec<(Expr, Expr)>, otherwise: Option<Expr>) -> Self {
+        Expr::Case { branches, otherwise: otherwise.map(Box::new) }
+    }
+
+    /// The expression's type over the given columns; `right` are those of a join's right relation.
+    pub(super) fn ty(&self, left: &[Column], right: &[Column]) -> Result<Type, RelError> {
+        let same = |exprs: &[&Expr]| -> Result<Type, RelError> {
+            let types = exprs.iter().map(|expr| expr.ty(left, right)).collect::<Result<Vec<_>, _>>()?;
+            match types.iter().find(|ty| **ty != types[0]) {
+                Some(other) => Err(RelError::Types { what: self.to_string(), left: types[0], right: *other }),
+                None => Ok(types[0]),
+            }
+        };
+        let boolean = |expr: &Expr| match expr.ty(left, right)? {
+            Type::Bool => Ok(Type::Bool),
+            other => Err(RelError::Types { what: self.to_string(), left: Type::Bool, right: other }),
+        };
+        match self {
+            Expr::Column { side, name } => {
+                let columns = if *side == Some(Side::Right) { right } else { left };
+                let found = columns.iter().find(|column| column.name == *name);
+                found.map(|column| column.ty).ok_or_else(|| RelError::NoColumn(name.clone(), columns.iter().map(|c| c.name.clone()).collect()))
+            }
+            Expr::Literal(value) => Ok(value.ty()),
+            Expr::Param(param) => Ok(param.ty()),
+            Expr::FilePosition(file) => match file.ty(left, right)? {
+                Type::Text => Ok(Type::Int),
+                other => Err(RelError::Types { what: self.to_string(), left: Type::Text, right: other }),
+            },
+            Expr::Binary { op, left: a, right: b } => match op {
+                BinaryOp::And | BinaryOp::Or => boolean(a).and_then(|_| boolean(b)),
+                BinaryOp::Plus | BinaryOp::Minus => same(&[a, b]),
+                BinaryOp::Eq | BinaryOp::NotEq | BinaryOp::Lt | BinaryOp::LtEq | BinaryOp::Gt | BinaryOp::GtEq => same(&[a, b]).map(|_| Type::Bool),
+                BinaryOp::IsDistinct | BinaryOp::IsNotDistinct => same(&[a, b]).map(|_| Type::Bool),
+            },
+            Expr::Not(expr) => boolean(expr),
+            Expr::IsNull(expr) => expr.ty(left, right).map(|_| Type::Bool),
+            Expr::Case { branches, otherwise } => {
+                branches.iter().try_for_each(|(when, _)| boolean(when).map(|_| ()))?;
+                let results: Vec<&Expr> = branches.iter().map(|(_, then)| then).chain(otherwise.as_deref()).collect();
+                same(&results)
+            }
+            Expr::Cast { expr, ty } => expr.ty(left, right).map(|_| *ty),
+            Expr::JoinText { parts, .. } => {
+                for part in parts {
+                    let ty = part.ty(left, right)?;
+                    if ty != Type::Text {
+                        return Err(RelError::Types { what: self.to_string(), left: Type::Text, right: ty });
+                    }
+                }
+                Ok(Type::Text)
+            }
+        }
+    }
+}

@@ -1,0 +1,386 @@
+//! Relations: tables that are computed.
+
+use crate::{
+    plan::DatasetName,
+    schema::{Column, Schema, Type},
+};
+
+use super::{Expr, Side};
+
+/// A relation with its columns. Built only by functions that check names and types.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rel {
+    pub op: Box<Op>,
+    columns: Vec<Column>,
+}
+
+/// What a relation is made by.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Op {
+    Scan { dataset: DatasetName, as_of: AsOf },
+    /// The result of an earlier step.
+    Ref { step: String },
+    Filter { input: Rel, predicate: Expr },
+    Project { input: Rel, columns: Vec<(String, Expr)> },
+    /// `columns` is empty for semi and anti joins, which keep the left relation's. Keys are never NULL.
+    Join { kind: JoinKind, left: Rel, right: Rel, on: Vec<(String, String)>, columns: Vec<(String, Expr)> },
+    /// All rows of all inputs; columns match by name and type, in the first input's order.
+    Union(Vec<Rel>),
+    /// One row per distinct `keys` (one row in all without keys). NULLs are equal.
+    Aggregate { input: Rel, keys: Vec<String>, columns: Vec<(String, AggregateFunction)> },
+    Window { input: Rel, name: String, function: WindowFunction, partition: Vec<String>, order: Vec<Order> },
+    Sort { input: Rel, order: Vec<Order> },
+    Limit { input: Rel, rows: u64 },
+    LatestPerKey(LatestPerKey),
+    Classify(Classify),
+}
+
+/// Which of a dataset's batches a scan reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AsOf {
+    ThisBatch,
+    /// The batch with the greatest id below this one.
+    PreviousBatch,
+    BeforeThisBatch,
+    AllBatches,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum JoinKind {
+    Inner,
+    Left,
+    Full,
+    /// The left rows that have a match.
+    Semi,
+    /// The left rows that have none.
+    Anti,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum AggregateFunction {
+    Count,
+    Sum(Expr),
+    Min(Expr),
+    Max(Expr),
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum WindowFunction {
+    /// 1, 2, … in the window's order.
+    RowNumber,
+}
+
+/// A sort key. NULLs stand first, in either direction.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Order {
+    pub by: Expr,
+    pub descending: bool,
+}
+
+/// For each key, the row with the greatest `by`, which is unique per key.
+#[derive(Debug, Clone, PartialEq)]
+pub struct LatestPerKey {
+    pub input: Rel,
+    pub keys: Vec<String>,
+    pub by: String,
+    /// Promises that the previous batch holds the latest row of every key, save keys whose latest row meets this
+    /// condition and keys that are in `gaps`. An engine may use it to read less.
+    pub dead: Option<Expr>,
+    pub gaps: Option<Rel>,
+}
+
+/// Compares the current rows with the last known state, key by key, and says what became of each.
+///
+/// `current` and `state` have one row per key; `state` has `current`'s columns and `xt_record_type`. The result has
+/// `current`'s columns, `xt_record_type` and `xt_changed_columns`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Classify {
+    pub current: Rel,
+    pub state: Rel,
+    pub keys: Vec<String>,
+    pub tracked: Vec<String>,
+    pub gone: Gone,
+}
+
+/// Which keys of the state are deleted when they are not among the current ones.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Gone {
+    /// All, save the keys of the relation.
+    AllExcept(Option<Rel>),
+    /// Those of the relation; none without one.
+    Only(Option<Rel>),
+}
+
+/// A relation that cannot be: a column that is not there, types that do not go together.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RelError {
+    #[error("no column `{0}`; there are {known}", known = .1.join(", "))]
+    NoColumn(String, Vec<String>),
+    #[error("`{what}` mixes {left} and {right}")]
+    Types { what: String, left: Type, right: Type },
+    #[error("column `{0}` stands twice")]
+    Twice(String),
+    #[error("the relations of a union differ: {0} and {1}")]
+    Union(String, String),
+}
+
+impl Rel {
+    fn new(op: Op, columns: Vec<Column>) -> Result<Self, RelError> {
+        let schema = Schema::new(columns).map_err(RelError::Twice)?;
+        Ok(Self { op: Box::new(op), columns: schema.columns().to_vec() })
+    }
+
+    pub fn columns(&self) -> &[Column] {
+        &self.columns
+    }
+
+    pub fn column_names(&self) -> impl Iterator<Item = &str> {
+        self.columns.iter().map(|column| column.name.as_str())
+    }
+
+    pub fn schema(&self) -> Schema {
+        Schema::new(self.columns.clone()).unwrap_or_default()
+    }
+
+    pub fn scan(dataset: &DatasetName, schema: &Schema, as_of: AsOf) -> Self {
+        Self { op: Box::new(Op::Scan { dataset: dataset.clone(), as_of }), columns: schema.columns().to_vec() }
+    }
+
+    pub fn filter(self, predicate: Expr) -> Result<Self, RelError> {
+        expect_bool(&predicate, &self.columns, &[])?;
+        let columns = self.columns.clone();
+        Self::new(Op::Filter { input: self, predicate }, columns)
+    }
+
+    pub fn project(self, columns: Vec<(String, Expr)>) -> Result<Self, RelError> {
+        let types = typed(&columns, &self.columns, &[])?;
+        Self::new(Op::Project { input: self, columns }, types)
+    }
+
+    /// Only these columns, in this order.
+    pub fn select(self, names: impl IntoIterator<Item = impl AsRef<str>>) -> Result<Self, RelError> {
+        self.project(names.into_iter().map(|name| (name.as_ref().to_owned(), Expr::column(name.as_ref()))).collect())
+    }
+
+    /// An inner, left or full join with its projection.
+    pub fn join(self, kind: JoinKind, right: Rel, on: &[(String, String)], columns: Vec<(String, Expr)>) -> Result<Self, RelError> {
+        let types = typed(&columns, &self.columns, &right.columns)?;
+        self.joined(kind, right, on, columns, types)
+    }
+
+    /// The rows whose keys stand in the other relation, under the same names.
+    pub fn semi(self, other: Rel, keys: &[String]) -> Result<Self, RelError> {
+        let columns = self.columns.clone();
+        self.joined(JoinKind::Semi, other, &pairs(keys), Vec::new(), columns)
+    }
+
+    /// The rows whose keys do not stand in the other relation.
+    pub fn anti(self, other: Rel, keys: &[String]) -> Result<Self, RelError> {
+        let columns = self.columns.clone();
+        self.joined(JoinKind::Anti, other, &pairs(keys), Vec::new(), columns)
+    }
+
+    fn joined(self, kind: JoinKind, right: Rel, on: &[(String, String)], columns: Vec<(String, Expr)>, types: Vec<Column>) -> Result<Self, RelError> {
+        for (a, b) in on {
+            let equal = Expr::left(a).eq(Expr::Column { side: Some(Side::Right), name: b.clone() });
+            expect_bool(&equal, &self.columns, &right.columns)?;
+        }
+        Self::new(Op::Join { kind, left: self, right, on: on.to_vec(), columns }, types)
+    }
+
+    /// All rows of all inputs. There is at least one, and all have the same columns.
+    pub fn union(inputs: Vec<Rel>) -> Result<Self, RelError> {
+        let Some(first) = inputs.first() else { return Err(RelError::Union("nothing".into(), "nothing".into())) };
+        let columns = first.columns.clone();
+        if let Some(other) = inputs.iter().find(|input| input.columns != columns) {
+            return Err(RelError::Union(first.schema().to_string(), other.schema().to_string()));
+        }
+        if inputs.len() == 1 {
+            return Ok(inputs.into_iter().next().unwrap_or_else(|| unreachable!("there is one")));
+        }
+        Self::new(Op::Union(inputs), columns)
+    }
+
+    pub fn aggregate(self, keys: &[String], columns: Vec<(String, AggregateFunction)>) -> Result<Self, RelError> {
+        let mut types = keys.iter().map(|key| Ok(Column::new(key, Expr::column(key).ty(&self.columns, &[])?))).collect::<Result<Vec<_>, RelError>>()?;
+        for (name, function) in &columns {
+            let ty = match function {
+                AggregateFunction::Count => Type::Int,
+                AggregateFunction::Sum(expr) | AggregateFunction::Min(expr) | AggregateFunction::Max(expr) => expr.ty(&self.columns, &[])?,
+            };
+            types.push(Column::new(name, ty));
+        }
+        Self::new(Op::Aggregate { input: self, keys: keys.to_vec(), columns }, types)
+    }
+
+    /// Adds a column that is computed over each row's partition.
+    pub fn window(self, name: &str, function: WindowFunction, partition: &[String], order: Vec<Order>) -> Result<Self, RelError> {
+        for column in partition {
+            Expr::column(column).ty(&self.columns, &[])?;
+        }
+        for key in &order {
+            key.by.ty(&self.columns, &[])?;
+        }
+        let ty = match function {
+            WindowFunction::RowNumber => Type::Int,
+        };
+        let columns = self.columns.iter().cloned().chain([Column::new(name, ty)]).collect();
+        Self::new(Op::Window { input: self, name: name.to_owned(), function, partition: partition.to_vec(), order }, columns)
+    }
+
+    pub fn sort(self, order: Vec<Order>) -> Result<Self, RelError> {
+        for key in &order {
+            key.by.ty(&self.columns, &[])?;
+        }
+        let columns = self.columns.clone();
+        Self::new(Op::Sort { input: self, order }, columns)
+    }
+
+    pub fn limit(self, rows: u64) -> Result<Self, RelError> {
+        let columns = self.columns.clone();
+        Self::new(Op::Limit { input: self, rows }, columns)
+    }
+
+    pub fn latest_per_key(latest: LatestPerKey) -> Result<Self, RelError> {
+        let columns = latest.input.columns.clone();
+        for key in latest.keys.iter().chain([&latest.by]) {
+            Expr::column(key).ty(&columns, &[])?;
+        }
+        if let Some(dead) = &latest.dead {
+            expect_bool(dead, &columns, &[])?;
+        }
+        Self::new(Op::LatestPerKey(latest), columns)
+    }
+
+    pub fn classify(classify: Classify) -> Result<Self, RelError> {
+        let mut columns = classify.current.columns.clone();
+        for column in columns.iter().chain([&Column::new("xt_record_type", Type::Text)]) {
+            let same = Expr::column(&column.name).ty(&classify.state.columns, &[])?;
+            if same != column.ty {
+                return Err(RelError::Types { what: column.name.clone(), left: column.ty, right: same });
+            }
+        }
+        for name in classify.keys.iter().chain(&classify.tracked) {
+            Expr::column(name).ty(&columns, &[])?;
+        }
+        columns.push(Column::new("xt_record_type", Type::Text));
+        columns.push(Column::new("xt_changed_columns", Type::Text));
+        Self::new(Op::Classify(classify), columns)
+    }
+
+    /// The same relation with every scan of the batches before this one reading `as_of` instead.
+    #[must_use]
+    pub fn history_as_of(&self, as_of: AsOf) -> Rel {
+        let go = |rel: &Rel| rel.history_as_of(as_of);
+        let op = match &*self.op {
+            Op::Scan { dataset, as_of: AsOf::BeforeThisBatch | AsOf::AllBatches } => Op::Scan { dataset: dataset.clone(), as_of },
+            other @ (Op::Scan { .. } | Op::Ref { .. }) => other.clone(),
+            Op::Filter { input, predicate } => Op::Filter { input: go(input), predicate: predicate.clone() },
+            Op::Project { input, columns } => Op::Project { input: go(input), columns: columns.clone() },
+            Op::Join { kind, left, right, on, columns } => {
+                Op::Join { kind: *kind, left: go(left), right: go(right), on: on.clone(), columns: columns.clone() }
+            }
+            Op::Union(inputs) => Op::Union(inputs.iter().map(go).collect()),
+            Op::Aggregate { input, keys, columns } => Op::Aggregate { input: go(input), keys: keys.clone(), columns: columns.clone() },
+            Op::Window { input, name, function, partition, order } => {
+                Op::Window { input: go(input), name: name.clone(), function: function.clone(), partition: partition.clone(), order: order.clone() }
+            }
+            Op::Sort { input, order } => Op::Sort { input: go(input), order: order.clone() },
+            Op::Limit { input, rows } => Op::Limit { input: go(input), rows: *rows },
+            Op::LatestPerKey(latest) => Op::LatestPerKey(LatestPerKey { input: go(&latest.input), ..latest.clone() }),
+            Op::Classify(classify) => Op::Classify(Classify { current: go(&classify.current), state: go(&classify.state), ..classify.clone() }),
+        };
+        Rel { op: Box::new(op), columns: self.columns.clone() }
+    }
+}
+
+fn pairs(keys: &[String]) -> Vec<(String, String)> {
+    keys.iter().map(|key| (key.clone(), key.clone())).collect()
+}
+
+fn typed(columns: &[(String, Expr)], left: &[Column], right: &[Column]) -> Result<Vec<Column>, RelError> {
+    columns.iter().map(|(name, expr)| Ok(Column::new(name, expr.ty(left, right)?))).collect()
+}
+
+fn expect_bool(expr: &Expr, left: &[Column], right: &[Column]) -> Result<(), RelError> {
+    match expr.ty(left, right)? {
+        Type::Bool => Ok(()),
+        other => Err(RelError::Types { what: expr.to_string(), left: Type::Bool, right: other }),
+    }
+}
+
+/// A named relation; later steps read it by its name.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Step {
+    pub name: String,
+    pub rel: Rel,
+    /// Few rows are expected, and more than one step reads them: an engine may compute them once.
+    pub small: bool,
+}
+
+/// Steps in the order in which they can be computed. The last one is the result.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Steps(pub Vec<Step>);
+
+impl Steps {
+    /// Adds a step and gives a relation that reads it.
+    pub fn add(&mut self, name: &str, rel: Rel) -> Rel {
+        self.push(name, rel, false)
+    }
+
+    /// Adds a step that is expected to have few rows; see [`Step::small`].
+    pub fn add_small(&mut self, name: &str, rel: Rel) -> Rel {
+        self.push(name, rel, true)
+    }
+
+    fn push(&mut self, name: &str, rel: Rel, small: bool) -> Rel {
+        let columns = rel.columns.clone();
+        self.0.push(Step { name: name.to_owned(), rel, small });
+        Rel { op: Box::new(Op::Ref { step: name.to_owned() }), columns }
+    }
+
+    /// The steps that the last one needs, itself included.
+    #[must_use]
+    pub fn needed(&self) -> Steps {
+        let mut names: Vec<String> = self.0.last().map(|step| step.name.clone()).into_iter().collect();
+        let mut steps = Vec::new();
+        for step in self.0.iter().rev() {
+            if names.contains(&step.name) {
+                step.rel.refs(&mut names);
+                steps.insert(0, step.clone());
+            }
+        }
+        Steps(steps)
+    }
+}
+
+impl Rel {
+    /// The relations that this one is made from.
+    pub fn inputs(&self) -> Vec<&Rel> {
+        match &*self.op {
+            Op::Scan { .. } | Op::Ref { .. } => Vec::new(),
+            Op::Filter { input, .. }
+            | Op::Project { input, .. }
+            | Op::Aggregate { input, .. }
+            | Op::Window { input, .. }
+            | Op::Sort { input, .. }
+            | Op::Limit { input, .. } => vec![input],
+            Op::Join { left, right, .. } => vec![left, right],
+            Op::Union(inputs) => inputs.iter().collect(),
+            Op::LatestPerKey(latest) => std::iter::once(&latest.input).chain(&latest.gaps).collect(),
+            Op::Classify(classify) => {
+                let gone = match &classify.gone {
+                    Gone::AllExcept(rel) | Gone::Only(rel) => rel,
+                };
+                [&classify.current, &classify.state].into_iter().chain(gone).collect()
+            }
+        }
+    }
+
+    fn refs(&self, names: &mut Vec<String>) {
+        if let Op::Ref { step } = &*self.op {
+            names.push(step.clone());
+        }
+        self.inputs().into_iter().for_each(|input| input.refs(names));
+    }
+}

@@ -1,0 +1,164 @@
+//! `[properties.load]`: which files a flow reads, which batch each belongs to, and how text in them is read.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::{
+    decode::Sp,
+    format::{Format, ReaderOptions},
+    problem::{Problem, Problems},
+};
+
+/// `[properties.load]` of a flow file.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Load {
+    /// A file, or a folder of files; relative to the project.
+    #[schemars(length(min = 1))]
+    pub source_path: Sp<String>,
+    /// Which files of the folder count, such as `orders_*.csv`; all of them without it.
+    pub file_pattern: Option<Sp<String>>,
+    /// The files' format; else their ending tells.
+    pub format: Option<Sp<Format>>,
+    /// A regular expression; its first group, in the file's name, is the batch id: an integer, or a date.
+    pub batch_id_from: Option<Sp<String>>,
+    /// What a known file with other content means; `fail` for folders, `new_batch` for a single file.
+    pub on_changed_file: Option<Sp<OnChangedFile>>,
+    /// What happens when a file has columns that the flow does not name.
+    #[serde(default)]
+    pub on_extra_columns: OnExtraColumns,
+    /// The character between fields; `,`, or a tab for `.tsv` files. `\t` is a tab.
+    pub delimiter: Option<Sp<String>>,
+    /// The character around fields, `"`; empty for none.
+    pub quote: Option<Sp<String>>,
+    /// The character that escapes a quote inside quotes; else a doubled quote does.
+    pub escape: Option<Sp<String>>,
+    /// Lines that begin with this character are left out.
+    pub comment: Option<Sp<String>>,
+    /// Whether the first line names the columns.
+    pub header: Option<Sp<bool>>,
+    /// Lines before the header that are left out.
+    pub skip_rows: Option<Sp<u32>>,
+    /// Unquoted texts that mean NULL, beside the empty one.
+    pub null_values: Option<Sp<Vec<String>>>,
+    /// The text's encoding, such as `utf-8` or `windows-1252`.
+    pub encoding: Option<Sp<String>>,
+    /// A `strftime` pattern that dates may also have, such as `%d.%m.%Y`.
+    pub date_format: Option<Sp<String>>,
+    /// A `strftime` pattern that timestamps may also have.
+    pub timestamp_format: Option<Sp<String>>,
+    /// The decimal point of numbers: `.` or `,`.
+    pub decimal_separator: Option<Sp<String>>,
+}
+
+/// What a known file with other content means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnChangedFile {
+    /// An error.
+    Fail,
+    /// Its batch is executed again with the new content.
+    Replay,
+    /// A new batch.
+    NewBatch,
+}
+
+/// What happens when a file has columns that the flow does not name.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum OnExtraColumns {
+    /// They are left out, with one warning a file.
+    #[default]
+    Ignore,
+    /// The batch is refused.
+    Fail,
+}
+
+impl Load {
+    /// The reader's options, and what is wrong with them.
+    pub(crate) fn reader(&self, problems: &mut Problems) -> ReaderOptions {
+        let mut options = ReaderOptions::default();
+        let mut byte = |text: &Option<Sp<String>>, key: &str| -> Option<u8> {
+            let text = text.as_ref()?;
+            match text.as_bytes() {
+                [byte] if byte.is_ascii() && !matches!(byte, b'\n' | b'\r') => Some(*byte),
+                br"\t" => Some(b'\t'),
+                _ => {
+                    problems.push(Problem::new("qetl::decode::one_character", text.span, format!("`{key}` is one ASCII character")));
+                    None
+                }
+            }
+        };
+        options.delimiter = byte(&self.delimiter, "delimiter");
+        options.escape = byte(&self.escape, "escape");
+        options.comment = byte(&self.comment, "comment");
+        options.quote = match &self.quote {
+            Some(text) if text.is_empty() => None,
+            Some(_) => byte(&self.quote, "quote"),
+            None => Some(b'"'),
+        };
+        if let Some(separator) = byte(&self.decimal_separator, "decimal_separator") {
+            options.decimal_separator = separator;
+        }
+        let comma = options.delimiter.unwrap_or(b',');
+        if let Some(quote) = self.quote.as_ref().filter(|_| options.quote == Some(comma)) {
+            problems.push(Problem::new("qetl::decode::quote", quote.span, "`quote` and `delimiter` are the same character"));
+        }
+        if let Some(separator) = &self.decimal_separator
+            && !matches!(options.decimal_separator, b'.' | b',')
+        {
+            problems.push(Problem::new("qetl::decode::decimal_separator", separator.span, "`decimal_separator` is `.` or `,`"));
+        }
+        for (pattern, key) in [(&self.date_format, "date_format"), (&self.timestamp_format, "timestamp_format")] {
+            if let Some(pattern) = pattern
+                && chrono::format::StrftimeItems::new(pattern).any(|item| item == chrono::format::Item::Error)
+            {
+                problems.push(
+                    Problem::new("qetl::decode::strftime", pattern.span, format!("`{key}` is not a `strftime` pattern"))
+                        .help("such as `%d.%m.%Y` or `%Y-%m-%d %H:%M:%S`"),
+                );
+            }
+        }
+        self.inert_keys(problems);
+        options.header = self.header.as_ref().is_none_or(|header| header.value);
+        options.skip_rows = self.skip_rows.as_ref().map_or(0, |rows| rows.value as usize);
+        options.null_values = self.null_values.as_ref().map_or_else(Vec::new, |values| values.value.clone());
+        options.encoding = self.encoding.as_ref().map_or_else(|| "utf-8".to_owned(), |name| name.value.clone());
+        options.date_format = self.date_format.as_ref().map(|pattern| pattern.value.clone());
+        options.timestamp_format = self.timestamp_format.as_ref().map(|pattern| pattern.value.clone());
+        options
+    }
+
+    /// No key is accepted that does nothing: CSV's options for another format.
+    fn inert_keys(&self, problems: &mut Problems) {
+        let format = self.format.as_ref().map(|format| format.value).or_else(|| Format::of_file(&self.source_path));
+        let csv_only = [
+            (self.delimiter.as_ref().map(|v| v.span), "delimiter"),
+            (self.quote.as_ref().map(|v| v.span), "quote"),
+            (self.escape.as_ref().map(|v| v.span), "escape"),
+            (self.comment.as_ref().map(|v| v.span), "comment"),
+            (self.header.as_ref().map(|v| v.span), "header"),
+            (self.skip_rows.as_ref().map(|v| v.span), "skip_rows"),
+            (self.decimal_separator.as_ref().map(|v| v.span), "decimal_separator"),
+            (self.null_values.as_ref().map(|v| v.span), "null_values"),
+            (self.encoding.as_ref().map(|v| v.span), "encoding"),
+        ];
+        let text_only = [
+            (self.date_format.as_ref().map(|v| v.span), "date_format"),
+            (self.timestamp_format.as_ref().map(|v| v.span), "timestamp_format"),
+        ];
+        let inert: Vec<_> = match format {
+            Some(Format::Parquet) => csv_only.into_iter().chain(text_only).collect(),
+            Some(Format::Jsonl) => csv_only.into_iter().collect(),
+            Some(Format::Csv) | None => Vec::new(),
+        };
+        for (span, key) in inert {
+            if let (Some(span), Some(format)) = (span, format) {
+                problems.push(
+                    Problem::new("qetl::decode::inert_key", span, format!("`{key}` does nothing for {} files", format.name()))
+                        .help("remove the key"),
+                );
+            }
+        }
+    }
+}

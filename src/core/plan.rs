@@ -1,0 +1,227 @@
+//! What a flow is expanded to: datasets, a DAG and tasks of instructions.
+
+use std::fmt;
+
+use crate::{
+    flow::Flow,
+    ir::{Expr, Rel, RelError, Steps},
+    problem::{Problem, Problems, Span},
+    schema::{Column, Schema, Type},
+};
+
+/// A dataset's full name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DatasetName {
+    pub namespace: String,
+    pub name: String,
+}
+
+impl fmt::Display for DatasetName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.namespace == "main" { f.write_str(&self.name) } else { write!(f, "{}.{}", self.namespace, self.name) }
+    }
+}
+
+/// Which datasets exist, with which schema: all that planning may know of the world.
+pub trait Catalog {
+    fn schema(&self, dataset: &DatasetName) -> Option<Schema>;
+}
+
+/// A dataset that a flow publishes.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Dataset {
+    pub name: DatasetName,
+    pub schema: Schema,
+    pub kind: DatasetKind,
+    /// What it holds, for people.
+    pub about: String,
+}
+
+/// How a dataset comes to be.
+#[derive(Debug, Clone, PartialEq)]
+pub enum DatasetKind {
+    /// A batch's rows as they were read, with where they were read.
+    Landing,
+    /// Rows of a batch, derived by a task.
+    Derived,
+    /// Nothing is stored: a query over other datasets.
+    View(Rel),
+}
+
+impl Dataset {
+    pub fn is_stored(&self) -> bool {
+        !matches!(self.kind, DatasetKind::View(_))
+    }
+}
+
+/// Which dataset is made from which, in an order in which they can be made.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Dag(pub Vec<DagNode>);
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct DagNode {
+    pub dataset: DatasetName,
+    pub from: Vec<DatasetName>,
+}
+
+/// How a task's rows stand to what the target holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WriteMode {
+    /// They replace the rows of this batch.
+    ReplaceBatch,
+}
+
+impl fmt::Display for WriteMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            WriteMode::ReplaceBatch => f.write_str("replace batch"),
+        }
+    }
+}
+
+/// A node of the DAG: one target and the instructions that fill it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Task {
+    pub target: DatasetName,
+    /// The last step is what is written.
+    pub steps: Steps,
+    pub write_mode: WriteMode,
+    /// The column whose values are counted in reports, if any.
+    pub count_by: Option<String>,
+    /// Rules that the batch must meet before it is published, judged when this task has run.
+    pub checks: Vec<Check>,
+}
+
+/// A rule that a batch must meet; `steps` end in rows that break it, or in the figures it is judged by.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Check {
+    pub rule: Rule,
+    pub steps: Steps,
+    /// Judged only for the batch being executed, never for a batch that is derived again because of it.
+    pub guard: bool,
+}
+
+/// What a check judges. The row columns it needs stand in its steps' last relation.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Rule {
+    /// Rows of one key that differ: key columns, then file and row number. Must be empty.
+    DuplicateKey { keys: Vec<String> },
+    /// One row with the column `n`: how many rows were landed. Must not be 0.
+    NotEmpty,
+    /// One row with the columns `deleted` and `live`: how many live keys the batch deletes.
+    MaxDeleteRatio(f64),
+}
+
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Rule::DuplicateKey { keys } => write!(f, "no two different rows of one key ({})", keys.join(", ")),
+            Rule::NotEmpty => f.write_str("the batch has rows"),
+            Rule::MaxDeleteRatio(most) => write!(f, "at most {most} of the live keys are deleted"),
+        }
+    }
+}
+
+/// A flow, expanded.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    pub flow: Flow,
+    /// The input columns with their types.
+    pub input: Vec<InputType>,
+    pub datasets: Vec<Dataset>,
+    pub dag: Dag,
+    pub tasks: Vec<Task>,
+    pub warnings: Problems,
+}
+
+/// The type of an input column and how it is known.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InputType {
+    pub name: String,
+    pub ty: Type,
+    pub known: Known,
+    pub required: bool,
+}
+
+/// How a column's type is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Known {
+    /// It stands in the flow file.
+    Declared,
+    /// It was inferred at the flow's first run and holds since.
+    Pinned,
+    /// It was inferred from the files that wait now.
+    Inferred,
+    /// Nothing is known yet: text is presumed until there is data to look at.
+    Presumed,
+}
+
+/// What a flow type needs to expand: the flow, the types of its columns, the names of its datasets.
+#[derive(Debug)]
+pub struct Expand<'a> {
+    pub flow: &'a Flow,
+    pub input: &'a [InputType],
+}
+
+impl Expand<'_> {
+    /// The full name of the dataset `{prefix}_{suffix}`.
+    pub fn dataset(&self, suffix: &str) -> DatasetName {
+        DatasetName { namespace: self.flow.namespace().to_owned(), name: format!("{}_{suffix}", self.flow.dataset_prefix) }
+    }
+
+    /// The input columns, then `more`.
+    pub fn schema(&self, more: &[(&str, Type)]) -> Result<Schema, Problems> {
+        let input = self.input.iter().map(|column| Column::new(&column.name, column.ty));
+        let more = more.iter().map(|(name, ty)| Column::new(name, *ty));
+        Schema::new(input.chain(more).collect()).map_err(|name| {
+            let span = self.flow.input.columns.iter().find(|column| *column.name == name).map_or(Span::default(), |c| c.span);
+            Problem::new("qetl::expand::column_name", span, format!("column `{name}` has the name of a column that qetl adds")).into()
+        })
+    }
+
+    /// The landing dataset of a flow that loads files.
+    pub fn landing(&self) -> Result<Dataset, Problems> {
+        Ok(Dataset {
+            name: self.dataset("landing"),
+            schema: self.schema(&LANDING_COLUMNS)?,
+            kind: DatasetKind::Landing,
+            about: "every row that was read, batch by batch".to_owned(),
+        })
+    }
+}
+
+/// What landing adds to the input columns.
+pub const LANDING_COLUMNS: [(&str, Type); 4] =
+    [("xt_batch_id", Type::Int), ("xt_loaded_at", Type::Timestamp), ("xt_source_file", Type::Text), ("xt_row_number", Type::Int)];
+
+/// Expands a flow whose column types are given. Relations that the flow type built wrongly are its own broken promise.
+pub fn expand(flow: &Flow, input: Vec<InputType>) -> Result<Plan, Problems> {
+    let cx = Expand { flow, input: &input };
+    let put = |problems: Problems| problems.in_source(&flow.source);
+    let datasets = flow.properties.datasets(&cx).map_err(put)?;
+    let dag = flow.properties.dag(&cx).map_err(put)?;
+    let tasks = flow.properties.instructions(&cx).map_err(put)?;
+    Ok(Plan { flow: flow.clone(), datasets, dag, tasks, warnings: flow.warnings.clone(), input })
+}
+
+impl Plan {
+    pub fn dataset(&self, name: &DatasetName) -> Option<&Dataset> {
+        self.datasets.iter().find(|dataset| dataset.name == *name)
+    }
+
+    /// The landing dataset, if the flow loads data.
+    pub fn landing(&self) -> Option<&Dataset> {
+        self.datasets.iter().find(|dataset| dataset.kind == DatasetKind::Landing)
+    }
+}
+
+impl From<RelError> for Problems {
+    fn from(error: RelError) -> Self {
+        Problem::new("qetl::expand::types", Span::default(), error.to_string()).into()
+    }
+}
+
+/// Every row-wise value of a task's target that qetl itself adds.
+pub fn batch_columns() -> [(&'static str, Expr); 2] {
+    [("xt_batch_id", Expr::batch_id()), ("xt_processed_at", Expr::processed_at())]
+}

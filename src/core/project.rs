@@ -1,0 +1,248 @@
+//! `qetl.toml`: where a project's data stands and how flows are run.
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+use toml::{
+    Spanned,
+    de::{DeTable, DeValue},
+};
+
+use crate::{
+    decode::{self, Sp},
+    problem::{Problem, Problems, SourceText, Span},
+    suggest,
+};
+
+/// A project file, with a profile laid over it. Every key has a default.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Project {
+    /// About the project.
+    #[serde(default)]
+    pub project: About,
+    /// Where tables are stored.
+    #[serde(default)]
+    pub storage: Storage,
+    /// What runs the flows.
+    #[serde(default)]
+    pub engine: EngineChoice,
+}
+
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct About {
+    /// The project's name, for people.
+    pub name: Option<String>,
+}
+
+/// `[storage]`.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(default)]
+#[schemars(deny_unknown_fields)]
+pub struct Storage {
+    /// The folder of the warehouse's data files.
+    pub location: Sp<String>,
+    /// The catalog's file; `catalog.sqlite` in `location` without it.
+    pub catalog: Option<Sp<String>>,
+}
+
+impl Default for Storage {
+    fn default() -> Self {
+        Self { location: Sp { value: "warehouse".to_owned(), span: Span::default() }, catalog: None }
+    }
+}
+
+/// `[engine]`.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(default)]
+#[schemars(deny_unknown_fields)]
+pub struct EngineChoice {
+    /// The engine that runs the flows.
+    pub name: EngineName,
+    /// The memory that a run may use, such as `2GB` (10⁹ bytes) or `2GiB` (2³⁰).
+    pub memory_limit: Sp<String>,
+    /// Threads; 0 for one a core.
+    #[schemars(range(min = 0, max = 1024))]
+    pub threads: u32,
+}
+
+impl Default for EngineChoice {
+    fn default() -> Self {
+        Self { name: EngineName::Datafusion, memory_limit: Sp { value: "2GB".to_owned(), span: Span::default() }, threads: 0 }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum EngineName {
+    /// The embedded engine, over a warehouse of Parquet files.
+    Datafusion,
+}
+
+impl Project {
+    /// Reads `qetl.toml`. `env` gives the value of an environment variable.
+    pub fn parse(name: &str, text: &str, profile: Option<&str>, env: &dyn Fn(&str) -> Option<String>) -> Result<Project, Problems> {
+        let source = SourceText::new(name, text);
+        Self::decode(text, profile, env).map_err(|problems| problems.in_source(&source))
+    }
+
+    fn decode(text: &str, profile: Option<&str>, env: &dyn Fn(&str) -> Option<String>) -> Result<Project, Problems> {
+        let table = decode::parse(text)?;
+        let whole = 0..text.find('\n').unwrap_or(text.len());
+        let mut problems = Problems::default();
+        let mut root = table.into_inner();
+        lay_profile(&mut root, profile, &mut problems);
+        let mut root = Spanned::new(whole, DeValue::Table(root));
+        fill_in(&mut root, env, &mut problems);
+        decode::validate("", &root, &decode::schema_of::<Project>(), &mut problems);
+        for problem in &mut problems.0 {
+            problem.message = problem.message.replace("a flow file", "`qetl.toml`");
+        }
+        problems.or(())?;
+        let project: Project = decode::decode(root)?;
+        let mut problems = Problems::default();
+        let limit = &project.engine.memory_limit;
+        if let Err(why) = parse_bytes(limit) {
+            problems.push(Problem::new("qetl::project::bytes", limit.span, why).help("such as `500MB`, `2GB` or `2GiB`"));
+        }
+        for place in [Some(&project.storage.location), project.storage.catalog.as_ref()].into_iter().flatten() {
+            if place.contains("://") {
+                problems.push(
+                    Problem::new("qetl::project::storage", place.span, "only local folders and files can be storage")
+                        .label("not a path")
+                        .help("name a folder, such as `location = \"warehouse\"`"),
+                );
+            }
+        }
+        problems.or(project)
+    }
+
+    /// The memory that a run may use, in bytes.
+    pub fn memory_limit(&self) -> u64 {
+        parse_bytes(&self.engine.memory_limit).unwrap_or(2_000_000_000)
+    }
+}
+
+/// Lays `[profiles.<name>]` over the other tables, key by key, and takes all profiles away.
+fn lay_profile(root: &mut DeTable<'_>, profile: Option<&str>, problems: &mut Problems) {
+    let key = root.iter().map(|(key, _)| key.clone()).find(|key| key.get_ref().as_ref() == "profiles");
+    let profiles = key.and_then(|key| root.remove(&key)).map(Spanned::into_inner);
+    let Some(profile) = profile else { return };
+    let mut known = Vec::new();
+    if let Some(DeValue::Table(profiles)) = profiles {
+        for (name, value) in profiles {
+            known.push(name.get_ref().to_string());
+            if let (true, DeValue::Table(over)) = (name.get_ref().as_ref() == profile, value.into_inner()) {
+                return lay_over(root, over);
+            }
+        }
+    }
+    let help = if known.is_empty() { "there are no profiles".to_owned() } else { suggest::help(profile, known.iter().map(String::as_str)) };
+    problems.push(Problem::new("qetl::project::unknown_profile", Span::default(), format!("there is no profile `{profile}`")).help(help));
+}
+
+fn lay_over<'a>(base: &mut DeTable<'a>, over: DeTable<'a>) {
+    for (key, value) in over {
+        if let (Some(base), DeValue::Table(_)) = (base.get_mut(&key), value.get_ref())
+            && let DeValue::Table(base) = base.get_mut()
+        {
+            let DeValue::Table(over) = value.into_inner() else { unreachable!("it was a table a line ago") };
+            lay_over(base, over);
+            continue;
+        }
+        base.insert(key, value);
+    }
+}
+
+/// Replaces every `${NAME}` in a text by the environment's value.
+fn fill_in(value: &mut Spanned<DeValue<'_>>, env: &dyn Fn(&str) -> Option<String>, problems: &mut Problems) {
+    let span = Span::from(value.span());
+    match value.get_mut() {
+        DeValue::String(text) if text.contains("${") => {
+            let mut filled = String::new();
+            let mut rest: &str = text;
+            while let Some(at) = rest.find("${") {
+                filled.push_str(&rest[..at]);
+                let Some(end) = rest[at..].find('}') else {
+                    problems.push(Problem::new("qetl::project::environment", span, "`${` has no `}`").help("write `${NAME}`"));
+                    return;
+                };
+                let name = &rest[at + 2..at + end];
+                match env(name) {
+                    Some(value) => filled.push_str(&value),
+                    None => problems.push(
+                        Problem::new("qetl::project::environment", span, format!("the environment variable `{name}` is not set"))
+                            .label("needs it")
+                            .help(format!("set it, as in `{name}=… qetl …`")),
+                    ),
+                }
+                rest = &rest[at + end + 1..];
+            }
+            filled.push_str(rest);
+            *text = filled.into();
+        }
+        DeValue::Table(table) => table.iter_mut().for_each(|(_, value)| fill_in(value, env, problems)),
+        DeValue::Array(items) => items.iter_mut().for_each(|value| fill_in(value, env, problems)),
+        DeValue::String(_) | DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) => (),
+    }
+}
+
+/// Bytes of a text such as `2GB` (10⁹) or `2GiB` (2³⁰); at least 64 MB.
+fn parse_bytes(text: &str) -> Result<u64, String> {
+    let digits = text.trim().find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.trim().len());
+    let (number, unit) = text.trim().split_at(digits);
+    let factor = match unit.trim().to_ascii_lowercase().as_str() {
+        "b" => 1.0,
+        "kb" => 1e3,
+        "mb" => 1e6,
+        "gb" => 1e9,
+        "tb" => 1e12,
+        "kib" => 1024.0,
+        "mib" => 1024.0 * 1024.0,
+        "gib" => 1024.0 * 1024.0 * 1024.0,
+        "tib" => 1024.0 * 1024.0 * 1024.0 * 1024.0,
+        _ => return Err(format!("`{text}` is not an amount of memory")),
+    };
+    let bytes = number.parse::<f64>().map_err(|_| format!("`{text}` is not an amount of memory"))? * factor;
+    if bytes < 64e6 {
+        return Err(format!("`{text}` is less than qetl can work with; give it at least 64MB"));
+    }
+    Ok(bytes as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str, profile: Option<&str>) -> Result<Project, String> {
+        let env = |name: &str| (name == "HOME_OF_DATA").then(|| "/data".to_owned());
+        Project::parse("qetl.toml", text, profile, &env).map_err(|problems| problems.to_string())
+    }
+
+    #[test]
+    fn everything_has_a_default() {
+        let project = parse("", None).unwrap();
+        assert_eq!(project.storage.location.value, "warehouse");
+        assert_eq!(project.memory_limit(), 2_000_000_000);
+    }
+
+    #[test]
+    fn a_profile_lies_over_the_defaults_and_the_environment_is_filled_in() {
+        let text = "[storage]\nlocation = \"a\"\n[engine]\nmemory_limit = \"2GiB\"\n[profiles.prod.storage]\nlocation = \"${HOME_OF_DATA}/w\"\n";
+        assert_eq!(parse(text, None).unwrap().storage.location.value, "a");
+        let prod = parse(text, Some("prod")).unwrap();
+        assert_eq!((prod.storage.location.as_str(), prod.memory_limit()), ("/data/w", 1 << 31));
+        assert_eq!(parse(text, Some("prd")).unwrap_err(), "qetl.toml:1:1: there is no profile `prd`");
+    }
+
+    #[test]
+    fn all_problems_are_told_at_once() {
+        let told = parse("[engine]\nname = \"spark\"\nthread = 1\n[storage]\nlocation = \"${NOWHERE}\"\n", None).unwrap_err();
+        insta::assert_snapshot!(told, @r"
+        qetl.toml:2:8: `spark` is not a value of `name` of `engine`
+        qetl.toml:3:1: `thread` is not a key of `engine`
+        qetl.toml:5:12: the environment variable `NOWHERE` is not set
+        ");
+        assert_eq!(parse("[engine]\nmemory_limit = \"lots\"", None).unwrap_err(), "qetl.toml:2:16: `lots` is not an amount of memory");
+    }
+}

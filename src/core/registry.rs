@@ -1,0 +1,143 @@
+//! Flow types and how they are found.
+
+use std::{collections::BTreeMap, fmt, sync::Arc};
+
+use schemars::JsonSchema;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use toml::{Spanned, de::DeValue};
+
+use crate::{
+    decode,
+    flow::Flow,
+    plan::{Dag, Dataset, Expand, Task},
+    problem::Problems,
+};
+
+/// A kind of flow: the struct is its `[properties]`, the functions say what it makes of them.
+///
+/// The three emissions are dataset schemas, the DAG and the instructions of each task. They speak the language of
+/// [`crate::ir`]: no engine and no SQL dialect is named.
+pub trait FlowType: DeserializeOwned + JsonSchema + fmt::Debug + Send + Sync + 'static {
+    /// The name in `flow_type = "…"`.
+    const NAME: &'static str;
+    /// One line for `qetl flow-types`.
+    const SUMMARY: &'static str;
+    /// The keys of `[input]` that mean something here, beside `columns`.
+    const INPUT_KEYS: &'static [&'static str];
+    /// Those of them that must be there; `columns` always must.
+    const REQUIRED_INPUT: &'static [&'static str] = &["columns"];
+
+    /// What the names of the flow's datasets begin with when `dataset_prefix` does not say.
+    fn prefix(id: &str) -> String {
+        id.to_owned()
+    }
+
+    /// What is wrong with the properties as a whole, types of columns aside.
+    fn problems(&self, _flow: &Flow) -> Problems {
+        Problems::default()
+    }
+
+    /// The datasets that the flow publishes.
+    fn datasets(&self, cx: &Expand<'_>) -> Result<Vec<Dataset>, Problems>;
+
+    /// Which dataset is made from which.
+    fn dag(&self, cx: &Expand<'_>) -> Result<Dag, Problems>;
+
+    /// For each dataset that is derived, the instructions that fill it.
+    fn instructions(&self, cx: &Expand<'_>) -> Result<Vec<Task>, Problems>;
+}
+
+/// A [`FlowType`] whose properties are decoded; see there.
+pub trait Expanding: fmt::Debug + Send + Sync {
+    fn problems(&self, flow: &Flow) -> Problems;
+    fn datasets(&self, cx: &Expand<'_>) -> Result<Vec<Dataset>, Problems>;
+    fn dag(&self, cx: &Expand<'_>) -> Result<Dag, Problems>;
+    fn instructions(&self, cx: &Expand<'_>) -> Result<Vec<Task>, Problems>;
+}
+
+impl<T: FlowType> Expanding for T {
+    fn problems(&self, flow: &Flow) -> Problems {
+        FlowType::problems(self, flow)
+    }
+
+    fn datasets(&self, cx: &Expand<'_>) -> Result<Vec<Dataset>, Problems> {
+        FlowType::datasets(self, cx)
+    }
+
+    fn dag(&self, cx: &Expand<'_>) -> Result<Dag, Problems> {
+        FlowType::dag(self, cx)
+    }
+
+    fn instructions(&self, cx: &Expand<'_>) -> Result<Vec<Task>, Problems> {
+        FlowType::instructions(self, cx)
+    }
+}
+
+/// A flow type as the registry holds it, made by [`register_flow_type!`](crate::register_flow_type).
+#[derive(Debug)]
+pub struct FlowTypeEntry {
+    pub name: &'static str,
+    pub summary: &'static str,
+    pub input_keys: &'static [&'static str],
+    pub required_input: &'static [&'static str],
+    pub prefix: fn(&str) -> String,
+    /// The JSON schema of its properties.
+    pub schema: fn() -> Value,
+    pub decode: fn(Spanned<DeValue<'_>>) -> Result<Arc<dyn Expanding>, Problems>,
+}
+
+impl FlowTypeEntry {
+    pub const fn of<T: FlowType>() -> Self {
+        Self {
+            name: T::NAME,
+            summary: T::SUMMARY,
+            input_keys: T::INPUT_KEYS,
+            required_input: T::REQUIRED_INPUT,
+            prefix: T::prefix,
+            schema: decode::schema_of::<T>,
+            decode: |value| Ok(Arc::new(decode::decode::<T>(value)?)),
+        }
+    }
+}
+
+inventory::collect!(FlowTypeEntry);
+
+pub use inventory;
+
+/// Adds a flow type to the registry of every binary that links the crate.
+#[macro_export]
+macro_rules! register_flow_type {
+    ($flow_type:ty) => {
+        $crate::registry::inventory::submit! { $crate::registry::FlowTypeEntry::of::<$flow_type>() }
+    };
+}
+
+/// The flow types of this binary, by name.
+#[derive(Debug, Clone)]
+pub struct Registry(BTreeMap<&'static str, &'static FlowTypeEntry>);
+
+impl Registry {
+    /// All flow types that are linked. A name that is registered twice is an error that names it.
+    pub fn linked() -> Result<Self, String> {
+        let mut types = BTreeMap::new();
+        for entry in inventory::iter::<FlowTypeEntry> {
+            if types.insert(entry.name, entry).is_some() {
+                return Err(format!("flow type `{}` is registered twice", entry.name));
+            }
+        }
+        Ok(Self(types))
+    }
+
+    pub fn get(&self, name: &str) -> Option<&'static FlowTypeEntry> {
+        self.0.get(name).copied()
+    }
+
+    pub fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.0.keys().copied()
+    }
+
+    pub fn entries(&self) -> impl Iterator<Item = &'static FlowTypeEntry> {
+        self.0.values().copied()
+    }
+}

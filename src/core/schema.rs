@@ -1,0 +1,182 @@
+//! Types, columns and schemas of datasets.
+
+use std::{fmt, str::FromStr};
+
+/// What a column holds. Every engine stores each of them without loss or refuses the value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Type {
+    /// UTF-8, compared byte by byte.
+    Text,
+    /// 64 bits, signed.
+    Int,
+    /// IEEE 754 double; NaN equals NaN, −0.0 is 0.0.
+    Float,
+    /// `precision` digits (1–38), `scale` of them behind the point.
+    Decimal {
+        precision: u8,
+        scale: u8,
+    },
+    Bool,
+    Date,
+    /// An instant, in UTC, to the microsecond.
+    Timestamp,
+}
+
+impl Type {
+    pub fn is_numeric(self) -> bool {
+        matches!(self, Type::Int | Type::Float | Type::Decimal { .. })
+    }
+}
+
+impl fmt::Display for Type {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Type::Text => f.write_str("string"),
+            Type::Int => f.write_str("integer"),
+            Type::Float => f.write_str("float"),
+            Type::Decimal { precision, scale } => write!(f, "decimal({precision},{scale})"),
+            Type::Bool => f.write_str("boolean"),
+            Type::Date => f.write_str("date"),
+            Type::Timestamp => f.write_str("timestamp"),
+        }
+    }
+}
+
+/// The text does not name a type.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum TypeError {
+    #[error("`{0}` is not a type")]
+    Unknown(String),
+    #[error("`{0}`: a decimal has 1 to 38 digits, and no more of them behind the point than in all")]
+    Decimal(String),
+}
+
+/// The types as a flow author writes them.
+pub const TYPE_NAMES: [&str; 7] = ["string", "integer", "float", "decimal(p,s)", "boolean", "date", "timestamp"];
+
+impl FromStr for Type {
+    type Err = TypeError;
+
+    fn from_str(text: &str) -> Result<Self, TypeError> {
+        let lower = text.trim().to_ascii_lowercase();
+        match lower.as_str() {
+            "string" => return Ok(Type::Text),
+            "integer" => return Ok(Type::Int),
+            "float" => return Ok(Type::Float),
+            "boolean" => return Ok(Type::Bool),
+            "date" => return Ok(Type::Date),
+            "timestamp" => return Ok(Type::Timestamp),
+            _ => {}
+        }
+        let arguments = lower
+            .strip_prefix("decimal")
+            .and_then(|rest| rest.trim().strip_prefix('(')?.strip_suffix(')'))
+            .ok_or_else(|| TypeError::Unknown(text.to_owned()))?;
+        let (precision, scale) = arguments.split_once(',').unwrap_or((arguments, "0"));
+        match (precision.trim().parse(), scale.trim().parse()) {
+            (Ok(precision @ 1..=38), Ok(scale)) if scale <= precision => Ok(Type::Decimal { precision, scale }),
+            _ => Err(TypeError::Decimal(text.to_owned())),
+        }
+    }
+}
+
+/// A named, typed column. Whether NULL may stand in it is the input's business, not the table's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Column {
+    pub name: String,
+    pub ty: Type,
+}
+
+impl Column {
+    pub fn new(name: &str, ty: Type) -> Self {
+        Self { name: name.to_owned(), ty }
+    }
+}
+
+/// A dataset's columns, in the order they are written. Names are unique, whatever their case.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Schema(Vec<Column>);
+
+impl Schema {
+    /// The columns, or the first name that stands twice.
+    pub fn new(columns: Vec<Column>) -> Result<Self, String> {
+        for (index, column) in columns.iter().enumerate() {
+            if columns[..index].iter().any(|other| other.name.eq_ignore_ascii_case(&column.name)) {
+                return Err(column.name.clone());
+            }
+        }
+        Ok(Self(columns))
+    }
+
+    pub fn columns(&self) -> &[Column] {
+        &self.0
+    }
+
+    pub fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|column| column.name.as_str())
+    }
+
+    pub fn column(&self, name: &str) -> Option<&Column> {
+        self.0.iter().find(|column| column.name == name)
+    }
+
+    pub fn has(&self, name: &str) -> bool {
+        self.column(name).is_some()
+    }
+}
+
+impl fmt::Display for Schema {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, column) in self.0.iter().enumerate() {
+            write!(f, "{}{} {}", if index == 0 { "" } else { ", " }, column.name, column.ty)?;
+        }
+        Ok(())
+    }
+}
+
+/// Why a name cannot be an input column's, if it cannot.
+pub fn refuse_column_name(name: &str) -> Option<&'static str> {
+    if name.is_empty() {
+        Some("a column name is not empty")
+    } else if name.len() > 63 {
+        Some("a column name has at most 63 bytes")
+    } else if name.chars().any(char::is_control) {
+        Some("a column name has no control characters")
+    } else if name.contains(',') {
+        Some("a column name has no comma (lists of columns are joined by commas)")
+    } else if name.to_ascii_lowercase().starts_with("xt_") {
+        Some("names that begin with `xt_` are reserved for qetl's own columns")
+    } else {
+        None
+    }
+}
+
+/// Names a dataset, flow or namespace may have: `[A-Za-z][A-Za-z0-9_]*`, at most 63 bytes.
+pub fn is_identifier(name: &str) -> bool {
+    name.len() <= 63
+        && name.starts_with(|c: char| c.is_ascii_alphabetic())
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_read_what_they_print() {
+        let decimal = Type::Decimal { precision: 18, scale: 2 };
+        for ty in [Type::Text, Type::Int, Type::Float, decimal, Type::Bool, Type::Date, Type::Timestamp] {
+            assert_eq!(ty.to_string().parse(), Ok(ty));
+        }
+        assert_eq!("Decimal( 10 )".parse(), Ok(Type::Decimal { precision: 10, scale: 0 }));
+        assert_eq!("decimal(39,2)".parse::<Type>(), Err(TypeError::Decimal("decimal(39,2)".into())));
+        assert_eq!("decimal(2,3)".parse::<Type>(), Err(TypeError::Decimal("decimal(2,3)".into())));
+        assert_eq!("varchar".parse::<Type>(), Err(TypeError::Unknown("varchar".into())));
+    }
+
+    #[test]
+    fn names_are_unique_whatever_their_case() {
+        let twice = vec![Column::new("a", Type::Int), Column::new("A", Type::Int)];
+        assert_eq!(Schema::new(twice), Err("A".to_owned()));
+    }
+}
