@@ -53,7 +53,7 @@ pub struct Flow {
     pub reader: ReaderOptions,
     /// The flow type's own properties, decoded.
     pub properties: Arc<dyn Expanding>,
-    /// `[properties]` and `[input]` as plain data: what is recorded with each batch to see later changes.
+    /// The properties that shape rows, as plain data without defaults: recorded with each batch, to see later changes.
     pub shape: Value,
     pub dataset_prefix: String,
     pub warnings: Problems,
@@ -91,15 +91,11 @@ impl Flow {
     }
 
     fn decode(source: SourceText, root: Spanned<DeValue<'_>>, flow_type: &'static FlowTypeEntry) -> Result<Flow, Problems> {
-        let mut tables = Map::new();
         let DeValue::Table(table) = root.get_ref() else { unreachable!("a TOML document is a table") };
         let section = |name: &str| {
             let found = table.iter().find(|(key, _)| key.get_ref().as_ref() == name);
             found.map_or_else(|| Spanned::new(root.span(), DeValue::Table(Default::default())), |(_, value)| value.clone())
         };
-        for name in ["input", "properties"] {
-            tables.insert(name.to_owned(), plain(section(name).get_ref()));
-        }
         let mut problems = Problems::default();
         let mut keep = |found: Problems| problems.append(found);
         let common: CommonProperties = decode::decode(section("properties")).unwrap_or_else(|found| {
@@ -131,7 +127,10 @@ impl Flow {
         let reader = common.load.as_ref().map_or_else(ReaderOptions::default, |load| load.reader(&mut problems));
         let dataset_prefix = common.dataset_prefix.map_or_else(|| (flow_type.prefix)(&header.id), |prefix| prefix.value);
         let load = common.load;
-        let flow = Flow { source, header, input, load, reader, properties, shape: Value::Object(tables), dataset_prefix, warnings: Problems::default(), flow_type };
+        let mut shape = shape(&file_schema(Some(flow_type)), |name| plain(section(name).get_ref()));
+        shape.insert("namespace".to_owned(), header.namespace.as_ref().map_or_else(|| "main".into(), |name| name.as_str().into()));
+        shape.insert("dataset_prefix".to_owned(), dataset_prefix.as_str().into());
+        let flow = Flow { source, header, input, load, reader, properties, shape: Value::Object(shape), dataset_prefix, warnings: Problems::default(), flow_type };
         problems.append(flow.properties.problems(&flow));
         let errors = problems.has_errors();
         if errors {
@@ -199,6 +198,22 @@ pub fn file_schema(flow_type: Option<&FlowTypeEntry>) -> Value {
     schema["properties"]["input"] = input;
     schema["properties"]["properties"] = properties;
     schema
+}
+
+/// Keys that decide which batches are accepted, not what their rows become; or that have rules of their own.
+const SHAPELESS: [&str; 7] = ["columns", "allow_empty_snapshot", "max_delete_ratio", "load", "late_batches", "dataset_prefix", "on_changed_file"];
+
+/// What shapes rows in `[input]` and `[properties]`: values that are the default are left out.
+fn shape(schema: &Value, section: impl Fn(&str) -> Value) -> Map<String, Value> {
+    let mut shape = Map::new();
+    for name in ["input", "properties"] {
+        let properties = &schema["properties"][name]["properties"];
+        if let Value::Object(entries) = section(name) {
+            let differs = |key: &String, value: &Value| properties[key.as_str()].get("default").is_none_or(|default| default != value);
+            shape.extend(entries.into_iter().filter(|(key, value)| !SHAPELESS.contains(&key.as_str()) && differs(key, value)));
+        }
+    }
+    shape
 }
 
 /// A TOML value as plain JSON data, tables in the order of their keys.

@@ -3,7 +3,7 @@
 use std::{borrow::Cow, collections::BTreeSet};
 
 use schemars::{JsonSchema, Schema as JsonSchemaDocument, SchemaGenerator};
-use serde::{Deserialize, Deserializer, de};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
 use crate::{
     decode::{Scalar, Sp},
@@ -48,7 +48,7 @@ pub struct Input {
 }
 
 /// What a batch is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum BatchMode {
     /// The whole current state: a missing key means deleted.
@@ -59,7 +59,7 @@ pub enum BatchMode {
 }
 
 /// What happens to rows of a batch that have the same key and differ.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnDuplicateKey {
     /// The batch is refused.
@@ -74,7 +74,7 @@ pub enum OnDuplicateKey {
 }
 
 /// What happens to rows with NULL in a key column.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OnNullKey {
     /// The batch is refused.

@@ -1,7 +1,7 @@
 //! Flow files, diagnostics, schemas, the relational IR and the registry of flow types.
 //!
-//! Planning is a pure function of a flow's text and of what a [`Catalog`] says about stored datasets: nothing in this
-//! crate knows SQL, an engine, files, the clock or the command line.
+//! Planning is a pure function of a flow's text and of the types of its columns: nothing in this crate knows SQL, an
+//! engine, files, the clock or the command line.
 
 pub mod decode;
 pub mod flow;
@@ -17,7 +17,7 @@ pub mod schema;
 pub mod suggest;
 
 pub use flow::Flow;
-pub use plan::{Catalog, Dataset, DatasetName, Plan, Task};
+pub use plan::{Dataset, DatasetName, Plan, Task};
 pub use problem::{Problem, Problems, SourceText, Span};
 pub use registry::{FlowType, Registry};
 pub use schema::{Column, Schema, Type};

@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use crate::{
     flow::Flow,
     ir::{Expr, Rel, RelError, Steps},
@@ -20,11 +23,6 @@ impl fmt::Display for DatasetName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.namespace == "main" { f.write_str(&self.name) } else { write!(f, "{}.{}", self.namespace, self.name) }
     }
-}
-
-/// Which datasets exist, with which schema: all that planning may know of the world.
-pub trait Catalog {
-    fn schema(&self, dataset: &DatasetName) -> Option<Schema>;
 }
 
 /// A dataset that a flow publishes.
@@ -90,6 +88,17 @@ pub struct Task {
     pub count_by: Option<String>,
     /// Rules that the batch must meet before it is published, judged when this task has run.
     pub checks: Vec<Check>,
+}
+
+/// What happens when a batch arrives after a later one, or again with other content.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum LateBatches {
+    /// It and every later batch are derived again, in one publish.
+    #[default]
+    Cascade,
+    /// It is refused.
+    Reject,
 }
 
 /// A rule that a batch must meet; `steps` end in rows that break it, or in the figures it is judged by.

@@ -10,7 +10,7 @@ use toml::{Spanned, de::DeValue};
 use crate::{
     decode,
     flow::Flow,
-    plan::{Dag, Dataset, Expand, Task},
+    plan::{Dag, Dataset, Expand, LateBatches, Task},
     problem::Problems,
 };
 
@@ -38,6 +38,9 @@ pub trait FlowType: DeserializeOwned + JsonSchema + fmt::Debug + Send + Sync + '
         Problems::default()
     }
 
+    /// What happens when a batch arrives after a later one, or again with other content.
+    fn late_batches(&self) -> LateBatches;
+
     /// The datasets that the flow publishes.
     fn datasets(&self, cx: &Expand<'_>) -> Result<Vec<Dataset>, Problems>;
 
@@ -51,6 +54,7 @@ pub trait FlowType: DeserializeOwned + JsonSchema + fmt::Debug + Send + Sync + '
 /// A [`FlowType`] whose properties are decoded; see there.
 pub trait Expanding: fmt::Debug + Send + Sync {
     fn problems(&self, flow: &Flow) -> Problems;
+    fn late_batches(&self) -> LateBatches;
     fn datasets(&self, cx: &Expand<'_>) -> Result<Vec<Dataset>, Problems>;
     fn dag(&self, cx: &Expand<'_>) -> Result<Dag, Problems>;
     fn instructions(&self, cx: &Expand<'_>) -> Result<Vec<Task>, Problems>;
@@ -59,6 +63,10 @@ pub trait Expanding: fmt::Debug + Send + Sync {
 impl<T: FlowType> Expanding for T {
     fn problems(&self, flow: &Flow) -> Problems {
         FlowType::problems(self, flow)
+    }
+
+    fn late_batches(&self) -> LateBatches {
+        FlowType::late_batches(self)
     }
 
     fn datasets(&self, cx: &Expand<'_>) -> Result<Vec<Dataset>, Problems> {

@@ -1,0 +1,433 @@
+//! Says of every key, batch by batch, whether it is new, changed, unchanged, deleted or back again.
+
+use qetl_core::{
+    Dataset, Flow, FlowType, Problems, Task, Type,
+    decode::{Scalar, Sp},
+    input::{BatchMode, OnDuplicateKey, OnNullKey},
+    ir::{AggregateFunction, AsOf, Classify, Expr, Gone, LatestPerKey, Order, Rel, RelError, Steps, WindowFunction},
+    plan::{Check, Dag, DagNode, DatasetKind, Expand, LateBatches, Rule, WriteMode, batch_columns},
+    problem::Problem,
+    register_flow_type,
+};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+/// `[properties]` of a change feed.
+#[derive(Debug, Deserialize, JsonSchema)]
+struct ChangeFeed {
+    /// The columns whose values are compared; all but the key and `delete_column` without it. Others are carried along.
+    #[schemars(length(min = 1))]
+    change_detection_columns: Option<Vec<Sp<String>>>,
+    /// Whether rows that did not change appear in the feed as STALE.
+    #[serde(default = "yes")]
+    emit_stale: bool,
+    /// What happens when a batch arrives after a later one, or again with other content.
+    #[serde(default)]
+    late_batches: LateBatches,
+}
+
+fn yes() -> bool {
+    true
+}
+
+/// What the feed adds to the input columns.
+const FEED_COLUMNS: [(&str, Type); 4] = [
+    ("xt_batch_id", Type::Int),
+    ("xt_record_type", Type::Text),
+    ("xt_changed_columns", Type::Text),
+    ("xt_processed_at", Type::Timestamp),
+];
+
+/// What the parked rows add to the input columns.
+const PARKED_COLUMNS: [(&str, Type); 5] = [
+    ("xt_parked_reason", Type::Text),
+    ("xt_source_file", Type::Text),
+    ("xt_row_number", Type::Int),
+    ("xt_batch_id", Type::Int),
+    ("xt_processed_at", Type::Timestamp),
+];
+
+impl FlowType for ChangeFeed {
+    const NAME: &'static str = "change_feed";
+    const SUMMARY: &'static str = "what changed between batches of a table: NEW, CHANGED, DELETED, STALE, REACTIVATED";
+    const INPUT_KEYS: &'static [&'static str] = &[
+        "primary_key",
+        "batch_mode",
+        "delete_column",
+        "delete_values",
+        "allow_empty_snapshot",
+        "max_delete_ratio",
+        "on_duplicate_key",
+        "on_null_key",
+    ];
+    const REQUIRED_INPUT: &'static [&'static str] = &["primary_key", "columns"];
+
+    /// `orders_change_feed` makes `orders_landing` and `orders_change_feed`.
+    fn prefix(id: &str) -> String {
+        id.strip_suffix("_change_feed").filter(|rest| !rest.is_empty()).unwrap_or(id).to_owned()
+    }
+
+    fn problems(&self, flow: &Flow) -> Problems {
+        let mut problems = Problems::default();
+        for column in self.change_detection_columns.iter().flatten() {
+            flow.input.check_column(column, "change_detection_columns", &mut problems);
+            if flow.input.primary_key.iter().any(|key| key.value == column.value) {
+                let what = format!("`{}` is a key column: the same key is the same row, so it never differs", column.value);
+                problems.push(Problem::new("qetl::decode::tracked_key", column.span, what).help("take it out of `change_detection_columns`"));
+            }
+            if flow.input.delete_column.as_ref().is_some_and(|delete| delete.value == column.value) {
+                let what = format!("`{}` marks deletions: it is carried, never compared", column.value);
+                problems.push(Problem::new("qetl::decode::tracked_delete", column.span, what).help("take it out of `change_detection_columns`"));
+            }
+        }
+        if flow.load.is_none() {
+            problems.push(
+                Problem::new("qetl::decode::missing_key", flow.header.flow_type.span, "the flow reads nothing: `[properties.load]` is missing")
+                    .label("a change feed compares batches of rows")
+                    .help("add `[properties.load]` with `source_path = \"data/…\"`, or name files with `--batch-id N --input FILE`")
+                    .warning(),
+            );
+        }
+        problems
+    }
+
+    fn late_batches(&self) -> LateBatches {
+        self.late_batches
+    }
+
+    fn datasets(&self, cx: &Expand<'_>) -> Result<Vec<Dataset>, Problems> {
+        let names = Names::of(self, cx);
+        let derived = |name: &qetl_core::DatasetName, more: &[(&str, Type)], about: &str| {
+            Ok::<_, Problems>(Dataset { name: name.clone(), schema: cx.schema(more)?, kind: DatasetKind::Derived, about: about.to_owned() })
+        };
+        let mut datasets = vec![cx.landing()?];
+        if let Some(parked) = &names.parked {
+            datasets.push(derived(parked, &PARKED_COLUMNS, "rows set aside because of their key, with the reason")?);
+        }
+        datasets.push(derived(&names.feed, &FEED_COLUMNS, "what became of each key in each batch")?);
+        if let Some(stale) = &names.stale {
+            datasets.push(derived(stale, &FEED_COLUMNS, "the STALE rows that the feed leaves out; qetl needs them to compare the next batch")?);
+        }
+        let state = Dataset {
+            name: names.state.clone(),
+            schema: cx.schema(&[("xt_batch_id", Type::Int)])?,
+            kind: DatasetKind::View(self.state_view(cx, &names)?),
+            about: "the live keys, each with its latest values".to_owned(),
+        };
+        datasets.push(state);
+        Ok(datasets)
+    }
+
+    fn dag(&self, cx: &Expand<'_>) -> Result<Dag, Problems> {
+        let names = Names::of(self, cx);
+        let node = |dataset: &qetl_core::DatasetName, from: Vec<qetl_core::DatasetName>| DagNode { dataset: dataset.clone(), from };
+        let mut nodes = vec![node(&names.landing, Vec::new())];
+        nodes.extend(names.parked.iter().map(|parked| node(parked, vec![names.landing.clone()])));
+        let history: Vec<_> = [Some(&names.feed), names.stale.as_ref()].into_iter().flatten().cloned().collect();
+        nodes.extend(history.iter().map(|dataset| node(dataset, vec![names.landing.clone()])));
+        nodes.push(node(&names.state, history));
+        Ok(Dag(nodes))
+    }
+
+    fn instructions(&self, cx: &Expand<'_>) -> Result<Vec<Task>, Problems> {
+        Ok(self.tasks(cx, &Names::of(self, cx))?)
+    }
+}
+
+/// The full names of the flow's datasets; some are there only with some properties.
+struct Names {
+    landing: qetl_core::DatasetName,
+    parked: Option<qetl_core::DatasetName>,
+    feed: qetl_core::DatasetName,
+    stale: Option<qetl_core::DatasetName>,
+    state: qetl_core::DatasetName,
+}
+
+impl Names {
+    fn of(properties: &ChangeFeed, cx: &Expand<'_>) -> Self {
+        let input = &cx.flow.input;
+        let parks = input.on_null_key == OnNullKey::Park || input.on_duplicate_key == OnDuplicateKey::Park;
+        Names {
+            landing: cx.dataset("landing"),
+            parked: parks.then(|| cx.dataset("parked")),
+            feed: cx.dataset("change_feed"),
+            stale: (!properties.emit_stale).then(|| cx.dataset("stale")),
+            state: cx.dataset("state"),
+        }
+    }
+}
+
+impl ChangeFeed {
+    /// The columns that are compared, in column order.
+    fn tracked(&self, cx: &Expand<'_>) -> Vec<String> {
+        let input = &cx.flow.input;
+        let chosen = |name: &str| match &self.change_detection_columns {
+            Some(columns) => columns.iter().any(|column| column.value == name),
+            None => {
+                let key = input.primary_key.iter().any(|key| key.value == name);
+                !key && input.delete_column.as_ref().is_none_or(|column| column.value != name)
+            }
+        };
+        input.column_names().filter(|name| chosen(name)).map(str::to_owned).collect()
+    }
+
+    /// All feed rows of the given batches, those that the feed leaves out included.
+    fn history(&self, cx: &Expand<'_>, names: &Names, as_of: AsOf) -> Result<Rel, Problems> {
+        let schema = cx.schema(&FEED_COLUMNS)?;
+        let scans = [Some(&names.feed), names.stale.as_ref()].into_iter().flatten().map(|dataset| Rel::scan(dataset, &schema, as_of));
+        Ok(Rel::union(scans.collect())?)
+    }
+
+    /// The latest row of each key in the given batches.
+    fn latest(&self, cx: &Expand<'_>, names: &Names, as_of: AsOf) -> Result<Rel, Problems> {
+        let input = &cx.flow.input;
+        let keys = input.key_names();
+        let snapshots = input.batch_mode == BatchMode::Snapshot;
+        let dead = snapshots.then(|| Expr::column("xt_record_type").eq(Expr::text("DELETED")));
+        let gaps = match &names.parked {
+            Some(parked) if snapshots => Some(self.parked_keys(cx, parked, AsOf::PreviousBatch)?),
+            _ => None,
+        };
+        let input = self.history(cx, names, as_of)?;
+        Ok(Rel::latest_per_key(LatestPerKey { input, keys, by: "xt_batch_id".to_owned(), dead, gaps })?)
+    }
+
+    fn state_view(&self, cx: &Expand<'_>, names: &Names) -> Result<Rel, Problems> {
+        let columns = cx.input.iter().map(|column| column.name.as_str()).chain(["xt_batch_id"]);
+        let history = self.history(cx, names, AsOf::AllBatches)?;
+        let latest = LatestPerKey { input: history, keys: cx.flow.input.key_names(), by: "xt_batch_id".to_owned(), dead: None, gaps: None };
+        let live = Rel::latest_per_key(latest)?.filter(Expr::column("xt_record_type").not_eq(Expr::text("DELETED")))?;
+        Ok(live.select(columns)?)
+    }
+
+    /// The keys of which rows with conflicting values were parked.
+    fn parked_keys(&self, cx: &Expand<'_>, parked: &qetl_core::DatasetName, as_of: AsOf) -> Result<Rel, Problems> {
+        let scan = Rel::scan(parked, &cx.schema(&PARKED_COLUMNS)?, as_of);
+        let conflicting = scan.filter(Expr::column("xt_parked_reason").eq(Expr::text("duplicate_key")))?;
+        Ok(conflicting.aggregate(&cx.flow.input.key_names(), Vec::new())?)
+    }
+
+    fn tasks(&self, cx: &Expand<'_>, names: &Names) -> Result<Vec<Task>, Problems> {
+        let input = &cx.flow.input;
+        let (keys, columns): (Vec<String>, Vec<String>) = (input.key_names(), input.column_names().map(str::to_owned).collect());
+        let landing = cx.schema(&qetl_core::plan::LANDING_COLUMNS)?;
+
+        let mut steps = Steps::default();
+        let landed = steps.add("landed", Rel::scan(&names.landing, &landing, AsOf::ThisBatch));
+        let keyed = match input.on_null_key {
+            OnNullKey::Fail => landed.clone(),
+            OnNullKey::Park => steps.add("keyed", landed.clone().filter(Expr::all(keys.iter().map(|key| Expr::column(key).is_null().not())))?),
+        };
+        let Unique { accepted, conflicts, conflicting } = unique(&mut steps, keyed, &keys, &columns, input.on_duplicate_key)?;
+        let check_steps = steps.clone();
+        let duplicates = conflicts.clone().map(|rel| (check_steps, rel));
+
+        let mut tasks = Vec::new();
+        if let Some(parked) = &names.parked {
+            let mut steps = steps.clone();
+            let with_reason = |rel: Rel, reason: &str| -> Result<Rel, RelError> {
+                let own = columns.iter().map(|column| (column.clone(), Expr::column(column)));
+                let more = [
+                    ("xt_parked_reason", Expr::text(reason)),
+                    ("xt_source_file", Expr::column("xt_source_file")),
+                    ("xt_row_number", Expr::column("xt_row_number")),
+                ];
+                let more = more.into_iter().chain(batch_columns()).map(|(name, expr)| (name.to_owned(), expr));
+                rel.project(own.chain(more).collect())
+            };
+            let mut rows = Vec::new();
+            if input.on_null_key == OnNullKey::Park {
+                let no_key = landed.filter(Expr::any(keys.iter().map(|key| Expr::column(key).is_null())))?;
+                rows.push(with_reason(no_key, "null_key")?);
+            }
+            if let (OnDuplicateKey::Park, Some(conflicts)) = (input.on_duplicate_key, conflicts) {
+                rows.push(with_reason(conflicts, "duplicate_key")?);
+            }
+            steps.add("parked", Rel::union(rows)?);
+            let checks = self.landing_checks(cx, names, &keys, duplicates.clone())?;
+            tasks.push(task(parked, steps.needed(), Some("xt_parked_reason"), checks));
+        }
+
+        let delete_mark = input.delete_column.as_ref().map(|column| self.is_marked(cx, column)).transpose()?;
+        let current = match &delete_mark {
+            Some(marked) => steps.add("current", accepted.clone().filter(marked.clone().not())?.select(&columns)?),
+            None => steps.add("current", accepted.clone().select(&columns)?),
+        };
+        let gone = match (input.batch_mode, delete_mark) {
+            (BatchMode::Snapshot, _) => Gone::AllExcept(conflicting.filter(|_| input.on_duplicate_key == OnDuplicateKey::Park)),
+            (BatchMode::Delta, None) => Gone::Only(None),
+            (BatchMode::Delta, Some(marked)) => Gone::Only(Some(steps.add("marked_deleted", accepted.clone().filter(marked)?.select(&keys)?))),
+        };
+        let before = match input.batch_mode {
+            BatchMode::Snapshot => self.latest(cx, names, AsOf::BeforeThisBatch)?,
+            // Only keys of this batch can change: the rest of the history need not be looked at.
+            BatchMode::Delta => {
+                let history = self.history(cx, names, AsOf::BeforeThisBatch)?.semi(accepted.select(&keys)?, &keys)?;
+                Rel::latest_per_key(LatestPerKey { input: history, keys: keys.clone(), by: "xt_batch_id".to_owned(), dead: None, gaps: None })?
+            }
+        };
+        let state = steps.add("state", before);
+        let live = state.clone().filter(Expr::column("xt_record_type").not_eq(Expr::text("DELETED")))?;
+        let guards = self.guards(cx, names, &steps, live)?;
+        let tracked = self.tracked(cx);
+        let changes = steps.add("changes", Rel::classify(Classify { current, state, keys: keys.clone(), tracked, gone })?);
+        let feed_columns = columns.iter().map(|column| (column.clone(), Expr::column(column))).chain(FEED_COLUMNS.iter().map(|(name, _)| {
+            let own = batch_columns().into_iter().find(|(column, _)| column == name);
+            ((*name).to_owned(), own.map_or_else(|| Expr::column(name), |(_, expr)| expr))
+        }));
+        let rows = changes.project(feed_columns.collect())?;
+        let is_stale = Expr::column("xt_record_type").eq(Expr::text("STALE"));
+        let mut checks = if names.parked.is_none() { self.landing_checks(cx, names, &keys, duplicates)? } else { Vec::new() };
+        checks.extend(guards);
+        match &names.stale {
+            None => {
+                steps.add("feed", rows);
+                tasks.push(task(&names.feed, steps.needed(), Some("xt_record_type"), checks));
+            }
+            Some(stale) => {
+                let mut left_out = steps.clone();
+                left_out.add("stale", rows.clone().filter(is_stale.clone())?);
+                steps.add("feed", rows.filter(is_stale.not())?);
+                tasks.push(task(&names.feed, steps.needed(), Some("xt_record_type"), checks));
+                tasks.push(task(stale, left_out.needed(), Some("xt_record_type"), Vec::new()));
+            }
+        }
+        Ok(tasks)
+    }
+
+    /// True for a row that `delete_column` marks as deleted; NULL is not a mark.
+    fn is_marked(&self, cx: &Expand<'_>, column: &Sp<String>) -> Result<Expr, Problems> {
+        let ty = cx.input.iter().find(|input| input.name == column.value).map_or(Type::Text, |input| input.ty);
+        let mut problems = Problems::default();
+        let mut values = Vec::new();
+        for value in &cx.flow.input.delete_values {
+            let literal = match (&value.value, ty) {
+                (Scalar::Text(text), _) => Expr::text(text),
+                (Scalar::Int(number), _) => Expr::int(*number),
+                (Scalar::Bool(value), Type::Bool | Type::Text) => Expr::Literal(qetl_core::ir::Value::Bool(*value)),
+                (Scalar::Float(number), Type::Float | Type::Decimal { .. }) => Expr::text(&number.to_string()),
+                (Scalar::Bool(_) | Scalar::Float(_), _) => {
+                    problems.push(Problem::new("qetl::expand::delete_values", value.span, format!("`{}` is not a {ty}, which `{}` is", value.value, column.value)));
+                    continue;
+                }
+            };
+            let fits = match (&value.value, ty) {
+                (Scalar::Text(_), Type::Int) => value.to_string().trim().parse::<i64>().is_ok(),
+                (Scalar::Text(_), Type::Float | Type::Decimal { .. }) => value.to_string().trim().parse::<f64>().is_ok(),
+                (Scalar::Text(_), Type::Bool) => matches!(value.to_string().as_str(), "true" | "false"),
+                (Scalar::Int(_), Type::Bool | Type::Date | Type::Timestamp) => false,
+                _ => true,
+            };
+            if !fits {
+                problems.push(Problem::new("qetl::expand::delete_values", value.span, format!("`{}` is not a {ty}, which `{}` is", value.value, column.value)));
+            }
+            values.push(Expr::Cast { expr: Box::new(literal), ty });
+        }
+        let same = values.into_iter().map(|value| Expr::column(column).binary(qetl_core::ir::BinaryOp::IsNotDistinct, value));
+        problems.or(Expr::any(same))
+    }
+
+    /// The rules for what was landed.
+    fn landing_checks(
+        &self,
+        cx: &Expand<'_>,
+        names: &Names,
+        keys: &[String],
+        duplicates: Option<(Steps, Rel)>,
+    ) -> Result<Vec<Check>, Problems> {
+        let input = &cx.flow.input;
+        let mut checks = Vec::new();
+        let allowed = input.allow_empty_snapshot.as_ref().is_some_and(|allow| allow.value);
+        if input.batch_mode == BatchMode::Snapshot && !allowed {
+            let mut steps = Steps::default();
+            let landing = Rel::scan(&names.landing, &cx.schema(&qetl_core::plan::LANDING_COLUMNS)?, AsOf::ThisBatch);
+            steps.add("rows", landing.aggregate(&[], vec![("n".to_owned(), AggregateFunction::Count)])?);
+            checks.push(Check { rule: Rule::NotEmpty, steps, guard: true });
+        }
+        if let (OnDuplicateKey::Fail, Some((mut steps, conflicts))) = (input.on_duplicate_key, duplicates) {
+            let columns = keys.iter().map(String::as_str).chain(["xt_source_file", "xt_row_number"]);
+            let by = |name: &str| Order { by: Expr::column(name), descending: false };
+            let order = keys.iter().map(|key| by(key)).chain([Order { by: Expr::FilePosition(Box::new(Expr::column("xt_source_file"))), descending: false }, by("xt_row_number")]);
+            steps.add("duplicates", conflicts.sort(order.collect())?.select(columns)?.limit(100)?);
+            checks.push(Check { rule: Rule::DuplicateKey { keys: keys.to_vec() }, steps: steps.needed(), guard: false });
+        }
+        Ok(checks)
+    }
+
+    /// The share of live keys that the batch deletes.
+    fn guards(&self, cx: &Expand<'_>, names: &Names, steps: &Steps, live: Rel) -> Result<Vec<Check>, Problems> {
+        let Some(most) = &cx.flow.input.max_delete_ratio else { return Ok(Vec::new()) };
+        let mut steps = steps.clone();
+        let count = |rel: Rel| rel.aggregate(&[], vec![("n".to_owned(), AggregateFunction::Count)]);
+        let feed = Rel::scan(&names.feed, &cx.schema(&FEED_COLUMNS)?, AsOf::ThisBatch);
+        let deleted = count(feed.filter(Expr::column("xt_record_type").eq(Expr::text("DELETED")))?)?;
+        let live = count(live)?;
+        let pair = |rel: Rel, deleted: Expr, live: Expr| rel.project(vec![("deleted".to_owned(), deleted), ("live".to_owned(), live)]);
+        let both = Rel::union(vec![pair(deleted, Expr::column("n"), Expr::int(0))?, pair(live, Expr::int(0), Expr::column("n"))?])?;
+        let sum = |name: &str| (name.to_owned(), AggregateFunction::Sum(Expr::column(name)));
+        steps.add("shares", both.aggregate(&[], vec![sum("deleted"), sum("live")])?);
+        Ok(vec![Check { rule: Rule::MaxDeleteRatio(most.value), steps: steps.needed(), guard: true }])
+    }
+}
+
+fn task(target: &qetl_core::DatasetName, steps: Steps, count_by: Option<&str>, checks: Vec<Check>) -> Task {
+    Task { target: target.clone(), steps, write_mode: WriteMode::ReplaceBatch, count_by: count_by.map(str::to_owned), checks }
+}
+
+/// A batch's rows, one per key.
+struct Unique {
+    /// One row per key; keys with conflicting rows are missing unless the first or the last of them counts.
+    accepted: Rel,
+    /// The rows of keys whose rows differ, when that matters.
+    conflicts: Option<Rel>,
+    /// Those keys.
+    conflicting: Option<Rel>,
+}
+
+/// One row per key: exact copies collapse, conflicting rows follow the policy.
+///
+/// Keys that stand more than once are few, so that all else is done for their rows alone.
+fn unique(steps: &mut Steps, rows: Rel, keys: &[String], columns: &[String], policy: OnDuplicateKey) -> Result<Unique, RelError> {
+    let count = || vec![("n".to_owned(), AggregateFunction::Count)];
+    let many = |rel: Rel| rel.filter(Expr::column("n").gt(Expr::int(1)))?.select(keys);
+    let repeated = steps.add_small("repeated_keys", many(rows.clone().aggregate(keys, count())?)?);
+    let copies = steps.add("repeated_rows", rows.clone().semi(repeated.clone(), keys)?);
+    let single = rows.anti(repeated, keys)?;
+
+    let descending = policy == OnDuplicateKey::KeepLast;
+    let file = Expr::FilePosition(Box::new(Expr::column("xt_source_file")));
+    let order = vec![Order { by: file, descending }, Order { by: Expr::column("xt_row_number"), descending }];
+    let names: Vec<String> = copies.column_names().map(str::to_owned).collect();
+    let first = |rel: Rel| -> Result<Rel, RelError> {
+        let numbered = rel.window("xt_copy", WindowFunction::RowNumber, keys, order)?;
+        numbered.filter(Expr::column("xt_copy").eq(Expr::int(1)))?.select(&names)
+    };
+    match policy {
+        OnDuplicateKey::KeepFirst | OnDuplicateKey::KeepLast => {
+            let accepted = steps.add("accepted", Rel::union(vec![single, first(copies)?])?);
+            Ok(Unique { accepted, conflicts: None, conflicting: None })
+        }
+        OnDuplicateKey::Fail | OnDuplicateKey::Park => {
+            let distinct = copies.clone().aggregate(columns, Vec::new())?;
+            let conflicting = steps.add_small("conflicting_keys", many(distinct.aggregate(keys, count())?)?);
+            let conflicts = copies.clone().semi(conflicting.clone(), keys)?;
+            let copies = first(copies.anti(conflicting.clone(), keys)?)?;
+            let accepted = steps.add("accepted", Rel::union(vec![single, copies])?);
+            Ok(Unique { accepted, conflicts: Some(conflicts), conflicting: Some(conflicting) })
+        }
+    }
+}
+
+register_flow_type!(ChangeFeed);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ending_of_the_id_is_not_doubled() {
+        assert_eq!(ChangeFeed::prefix("orders_change_feed"), "orders");
+        assert_eq!(ChangeFeed::prefix("orders"), "orders");
+        assert_eq!(ChangeFeed::prefix("_change_feed"), "_change_feed");
+    }
+}
