@@ -119,6 +119,20 @@ impl Load {
                 );
             }
         }
+        if let Some(pattern) = &self.batch_id_from {
+            let wrong = match regex::Regex::new(pattern) {
+                Err(_) => Some("`batch_id_from` is not a regular expression"),
+                Ok(regex) if regex.captures_len() < 2 => Some("`batch_id_from` has no group to take the batch id from"),
+                Ok(_) => None,
+            };
+            if let Some(wrong) = wrong {
+                problems.push(Problem::new("qetl::decode::batch_id_from", pattern.span, wrong).help(r"such as `'orders_(\d+)'`"));
+            }
+        }
+        if self.source_path.contains("://") {
+            let problem = Problem::new("qetl::decode::source_path", self.source_path.span, "only local files and folders can be read");
+            problems.push(problem.label("not a path").help("copy the files into the project and name their folder"));
+        }
         self.inert_keys(problems);
         options.header = self.header.as_ref().is_none_or(|header| header.value);
         options.skip_rows = self.skip_rows.as_ref().map_or(0, |rows| rows.value as usize);

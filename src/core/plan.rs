@@ -121,6 +121,16 @@ pub enum Rule {
     MaxDeleteRatio(f64),
 }
 
+impl Check {
+    /// Whether it judges what was landed, so that the task need not have run.
+    pub fn is_of_landing(&self) -> bool {
+        match self.rule {
+            Rule::DuplicateKey { .. } | Rule::NotEmpty => true,
+            Rule::MaxDeleteRatio(_) => false,
+        }
+    }
+}
+
 impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -33,6 +33,9 @@ pub struct Project {
 pub struct About {
     /// The project's name, for people.
     pub name: Option<String>,
+    /// Folders outside the project that its flows may read.
+    #[serde(default)]
+    pub allowed_paths: Vec<String>,
 }
 
 /// `[storage]`.

@@ -1,1 +1,20 @@
+//! The embedded engine: DataFusion over a warehouse of Parquet files and one catalog in the DuckLake format.
+//!
+//! Nothing outside this crate knows the catalog's tables or a logical plan. Everything that a batch writes is staged
+//! and synced first, and becomes visible in one transaction of the catalog.
 
+mod catalog;
+mod classify;
+mod engine;
+mod error;
+mod hash;
+mod lower;
+mod query;
+mod scan;
+mod scratch;
+mod session;
+mod stage;
+mod stats;
+mod work;
+
+pub use engine::{DataFusionEngine, Settings};

@@ -1,1 +1,49 @@
+//! Reads source files (CSV, JSON lines, Parquet) into typed Arrow record batches, infers types, and hashes rows.
+//!
+//! Files are streamed: memory holds a block of text (or one record, if that is longer) and one batch. A value is
+//! stored as it is written or refused with its place; nothing is rounded, replaced or turned into NULL on the way. This
+//! crate knows no engine, no SQL and no catalog.
 
+mod spec;
+
+mod problem;
+
+mod open;
+
+mod encoding;
+
+mod blocks;
+
+mod value;
+
+mod columns;
+
+mod cells;
+
+mod batch;
+
+mod guess;
+
+mod csv;
+
+mod json;
+
+mod parquet;
+
+mod rows;
+
+mod infer;
+
+mod fingerprint;
+
+mod hash;
+
+#[cfg(test)]
+mod testing;
+
+pub use fingerprint::fingerprint;
+pub use hash::RowHasher;
+pub use infer::{Inferred, infer};
+pub use problem::{DataProblem, Place, ProblemKind};
+pub use rows::{RowReader, lines_of_rows, read};
+pub use spec::{ReadColumn, ReadSpec, SourceFile, arrow_type};

@@ -1,1 +1,20 @@
+//! What engines share: the [`Engine`] trait, which files wait for which batch, the records, and the run of a flow.
+//!
+//! Nothing here knows SQL, an engine or a flow type.
 
+pub mod engine;
+pub mod error;
+pub mod natural;
+pub mod progress;
+pub mod records;
+pub mod report;
+pub mod run;
+pub mod types;
+pub mod waiting;
+pub mod workspace;
+
+pub use engine::{BatchContext, Engine, FlowLock, Work};
+pub use error::{Place, RunError};
+pub use records::FlowRecords;
+pub use report::RunReport;
+pub use workspace::Workspace;

@@ -2,7 +2,7 @@
 
 use crate::schema::Type;
 
-use super::{Classify, Expr, Gone, JoinKind, LatestPerKey, Op, Order, Rel, RelError, Steps, WindowFunction};
+use super::{AggregateFunction, Classify, Expr, Gone, JoinKind, LatestPerKey, Op, Rel, RelError, Steps};
 
 /// The same steps with plain operators only; what an operator needs in between becomes a step before its own.
 pub fn expand(steps: &Steps) -> Result<Steps, RelError> {
@@ -30,7 +30,7 @@ fn expand_rel(step: &str, rel: &Rel, steps: &mut Steps) -> Result<Rel, RelError>
         Op::Limit { input, rows } => go(input)?.limit(*rows),
         Op::LatestPerKey(latest) => {
             let input = go(&latest.input)?;
-            latest_per_key(latest, input)
+            latest_per_key(step, latest, input, steps)
         }
         Op::Classify(classify) => {
             let (current, state) = (go(&classify.current)?, go(&classify.state)?);
@@ -47,13 +47,17 @@ fn names(on: &[(String, String)]) -> Vec<String> {
     on.iter().map(|(name, _)| name.clone()).collect()
 }
 
-fn latest_per_key(latest: &LatestPerKey, input: Rel) -> Result<Rel, RelError> {
-    let columns: Vec<String> = input.column_names().map(str::to_owned).collect();
-    let newest_first = vec![Order { by: Expr::column(&latest.by), descending: true }];
-    input
-        .window("xt_recency", WindowFunction::RowNumber, &latest.keys, newest_first)?
-        .filter(Expr::column("xt_recency").eq(Expr::int(1)))?
-        .select(columns)
+/// The greatest `by` of each key, and back to the row that has it. (A window would sort the whole history.)
+fn latest_per_key(step: &str, latest: &LatestPerKey, input: Rel, steps: &mut Steps) -> Result<Rel, RelError> {
+    let rows = match &*input.op {
+        Op::Scan { .. } | Op::Ref { .. } => input,
+        _ => steps.add(&format!("{step}_rows"), input),
+    };
+    let greatest = (latest.by.clone(), AggregateFunction::Max(Expr::column(&latest.by)));
+    let greatest = steps.add(&format!("{step}_versions"), rows.clone().aggregate(&latest.keys, vec![greatest])?);
+    let on: Vec<(String, String)> = latest.keys.iter().chain([&latest.by]).map(|name| (name.clone(), name.clone())).collect();
+    let columns = rows.column_names().map(|name| (name.to_owned(), Expr::left(name))).collect();
+    rows.clone().join(JoinKind::Inner, greatest, &on, columns)
 }
 
 /// Two steps, the keys that are there and the keys that are gone, and their union.

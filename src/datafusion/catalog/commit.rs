@@ -1,0 +1,304 @@
+//! The publish: one transaction that makes the new files of many tables visible together with their records.
+
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, Utc};
+use qetl_core::DatasetName;
+use qetl_runtime::{Place, RunError, engine::Publish};
+use rusqlite::{OptionalExtension, Transaction, TransactionBehavior, params};
+use uuid::Uuid;
+
+use super::{Catalog, read::CatalogTable, records};
+use crate::{error, stage::StagedFile};
+
+/// All that a publish makes visible.
+#[derive(Debug)]
+pub(crate) struct Changes {
+    /// The version that the work was done on.
+    pub(crate) base: i64,
+    pub(crate) fence: i64,
+    pub(crate) tables: Vec<TableChange>,
+    /// View SQL, in which datasets are named with the format's placeholder for the catalog.
+    pub(crate) views: Vec<(DatasetName, String)>,
+    pub(crate) publish: Publish,
+}
+
+/// What changes in one table.
+#[derive(Debug)]
+pub(crate) struct TableChange {
+    pub(crate) name: DatasetName,
+    /// The table as it was at the base version; `None` when it is new.
+    pub(crate) was: Option<CatalogTable>,
+    /// The columns as they are from now on: id, name, type in the format's words.
+    pub(crate) columns: Vec<(i64, String, String)>,
+    /// For each batch whose rows are replaced, its new files and how many rows it had at the base version.
+    pub(crate) batches: Vec<(i64, u64, Vec<StagedFile>)>,
+}
+
+/// Counters of the newest version, carried on.
+struct Counters {
+    snapshot: i64,
+    schema_version: i64,
+    next_catalog_id: i64,
+    next_file_id: i64,
+}
+
+impl Counters {
+    fn take_catalog_id(&mut self) -> i64 {
+        self.next_catalog_id += 1;
+        self.next_catalog_id - 1
+    }
+
+    fn take_file_id(&mut self) -> i64 {
+        self.next_file_id += 1;
+        self.next_file_id - 1
+    }
+}
+
+impl Catalog {
+    /// Publishes, or changes nothing. A lock that was lost or tables that someone else changed refuse it.
+    pub(crate) fn publish(&self, changes: &Changes) -> Result<(), RunError> {
+        let mut connection = self.write()?;
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(error::catalog)?;
+        self.refuse_if_stale(&transaction, changes)?;
+        self.apply(&transaction, changes).map_err(|why| match &why {
+            rusqlite::Error::SqliteFailure(code, _) if code.code == rusqlite::ErrorCode::ConstraintViolation => {
+                failed("the batch was published by another run meanwhile".to_owned())
+            }
+            _ => error::catalog(why),
+        })?;
+        transaction.commit().map_err(error::catalog)
+    }
+
+    fn refuse_if_stale(&self, transaction: &Transaction<'_>, changes: &Changes) -> Result<(), RunError> {
+        let flow = &changes.publish.flow;
+        if records::fence(transaction, flow).map_err(error::catalog)? != changes.fence {
+            return Err(RunError::Locked { flow: flow.clone() });
+        }
+        for change in &changes.tables {
+            let Some(was) = &change.was else { continue };
+            let sql = "SELECT count(*) FROM ducklake_column WHERE table_id = ?1 AND (begin_snapshot > ?2 OR end_snapshot > ?2)";
+            let altered: i64 = transaction.query_row(sql, [was.id, changes.base], |row| row.get(0)).map_err(error::catalog)?;
+            if altered > 0 {
+                return Err(failed(format!("another program altered `{}` meanwhile", change.name)));
+            }
+            for (batch, rows, _) in &change.batches {
+                let sql = "SELECT coalesce(sum(record_count), 0) FROM ducklake_data_file JOIN ducklake_file_partition_value USING (data_file_id)
+                           WHERE ducklake_data_file.table_id = ?1 AND end_snapshot IS NULL AND partition_value = ?2";
+                let live: u64 = transaction.query_row(sql, params![was.id, batch.to_string()], |row| row.get(0)).map_err(error::catalog)?;
+                if live != *rows {
+                    return Err(failed(format!("another program changed batch {batch} of `{}` meanwhile", change.name)));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn apply(&self, transaction: &Transaction<'_>, changes: &Changes) -> rusqlite::Result<()> {
+        let sql = "SELECT snapshot_id, schema_version, next_catalog_id, next_file_id, snapshot_time FROM ducklake_snapshot ORDER BY snapshot_id DESC LIMIT 1";
+        let (mut counters, last_time) = transaction.query_row(sql, (), |row| {
+            let counters = Counters { snapshot: row.get::<_, i64>(0)? + 1, schema_version: row.get(1)?, next_catalog_id: row.get(2)?, next_file_id: row.get(3)? };
+            Ok((counters, row.get::<_, String>(4)?))
+        })?;
+        let mut words = Vec::new();
+        let mut altered: BTreeSet<i64> = BTreeSet::new();
+        let mut schema_changed = false;
+        transaction.execute("UPDATE ducklake_metadata SET value = ?1 WHERE key = 'data_path' AND scope IS NULL AND value <> ?1", [self.data_path()])?;
+        for change in &changes.tables {
+            let (schema, made) = schema_id(transaction, &mut counters, &change.name.namespace, &mut words)?;
+            schema_changed |= made;
+            let table = match &change.was {
+                Some(was) => {
+                    if alter(transaction, &counters, was, change)? {
+                        altered.insert(was.id);
+                        words.push(format!("altered_table:{}", was.id));
+                    }
+                    was.id
+                }
+                None => {
+                    let id = create(transaction, &mut counters, schema, change)?;
+                    altered.insert(id);
+                    words.insert(0, format!("created_table:{}.{}", quoted(&change.name.namespace), quoted(&change.name.name)));
+                    id
+                }
+            };
+            write_files(transaction, &mut counters, table, change, &mut words)?;
+        }
+        for (name, sql) in &changes.views {
+            let (schema, made) = schema_id(transaction, &mut counters, &name.namespace, &mut words)?;
+            schema_changed |= made | replace_view(transaction, &mut counters, schema, name, sql, &mut words)?;
+        }
+        if schema_changed || !altered.is_empty() {
+            counters.schema_version += 1;
+        }
+        for table in altered {
+            transaction.execute("INSERT INTO ducklake_schema_versions VALUES (?1, ?2, ?3)", [counters.snapshot, counters.schema_version, table])?;
+        }
+        let time = next_time(&last_time);
+        let row = params![counters.snapshot, time, counters.schema_version, counters.next_catalog_id, counters.next_file_id];
+        transaction.execute("INSERT INTO ducklake_snapshot VALUES (?1, ?2, ?3, ?4, ?5)", row)?;
+        let publish = &changes.publish;
+        let message = match publish.run.batch_id {
+            Some(batch) => format!("{} batch {batch}", publish.flow),
+            None => format!("{} full refresh", publish.flow),
+        };
+        transaction.execute("INSERT INTO ducklake_snapshot_changes VALUES (?1, ?2, 'qetl', ?3, NULL)", params![counters.snapshot, words.join(","), message])?;
+
+        let published_at = Utc::now().timestamp_micros();
+        for batch in &publish.batches {
+            records::insert_batch(transaction, &publish.flow, &publish.run.run_id, counters.snapshot, published_at, batch)?;
+        }
+        records::replace_columns(transaction, &publish.flow, &publish.columns)?;
+        records::insert_run(transaction, &publish.run)
+    }
+}
+
+fn failed(message: String) -> RunError {
+    RunError::Failed { place: Place::default(), message, help: "nothing was published; run the same command again".to_owned() }
+}
+
+/// A name in the words of `changes_made`.
+fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// The schema's id, and whether it was made for that.
+fn schema_id(transaction: &Transaction<'_>, counters: &mut Counters, name: &str, words: &mut Vec<String>) -> rusqlite::Result<(i64, bool)> {
+    let sql = "SELECT schema_id FROM ducklake_schema WHERE schema_name = ?1 AND end_snapshot IS NULL";
+    if let Some(id) = transaction.query_row(sql, [name], |row| row.get(0)).optional()? {
+        return Ok((id, false));
+    }
+    let id = counters.take_catalog_id();
+    let row = params![id, Uuid::new_v4().to_string(), counters.snapshot, name, format!("{name}/")];
+    transaction.execute("INSERT INTO ducklake_schema VALUES (?1, ?2, ?3, NULL, ?4, ?5, 1)", row)?;
+    words.insert(0, format!("created_schema:{}", quoted(name)));
+    Ok((id, true))
+}
+
+/// A new table, partitioned by batch.
+fn create(transaction: &Transaction<'_>, counters: &mut Counters, schema: i64, change: &TableChange) -> rusqlite::Result<i64> {
+    let id = counters.take_catalog_id();
+    let name = &change.name.name;
+    let row = params![id, Uuid::new_v4().to_string(), counters.snapshot, schema, name, format!("{name}/")];
+    transaction.execute("INSERT INTO ducklake_table VALUES (?1, ?2, ?3, NULL, ?4, ?5, ?6, 1)", row)?;
+    for (order, (column, name, ty)) in change.columns.iter().enumerate() {
+        insert_column(transaction, counters, id, *column, order, name, ty)?;
+    }
+    let partition = counters.take_catalog_id();
+    transaction.execute("INSERT INTO ducklake_partition_info VALUES (?1, ?2, ?3, NULL)", [partition, id, counters.snapshot])?;
+    let batch = change.columns.iter().find(|(_, name, _)| name == "xt_batch_id").map_or(0, |(column, ..)| *column);
+    transaction.execute("INSERT INTO ducklake_partition_column VALUES (?1, ?2, 0, ?3, 'identity')", [partition, id, batch])?;
+    // With this row, and no column statistics of the table, other writers take the columns' ranges as unknown.
+    transaction.execute("INSERT INTO ducklake_table_stats VALUES (?1, 0, 0, 0)", [id])?;
+    Ok(id)
+}
+
+fn insert_column(transaction: &Transaction<'_>, counters: &Counters, table: i64, column: i64, order: usize, name: &str, ty: &str) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO ducklake_column VALUES (?1, ?2, NULL, ?3, ?4, ?5, ?6, NULL, 'NULL', 1, NULL, 'literal', 'duckdb')";
+    transaction.execute(sql, params![column, counters.snapshot, table, order + 1, name, ty]).map(|_| ())
+}
+
+/// Adds and retypes columns; true when anything differs.
+fn alter(transaction: &Transaction<'_>, counters: &Counters, was: &CatalogTable, change: &TableChange) -> rusqlite::Result<bool> {
+    let mut altered = false;
+    for (order, (column, name, ty)) in change.columns.iter().enumerate() {
+        let old = was.columns.iter().find(|old| old.id == *column);
+        if old.is_some_and(|old| old.ty == *ty) {
+            continue;
+        }
+        if old.is_some() {
+            let sql = "UPDATE ducklake_column SET end_snapshot = ?1 WHERE table_id = ?2 AND column_id = ?3 AND end_snapshot IS NULL";
+            transaction.execute(sql, [counters.snapshot, was.id, *column])?;
+            // Bounds are texts of the old type; an absent bound keeps a file from being left out.
+            let sql = "UPDATE ducklake_file_column_stats SET min_value = NULL, max_value = NULL WHERE table_id = ?1 AND column_id = ?2";
+            transaction.execute(sql, [was.id, *column])?;
+        }
+        insert_column(transaction, counters, was.id, *column, order, name, ty)?;
+        altered = true;
+    }
+    Ok(altered)
+}
+
+/// Ends the live files of the replaced batches and adds the new ones.
+fn write_files(transaction: &Transaction<'_>, counters: &mut Counters, table: i64, change: &TableChange, words: &mut Vec<String>) -> rusqlite::Result<()> {
+    let sql = "SELECT partition_id FROM ducklake_partition_info WHERE table_id = ?1 AND end_snapshot IS NULL";
+    let partition: Option<i64> = transaction.query_row(sql, [table], |row| row.get(0)).optional()?;
+    let (mut inserted, mut deleted) = (false, false);
+    for (batch, _, files) in &change.batches {
+        let sql = "UPDATE ducklake_data_file SET end_snapshot = ?1 WHERE table_id = ?2 AND end_snapshot IS NULL
+                   AND data_file_id IN (SELECT data_file_id FROM ducklake_file_partition_value WHERE table_id = ?2 AND partition_value = ?3)";
+        deleted |= transaction.execute(sql, params![counters.snapshot, table, batch.to_string()])? > 0;
+        for file in files {
+            inserted = true;
+            let id = counters.take_file_id();
+            let next: i64 = transaction.query_row("SELECT next_row_id FROM ducklake_table_stats WHERE table_id = ?1", [table], |row| row.get(0))?;
+            let sql = "INSERT INTO ducklake_data_file VALUES (?1, ?2, ?3, NULL, NULL, ?4, 1, 'parquet', ?5, ?6, ?7, ?8, ?9, NULL, NULL, NULL)";
+            transaction.execute(sql, params![id, table, counters.snapshot, file.name, file.rows, file.bytes, file.footer_bytes, next, partition])?;
+            transaction.execute("INSERT INTO ducklake_file_partition_value VALUES (?1, ?2, 0, ?3)", params![id, table, batch.to_string()])?;
+            for stats in &file.columns {
+                let sql = "INSERT INTO ducklake_file_column_stats VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, NULL, NULL)";
+                let rows = i64::try_from(file.rows).unwrap_or(i64::MAX);
+                let values = stats.nulls.map(|nulls| rows - nulls);
+                transaction.execute(sql, params![id, table, stats.column_id, stats.bytes, values, stats.nulls, stats.min, stats.max])?;
+            }
+            let sql = "UPDATE ducklake_table_stats SET record_count = record_count + ?2, next_row_id = next_row_id + ?2, file_size_bytes = file_size_bytes + ?3 WHERE table_id = ?1";
+            transaction.execute(sql, params![table, file.rows, file.bytes])?;
+        }
+    }
+    if inserted {
+        words.push(format!("inserted_into_table:{table}"));
+    }
+    if deleted {
+        words.push(format!("deleted_from_table:{table}"));
+    }
+    Ok(())
+}
+
+/// Makes the view, or makes it anew when its text differs; true when it did.
+fn replace_view(transaction: &Transaction<'_>, counters: &mut Counters, schema: i64, name: &DatasetName, sql: &str, words: &mut Vec<String>) -> rusqlite::Result<bool> {
+    let find = "SELECT view_id, sql FROM ducklake_view WHERE schema_id = ?1 AND view_name = ?2 AND end_snapshot IS NULL";
+    let old: Option<(i64, String)> = transaction.query_row(find, params![schema, name.name], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+    if let Some((id, text)) = old {
+        if text == sql {
+            return Ok(false);
+        }
+        transaction.execute("UPDATE ducklake_view SET end_snapshot = ?1 WHERE view_id = ?2 AND end_snapshot IS NULL", [counters.snapshot, id])?;
+        words.push(format!("dropped_view:{id}"));
+    }
+    let id = counters.take_catalog_id();
+    let row = params![id, Uuid::new_v4().to_string(), counters.snapshot, schema, name.name, sql];
+    transaction.execute("INSERT INTO ducklake_view VALUES (?1, ?2, ?3, NULL, ?4, ?5, 'duckdb', ?6, '')", row)?;
+    words.push(format!("created_view:{}.{}", quoted(&name.namespace), quoted(&name.name)));
+    Ok(true)
+}
+
+/// A time in the format's text, UTC.
+pub(crate) fn time_text(micros: i64) -> String {
+    DateTime::from_timestamp_micros(micros).unwrap_or_default().format("%Y-%m-%d %H:%M:%S%.6f+00").to_string()
+}
+
+pub(super) fn now_text() -> String {
+    time_text(Utc::now().timestamp_micros())
+}
+
+/// Now, or a microsecond after the last version, whatever the clock says: versions are found by time.
+fn next_time(last: &str) -> String {
+    let now = now_text();
+    if now.as_str() > last {
+        return now;
+    }
+    let parsed = DateTime::parse_from_str(&last.replace("+00", "+0000"), "%Y-%m-%d %H:%M:%S%.f%z");
+    parsed.map_or(now, |last| time_text(last.timestamp_micros() + 1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_rise_even_when_the_clock_does_not() {
+        assert_eq!(next_time("2999-01-01 00:00:00.000009+00"), "2999-01-01 00:00:00.000010+00");
+        assert_eq!(next_time("2999-01-01 00:00:00+00"), "2999-01-01 00:00:00.000001+00");
+        assert!(next_time("1999-01-01 00:00:00+00").as_str() > "2020");
+    }
+}

@@ -1,0 +1,118 @@
+//! The catalog: a SQLite file in the DuckLake 1.0 format, with qetl's records beside it.
+//!
+//! Every function here blocks; callers on async threads go through `blocking`. The layout of the tables and the rules
+//! for their counters are those of the DuckLake specification, as DuckDB's own extension writes them.
+
+mod commit;
+mod read;
+mod records;
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use qetl_runtime::RunError;
+use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
+use uuid::Uuid;
+
+pub(crate) use commit::{Changes, TableChange, time_text};
+pub(crate) use read::{BatchRange, CatalogTable, DataFile, Snapshot, type_word, word_type};
+
+use crate::error;
+
+/// Where a warehouse stands.
+#[derive(Debug, Clone)]
+pub(crate) struct Catalog {
+    file: PathBuf,
+    /// The folder of the data files; table paths are below it.
+    pub(crate) data: PathBuf,
+}
+
+/// How long to wait for another writer's commit.
+const BUSY: Duration = Duration::from_secs(60);
+
+impl Catalog {
+    pub(crate) fn new(file: &Path, location: &Path) -> Self {
+        Self { file: file.to_owned(), data: location.join("data") }
+    }
+
+    pub(crate) fn exists(&self) -> bool {
+        self.file.is_file()
+    }
+
+    /// Opens the catalog to read; `None` when there is none yet.
+    fn read(&self) -> Result<Option<Connection>, RunError> {
+        if !self.exists() {
+            return Ok(None);
+        }
+        let connection = Connection::open_with_flags(&self.file, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(|why| error::file(&self.file, why))?;
+        connection.busy_timeout(BUSY).map_err(error::catalog)?;
+        match is_ready(&connection).map_err(|why| error::file(&self.file, why))? {
+            true => {
+                self.check_version(&connection)?;
+                Ok(Some(connection))
+            }
+            false => Ok(None),
+        }
+    }
+
+    /// Opens the catalog to write, and makes it when there is none.
+    fn write(&self) -> Result<Connection, RunError> {
+        if let Some(folder) = self.file.parent() {
+            std::fs::create_dir_all(folder).map_err(|why| error::file(folder, why))?;
+        }
+        let mut connection = Connection::open(&self.file).map_err(|why| error::file(&self.file, why))?;
+        connection.busy_timeout(BUSY).map_err(error::catalog)?;
+        connection.pragma_update(None, "synchronous", "FULL").map_err(error::catalog)?;
+        if !is_ready(&connection).map_err(|why| error::file(&self.file, why))? {
+            connection.pragma_update(None, "journal_mode", "WAL").map_err(error::catalog)?;
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(error::catalog)?;
+            // Another process may have made it meanwhile.
+            if !is_ready(&transaction).map_err(error::catalog)? {
+                self.create(&transaction).map_err(error::catalog)?;
+            }
+            transaction.commit().map_err(error::catalog)?;
+        }
+        self.check_version(&connection)?;
+        Ok(connection)
+    }
+
+    fn create(&self, connection: &Connection) -> rusqlite::Result<()> {
+        connection.execute_batch(include_str!("ducklake.sql"))?;
+        connection.execute_batch(include_str!("records.sql"))?;
+        let created_by = format!("qetl {}", env!("CARGO_PKG_VERSION"));
+        let data_path = self.data_path();
+        // DuckDB's default would keep small writes in tables of the catalog, where a replaced batch would miss them.
+        let metadata = [("version", "1.0"), ("created_by", &created_by), ("data_path", &data_path), ("encrypted", "false"), ("data_inlining_row_limit", "0")];
+        for (key, value) in metadata {
+            connection.execute("INSERT INTO ducklake_metadata VALUES (?1, ?2, NULL, NULL)", (key, value))?;
+        }
+        connection.execute("INSERT INTO ducklake_snapshot VALUES (0, ?1, 0, 1, 0)", [commit::now_text()])?;
+        connection.execute("INSERT INTO ducklake_snapshot_changes VALUES (0, 'created_schema:\"main\"', NULL, NULL, NULL)", ())?;
+        let uuid = Uuid::new_v4().to_string();
+        connection.execute("INSERT INTO ducklake_schema VALUES (0, ?1, 0, NULL, 'main', 'main/', 1)", [uuid])?;
+        Ok(())
+    }
+
+    /// The data folder as the format wants it: absolute, with a slash at the end.
+    fn data_path(&self) -> String {
+        format!("{}/", self.data.display())
+    }
+
+    fn check_version(&self, connection: &Connection) -> Result<(), RunError> {
+        let sql = "SELECT value FROM ducklake_metadata WHERE key = 'version' AND scope IS NULL";
+        let version: Option<String> = connection.query_row(sql, (), |row| row.get(0)).optional().map_err(error::catalog)?;
+        let own: Option<i64> = connection.query_row("SELECT version FROM qetl_meta", (), |row| row.get(0)).optional().map_err(error::catalog)?;
+        if version.as_deref() == Some("1.0") && own == Some(1) {
+            return Ok(());
+        }
+        let message = format!("`{}` is a catalog of another version ({}, {own:?})", self.file.display(), version.unwrap_or_else(|| "none".to_owned()));
+        Err(RunError::usage(message, "this qetl reads DuckLake 1.0 catalogs that a qetl of this version made"))
+    }
+}
+
+/// Whether the tables are there.
+fn is_ready(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.query_row("SELECT count(*) = 2 FROM sqlite_master WHERE name IN ('ducklake_metadata', 'qetl_meta')", (), |row| row.get(0))
+}

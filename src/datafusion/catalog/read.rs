@@ -1,0 +1,212 @@
+//! What the catalog says at one version.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+};
+
+use qetl_core::{DatasetName, Type};
+use qetl_runtime::{RunError, engine::At};
+use rusqlite::{Connection, OptionalExtension, params};
+
+use super::Catalog;
+use crate::error;
+
+/// The tables and views of one version of the warehouse.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Snapshot {
+    pub(crate) id: i64,
+    pub(crate) tables: BTreeMap<DatasetName, CatalogTable>,
+    pub(crate) views: BTreeMap<DatasetName, CatalogView>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct CatalogTable {
+    pub(crate) id: i64,
+    pub(crate) folder: PathBuf,
+    pub(crate) columns: Vec<CatalogColumn>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct CatalogColumn {
+    pub(crate) id: i64,
+    pub(crate) name: String,
+    /// In the format's words, such as `int64`.
+    pub(crate) ty: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct CatalogView {
+    pub(crate) id: i64,
+    pub(crate) sql: String,
+}
+
+/// A data file that is visible at a version.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct DataFile {
+    pub(crate) path: PathBuf,
+    pub(crate) rows: u64,
+    pub(crate) bytes: u64,
+    /// Least and greatest text of the column that was asked for, if recorded.
+    pub(crate) bounds: Option<(String, String)>,
+}
+
+/// Which batches' files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum BatchRange {
+    Only(i64),
+    Below(i64),
+    All,
+}
+
+impl BatchRange {
+    pub(crate) fn contains(self, batch: i64) -> bool {
+        match self {
+            BatchRange::Only(id) => batch == id,
+            BatchRange::Below(id) => batch < id,
+            BatchRange::All => true,
+        }
+    }
+}
+
+/// Visible at the snapshot `?1`.
+const LIVE: &str = "begin_snapshot <= ?1 AND (end_snapshot IS NULL OR end_snapshot > ?1)";
+
+impl Catalog {
+    /// The newest version, or the one that is asked for; empty when nothing was ever published.
+    pub(crate) fn snapshot(&self, at: Option<&At>) -> Result<Snapshot, RunError> {
+        let Some(connection) = self.read()? else {
+            return match at {
+                Some(_) => Err(RunError::usage("there are no versions yet", "nothing was published")),
+                None => Ok(Snapshot::default()),
+            };
+        };
+        let id = version(&connection, at)?;
+        self.tables(&connection, id).map_err(error::catalog)
+    }
+
+    fn tables(&self, connection: &Connection, id: i64) -> rusqlite::Result<Snapshot> {
+        let mut snapshot = Snapshot { id, ..Snapshot::default() };
+        let live = |alias: &str| format!("{alias}.begin_snapshot <= ?1 AND ({alias}.end_snapshot IS NULL OR {alias}.end_snapshot > ?1)");
+        let sql = format!(
+            "SELECT t.table_id, s.schema_name, t.table_name, s.path, t.path FROM ducklake_table t JOIN ducklake_schema s USING (schema_id) WHERE {} AND {}",
+            live("t"),
+            live("s")
+        );
+        let mut statement = connection.prepare(&sql)?;
+        let mut rows = statement.query([id])?;
+        while let Some(row) = rows.next()? {
+            let name = DatasetName { namespace: row.get(1)?, name: row.get(2)? };
+            let folder = self.data.join(row.get::<_, String>(3)?).join(row.get::<_, String>(4)?);
+            snapshot.tables.insert(name, CatalogTable { id: row.get(0)?, folder, columns: Vec::new() });
+        }
+        let sql = format!("SELECT table_id, column_id, column_name, column_type FROM ducklake_column WHERE {LIVE} AND parent_column IS NULL ORDER BY table_id, column_order");
+        let mut columns: BTreeMap<i64, Vec<CatalogColumn>> = BTreeMap::new();
+        let mut statement = connection.prepare(&sql)?;
+        let mut rows = statement.query([id])?;
+        while let Some(row) = rows.next()? {
+            columns.entry(row.get(0)?).or_default().push(CatalogColumn { id: row.get(1)?, name: row.get(2)?, ty: row.get(3)? });
+        }
+        for table in snapshot.tables.values_mut() {
+            table.columns = columns.remove(&table.id).unwrap_or_default();
+        }
+        let sql = format!("SELECT v.view_id, s.schema_name, v.view_name, v.sql FROM ducklake_view v JOIN ducklake_schema s USING (schema_id) WHERE {} AND {}", live("v"), live("s"));
+        let mut statement = connection.prepare(&sql)?;
+        let mut rows = statement.query([id])?;
+        while let Some(row) = rows.next()? {
+            let name = DatasetName { namespace: row.get(1)?, name: row.get(2)? };
+            snapshot.views.insert(name, CatalogView { id: row.get(0)?, sql: row.get(3)? });
+        }
+        Ok(snapshot)
+    }
+
+    /// The files of a folder that any version names.
+    pub(crate) fn known_files(&self, folder: &std::path::Path) -> Result<BTreeSet<PathBuf>, RunError> {
+        let Some(connection) = self.read()? else { return Ok(BTreeSet::new()) };
+        let read = || -> rusqlite::Result<BTreeSet<PathBuf>> {
+            let sql = "SELECT s.path, t.path, f.path FROM ducklake_data_file f JOIN ducklake_table t USING (table_id) JOIN ducklake_schema s USING (schema_id) WHERE f.path_is_relative";
+            let mut statement = connection.prepare(sql)?;
+            let rows = statement.query_map((), |row| Ok(self.data.join(row.get::<_, String>(0)?).join(row.get::<_, String>(1)?).join(row.get::<_, String>(2)?)))?;
+            rows.filter(|path| path.as_ref().map_or(true, |path| path.starts_with(folder))).collect()
+        };
+        read().map_err(error::catalog)
+    }
+
+    /// The files of a table at a version, with the batch of each; the bounds of one column come along when asked for.
+    pub(crate) fn files(&self, snapshot: i64, table: &CatalogTable, range: BatchRange, bounds_of: Option<&str>) -> Result<Vec<(Option<i64>, DataFile)>, RunError> {
+        let Some(connection) = self.read()? else { return Ok(Vec::new()) };
+        let deleted = format!("SELECT count(*) FROM ducklake_delete_file WHERE {LIVE} AND table_id = ?2");
+        let deleted: i64 = connection.query_row(&deleted, [snapshot, table.id], |row| row.get(0)).map_err(error::catalog)?;
+        if deleted > 0 {
+            let message = format!("another program deleted single rows below `{}`, which qetl does not read yet", table.folder.display());
+            return Err(RunError::Failed { place: Default::default(), message, help: "replay the batch to write it whole again".to_owned() });
+        }
+        let column = bounds_of.and_then(|name| table.columns.iter().find(|column| column.name == name)).map_or(-1, |column| column.id);
+        let (condition, bound) = match range {
+            BatchRange::Only(id) => ("CAST(p.partition_value AS INTEGER) = ?4", id),
+            BatchRange::Below(id) => ("CAST(p.partition_value AS INTEGER) < ?4", id),
+            BatchRange::All => ("?4 IS NOT NULL", 0),
+        };
+        let sql = format!(
+            "SELECT f.path, f.path_is_relative, f.record_count, f.file_size_bytes, s.min_value, s.max_value, CAST(p.partition_value AS INTEGER)
+             FROM ducklake_data_file f
+             LEFT JOIN ducklake_file_partition_value p USING (data_file_id)
+             LEFT JOIN ducklake_file_column_stats s ON s.data_file_id = f.data_file_id AND s.table_id = f.table_id AND s.column_id = ?3
+             WHERE f.table_id = ?2 AND f.begin_snapshot <= ?1 AND (f.end_snapshot IS NULL OR f.end_snapshot > ?1) AND {condition}
+             ORDER BY f.data_file_id"
+        );
+        let read = || -> rusqlite::Result<Vec<(Option<i64>, DataFile)>> {
+            let mut statement = connection.prepare_cached(&sql)?;
+            let rows = statement.query_map(params![snapshot, table.id, column, bound], |row| {
+                let path: String = row.get(0)?;
+                let path = if row.get::<_, bool>(1)? { table.folder.join(path) } else { PathBuf::from(path) };
+                let bounds = row.get::<_, Option<String>>(4)?.zip(row.get::<_, Option<String>>(5)?);
+                Ok((row.get(6)?, DataFile { path, rows: row.get(2)?, bytes: row.get(3)?, bounds }))
+            })?;
+            rows.collect()
+        };
+        read().map_err(error::catalog)
+    }
+}
+
+fn version(connection: &Connection, at: Option<&At>) -> Result<i64, RunError> {
+    let newest: i64 = connection.query_row("SELECT max(snapshot_id) FROM ducklake_snapshot", (), |row| row.get(0)).map_err(error::catalog)?;
+    let found = match at {
+        None => Some(newest),
+        Some(At::Version(id)) => {
+            let sql = "SELECT snapshot_id FROM ducklake_snapshot WHERE snapshot_id = ?1";
+            connection.query_row(sql, [id], |row| row.get(0)).optional().map_err(error::catalog)?
+        }
+        Some(At::Time(micros)) => {
+            let sql = "SELECT snapshot_id FROM ducklake_snapshot WHERE snapshot_time <= ?1 ORDER BY snapshot_time DESC LIMIT 1";
+            connection.query_row(sql, [super::commit::time_text(*micros)], |row| row.get(0)).optional().map_err(error::catalog)?
+        }
+    };
+    found.ok_or_else(|| RunError::usage("there is no such version", format!("versions are 0 to {newest}; `SELECT * FROM qetl.versions` lists them")))
+}
+
+/// The format's word for a type.
+pub(crate) fn type_word(ty: Type) -> String {
+    match ty {
+        Type::Text => "varchar".to_owned(),
+        Type::Int => "int64".to_owned(),
+        Type::Float => "float64".to_owned(),
+        Type::Decimal { precision, scale } => format!("decimal({precision},{scale})"),
+        Type::Bool => "boolean".to_owned(),
+        Type::Date => "date".to_owned(),
+        Type::Timestamp => "timestamptz".to_owned(),
+    }
+}
+
+/// The type of one of the format's words; `None` for types that qetl has not.
+pub(crate) fn word_type(word: &str) -> Option<Type> {
+    match word {
+        "varchar" => Some(Type::Text),
+        "int64" => Some(Type::Int),
+        "float64" => Some(Type::Float),
+        "boolean" => Some(Type::Bool),
+        "date" => Some(Type::Date),
+        "timestamptz" => Some(Type::Timestamp),
+        decimal => decimal.starts_with("decimal").then(|| decimal.parse().ok())?,
+    }
+}

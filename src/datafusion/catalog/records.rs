@@ -1,0 +1,154 @@
+//! qetl's records: batches, files, columns, runs.
+
+use qetl_core::Type;
+use qetl_runtime::{
+    RunError,
+    records::{BatchRecord, FileRecord, FlowRecords, PinnedColumn, RunRecord},
+};
+use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+
+use super::Catalog;
+use crate::error;
+
+impl Catalog {
+    pub(crate) fn records(&self, flow: &str) -> Result<FlowRecords, RunError> {
+        match self.read()? {
+            Some(connection) => read(&connection, flow).map_err(error::catalog),
+            None => Ok(FlowRecords::default()),
+        }
+    }
+
+    /// A new holder's number; every earlier holder's publish is refused from now on.
+    pub(crate) fn next_fence(&self, flow: &str) -> Result<i64, RunError> {
+        let mut connection = self.write()?;
+        let mut next = || -> rusqlite::Result<i64> {
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let sql = "INSERT INTO qetl_fences VALUES (?1, 1) ON CONFLICT (flow) DO UPDATE SET fence = fence + 1 RETURNING fence";
+            let fence = transaction.query_row(sql, [flow], |row| row.get(0))?;
+            transaction.commit()?;
+            Ok(fence)
+        };
+        next().map_err(error::catalog)
+    }
+
+    pub(crate) fn record_run(&self, run: &RunRecord) -> Result<(), RunError> {
+        insert_run(&self.write()?, run).map_err(error::catalog)
+    }
+
+    /// Newest first.
+    pub(crate) fn runs(&self, flow: Option<&str>) -> Result<Vec<RunRecord>, RunError> {
+        let Some(connection) = self.read()? else { return Ok(Vec::new()) };
+        let read = || -> rusqlite::Result<Vec<RunRecord>> {
+            let sql = "SELECT run_id, flow, batch_id, status, started_at, seconds, row_count, message FROM qetl_runs
+                       WHERE ?1 IS NULL OR flow = ?1 ORDER BY started_at DESC, rowid DESC";
+            let mut statement = connection.prepare(sql)?;
+            let rows = statement.query_map([flow], |row| {
+                Ok(RunRecord {
+                    run_id: row.get(0)?,
+                    flow: row.get(1)?,
+                    batch_id: row.get(2)?,
+                    status: row.get(3)?,
+                    started_at: row.get(4)?,
+                    seconds: row.get(5)?,
+                    rows: row.get(6)?,
+                    message: row.get(7)?,
+                })
+            })?;
+            rows.collect()
+        };
+        read().map_err(error::catalog)
+    }
+}
+
+pub(super) fn insert_run(connection: &Connection, run: &RunRecord) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO qetl_runs VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+    connection.execute(sql, params![run.run_id, run.flow, run.batch_id, run.status, run.started_at, run.seconds, run.rows, run.message])?;
+    Ok(())
+}
+
+pub(super) fn insert_batch(connection: &Connection, flow: &str, run_id: &str, version: i64, published_at: i64, batch: &BatchRecord) -> rusqlite::Result<()> {
+    let hash = format!("{:032x}", batch.content_hash);
+    let sql = "INSERT INTO qetl_batches VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+    let shape = batch.shape.to_string();
+    connection.execute(sql, params![flow, batch.batch_id, batch.generation, run_id, version, batch.processed_at, published_at, batch.rows, hash, shape])?;
+    for (position, file) in batch.files.iter().enumerate() {
+        let hash = format!("{:032x}", file.content_hash);
+        let sql = "INSERT INTO qetl_files VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+        connection.execute(sql, params![flow, batch.batch_id, batch.generation, position, file.name, file.size, file.modified, hash, file.loaded_at])?;
+    }
+    Ok(())
+}
+
+pub(super) fn replace_columns(connection: &Connection, flow: &str, columns: &[PinnedColumn]) -> rusqlite::Result<()> {
+    connection.execute("DELETE FROM qetl_columns WHERE flow = ?1", [flow])?;
+    for (position, column) in columns.iter().enumerate() {
+        let sql = "INSERT INTO qetl_columns VALUES (?1, ?2, ?3, ?4, ?5)";
+        connection.execute(sql, params![flow, position, column.name, column.ty.to_string(), column.inferred])?;
+    }
+    Ok(())
+}
+
+fn read(connection: &Connection, flow: &str) -> rusqlite::Result<FlowRecords> {
+    let sql = "SELECT batch_id, generation, processed_at, row_count, content_hash, shape FROM qetl_batches b WHERE flow = ?1
+               AND generation = (SELECT max(generation) FROM qetl_batches o WHERE o.flow = b.flow AND o.batch_id = b.batch_id) ORDER BY batch_id";
+    let mut statement = connection.prepare(sql)?;
+    let batches = statement.query_map([flow], |row| {
+        Ok(BatchRecord {
+            batch_id: row.get(0)?,
+            generation: row.get(1)?,
+            processed_at: row.get(2)?,
+            rows: row.get(3)?,
+            content_hash: hash(&row.get::<_, String>(4)?),
+            shape: serde_json::from_str(&row.get::<_, String>(5)?).unwrap_or_default(),
+            files: Vec::new(),
+        })
+    })?;
+    let mut records = FlowRecords { batches: batches.collect::<Result<_, _>>()?, columns: Vec::new() };
+    let mut files = connection.prepare("SELECT path, size, modified, content_hash, loaded_at FROM qetl_files WHERE flow = ?1 AND batch_id = ?2 AND generation = ?3 ORDER BY position")?;
+    for batch in &mut records.batches {
+        let rows = files.query_map(params![flow, batch.batch_id, batch.generation], |row| {
+            let content_hash = hash(&row.get::<_, String>(3)?);
+            Ok(FileRecord { name: row.get(0)?, size: row.get(1)?, modified: row.get(2)?, content_hash, loaded_at: row.get(4)? })
+        })?;
+        batch.files = rows.collect::<Result<_, _>>()?;
+    }
+    let mut columns = connection.prepare("SELECT name, type, inferred FROM qetl_columns WHERE flow = ?1 ORDER BY position")?;
+    let rows = columns.query_map([flow], |row| {
+        let ty = row.get::<_, String>(1)?.parse().unwrap_or(Type::Text);
+        Ok(PinnedColumn { name: row.get(0)?, ty, inferred: row.get(2)? })
+    })?;
+    records.columns = rows.collect::<Result<_, _>>()?;
+    Ok(records)
+}
+
+fn hash(text: &str) -> u128 {
+    u128::from_str_radix(text, 16).unwrap_or(0)
+}
+
+/// The fence that stands in the catalog; 0 when the flow was never locked.
+pub(super) fn fence(connection: &Connection, flow: &str) -> rusqlite::Result<i64> {
+    let found = connection.query_row("SELECT fence FROM qetl_fences WHERE flow = ?1", [flow], |row| row.get(0)).optional()?;
+    Ok(found.unwrap_or(0))
+}
+
+/// The result of a query of the catalog itself.
+#[derive(Debug, Default)]
+pub(crate) struct Cells {
+    pub(crate) names: Vec<String>,
+    pub(crate) rows: Vec<Vec<rusqlite::types::Value>>,
+}
+
+impl Catalog {
+    /// Runs a constant query of the catalog; nothing when there is none yet.
+    pub(crate) fn rows(&self, sql: &'static str) -> Result<Cells, RunError> {
+        let Some(connection) = self.read()? else { return Ok(Cells::default()) };
+        let read = || -> rusqlite::Result<Cells> {
+            let mut statement = connection.prepare(sql)?;
+            let names: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+            let rows = statement.query_map((), |row| (0..names.len()).map(|index| row.get(index)).collect())?;
+            let rows = rows.collect::<rusqlite::Result<_>>()?;
+            Ok(Cells { names, rows })
+        };
+        read().map_err(error::catalog)
+    }
+}

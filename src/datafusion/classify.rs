@@ -1,0 +1,178 @@
+//! `classify` in two stages, which read little.
+//!
+//! The first compares keys and row hashes: the state is held in memory without its values, the current rows pass by.
+//! New and unchanged rows are complete then. The second fetches the old values of the others, which are few, to say
+//! what changed and what a deleted row was last known to be.
+
+use arrow::{
+    array::{AsArray, BooleanArray, RecordBatch},
+    compute::filter_record_batch,
+    datatypes::Schema,
+};
+use datafusion::{
+    common::{JoinType, Result},
+    functions::expr_fn::coalesce,
+    logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder, Operator, binary_expr, case, lit},
+    scalar::ScalarValue,
+};
+use qetl_core::{
+    Column,
+    ir::{Classify, Expr as IrExpr, Gone, Op, Rel, Steps},
+};
+
+use crate::{
+    hash::row_hash,
+    lower::{Lowering, Scope, column, column_of, has_hash, join, pairs},
+    stage::ROW_HASH,
+};
+
+/// Names inside the comparison; input columns never begin with `xt_`.
+const STATE_HASH: &str = "xt_state_hash";
+const STATE_DELETED: &str = "xt_state_deleted";
+
+/// Steps that end in the rows of one classification: those before it, it, and those after, which work row by row.
+pub(crate) struct Parts<'a> {
+    pub(crate) before: Steps,
+    pub(crate) name: &'a str,
+    pub(crate) classify: &'a Classify,
+    pub(crate) after: Steps,
+}
+
+/// The parts of steps that can run in two stages; `None` when they do something else.
+pub(crate) fn parts(steps: &Steps) -> Option<Parts<'_>> {
+    let at = steps.0.iter().position(|step| matches!(&*step.rel.op, Op::Classify(_)))?;
+    let Op::Classify(classify) = &*steps.0[at].rel.op else { unreachable!("it was found as one") };
+    let after = Steps(steps.0[at + 1..].to_vec());
+    let row_by_row = after.0.iter().all(|step| is_row_by_row(&step.rel));
+    row_by_row.then(|| Parts { before: Steps(steps.0[..at].to_vec()), name: &steps.0[at].name, classify, after })
+}
+
+fn is_row_by_row(rel: &Rel) -> bool {
+    match &*rel.op {
+        Op::Ref { .. } => true,
+        Op::Filter { input, .. } | Op::Project { input, .. } => is_row_by_row(input),
+        _ => false,
+    }
+}
+
+/// The hash of the tracked columns, taken along or computed.
+fn tracked_hash(plan: &LogicalPlan, classify: &Classify, argument: impl Fn(&str) -> Expr) -> Expr {
+    if has_hash(plan) {
+        return argument(ROW_HASH);
+    }
+    let columns: Vec<Column> = classify.current.columns().iter().filter(|column| classify.tracked.contains(&column.name)).cloned().collect();
+    if columns.is_empty() {
+        return lit(ScalarValue::FixedSizeBinary(16, Some(vec![0; 16])));
+    }
+    row_hash(&columns, argument)
+}
+
+fn text(value: &str) -> Expr {
+    lit(ScalarValue::Utf8View(Some(value.to_owned())))
+}
+
+/// The first stage: every key of the current rows and every key that is gone, with its record type and the hash.
+/// Deleted rows have only their key.
+pub(crate) fn compare(lowering: &Lowering<'_>, classify: &Classify) -> Result<LogicalPlan> {
+    let state = lowering.rel(&classify.state)?;
+    let state_hash = tracked_hash(&state, classify, column).alias(STATE_HASH);
+    let is_deleted = column("xt_record_type").eq(text("DELETED")).alias(STATE_DELETED);
+    let narrow = classify.keys.iter().map(|key| column(key).alias(key)).chain([state_hash, is_deleted]);
+    let mut state = LogicalPlanBuilder::new(state).project(narrow)?.build()?;
+
+    let current = lowering.rel(&classify.current)?;
+    let hash = tracked_hash(&current, classify, column).alias(ROW_HASH);
+    let own = classify.current.column_names().map(|name| column(name).alias(name));
+    let current = LogicalPlanBuilder::new(current).project(own.chain([hash]).collect::<Vec<_>>())?.build()?;
+
+    let keys = pairs(&classify.keys);
+    match &classify.gone {
+        Gone::AllExcept(kept) => {
+            if let Some(kept) = kept {
+                let kept = LogicalPlanBuilder::new(lowering.rel(kept)?);
+                state = join(kept, state, JoinType::RightAnti, &keys)?.build()?;
+            }
+            compared(state, current, JoinType::Full, classify)
+        }
+        Gone::Only(None) => compared(state, current, JoinType::Right, classify),
+        Gone::Only(Some(named)) => {
+            let there = compared(state.clone(), current.clone(), JoinType::Right, classify)?;
+            let named = join(LogicalPlanBuilder::new(lowering.rel(named)?), state, JoinType::RightSemi, &keys)?.build()?;
+            let gone = compared(named, current, JoinType::Full, classify)?;
+            let gone = LogicalPlanBuilder::new(gone).filter(column("xt_record_type").eq(text("DELETED")))?.build()?;
+            LogicalPlanBuilder::new(there).union(gone)?.build()
+        }
+    }
+}
+
+/// The state on the left, held; the current rows on the right, passing by.
+fn compared(state: LogicalPlan, current: LogicalPlan, kind: JoinType, classify: &Classify) -> Result<LogicalPlan> {
+    let key = &classify.keys[0];
+    let is_gone = column_of("r", key).is_null();
+    let differs = binary_expr(column_of("l", STATE_HASH), Operator::IsDistinctFrom, column_of("r", ROW_HASH));
+    let record_type = datafusion::logical_expr::when(is_gone.clone(), text("DELETED"))
+        .when(column_of("l", key).is_null(), text("NEW"))
+        .when(column_of("l", STATE_DELETED), text("REACTIVATED"))
+        .when(differs, text("CHANGED"))
+        .otherwise(text("STALE"))?;
+    let columns = classify.current.column_names().map(|name| {
+        let is_key = classify.keys.iter().any(|key| key == name);
+        let value = if is_key { coalesce(vec![column_of("r", name), column_of("l", name)]) } else { column_of("r", name) };
+        value.alias(name)
+    });
+    let columns: Vec<Expr> = columns
+        .chain([record_type.alias("xt_record_type"), lit(ScalarValue::Utf8View(None)).alias("xt_changed_columns"), column_of("r", ROW_HASH).alias(ROW_HASH)])
+        .collect();
+    let joined = join(LogicalPlanBuilder::new(state), current, kind, &pairs(&classify.keys))?;
+    // A key that was deleted before and is still gone has no row.
+    let joined = match kind {
+        JoinType::Full => joined.filter(is_gone.and(column_of("l", STATE_DELETED)).is_not_true())?,
+        _ => joined,
+    };
+    joined.project(columns)?.build()
+}
+
+/// The rows that the first stage completed, and those that need their old values.
+pub(crate) fn split(batch: &RecordBatch) -> Result<(RecordBatch, RecordBatch)> {
+    let types = batch.column_by_name("xt_record_type").and_then(|column| column.as_string_view_opt());
+    let Some(types) = types else { return datafusion::common::internal_err!("the comparison has no record type") };
+    let complete: BooleanArray = types.iter().map(|word| Some(matches!(word, Some("NEW" | "STALE")))).collect();
+    if complete.true_count() == complete.len() {
+        return Ok((batch.clone(), batch.slice(0, 0)));
+    }
+    let rest = arrow::compute::not(&complete)?;
+    Ok((filter_record_batch(batch, &complete)?, filter_record_batch(batch, &rest)?))
+}
+
+/// The second stage: `open` are the rows that the first one left open.
+pub(crate) fn complete(lowering: &Lowering<'_>, classify: &Classify, open: LogicalPlan) -> Result<LogicalPlan> {
+    let state = lowering.rel(&classify.state)?;
+    let old_hash = tracked_hash(&state, classify, |name| column_of("r", name));
+    let is_deleted = || column_of("l", "xt_record_type").eq(text("DELETED"));
+    let choose = |old: Expr, new: Expr| -> Result<Expr> { case(is_deleted()).when(lit(true), old).otherwise(new) };
+    let scope = Scope::of_join(lowering.batch);
+    let differs = |name: &String| (IrExpr::left(name).is_distinct(IrExpr::right(name)), IrExpr::text(name));
+    let changed = IrExpr::JoinText { separator: ",".to_owned(), parts: classify.tracked.iter().map(|name| IrExpr::case(vec![differs(name)], None)).collect() };
+    let changed = choose(lit(ScalarValue::Utf8View(None)), scope.lower(&changed)?)?;
+    let mut columns = Vec::new();
+    for name in classify.current.column_names() {
+        let is_key = classify.keys.iter().any(|key| key == name);
+        let value = if is_key { column_of("l", name) } else { choose(column_of("r", name), column_of("l", name))? };
+        columns.push(value.alias(name));
+    }
+    columns.push(column_of("l", "xt_record_type").alias("xt_record_type"));
+    columns.push(changed.alias("xt_changed_columns"));
+    columns.push(choose(old_hash, column_of("l", ROW_HASH))?.alias(ROW_HASH));
+    join(LogicalPlanBuilder::new(open), state, JoinType::Inner, &pairs(&classify.keys))?.project(columns)?.build()
+}
+
+/// Bytes that the first stage holds for that many keys of the state, roughly: to choose how to join.
+pub(crate) fn held_bytes(schema: &Schema, keys: &[String], rows: u64) -> u64 {
+    let width = |key: &String| match schema.field_with_name(key).map(|field| field.data_type().clone()) {
+        Ok(ty) => ty.primitive_width().map_or(40, |width| width as u64),
+        Err(_) => 40,
+    };
+    // The hash, the flag, and the join's own table of hashes.
+    let one = keys.iter().map(width).sum::<u64>() + 16 + 1 + 24;
+    rows * one
+}

@@ -1,0 +1,275 @@
+//! The engine over its warehouse.
+
+use std::{
+    collections::BTreeSet,
+    fs::{File, TryLockError},
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use datafusion::{
+    logical_expr::{LogicalPlanBuilder, cast, try_cast},
+    prelude::lit,
+};
+use qetl_core::{
+    Column, DatasetName, Plan, Task,
+    ir::{AsOf, Rel, Steps},
+    plan::DatasetKind,
+    schema::Schema,
+};
+use qetl_ingest::arrow_type;
+use qetl_runtime::{
+    BatchContext, Engine, FlowLock, FlowRecords, RunError, Work,
+    engine::{At, DatasetInfo, Rows},
+    records::RunRecord,
+    run::blocking,
+};
+use qetl_sql::dialects::{Dialect, DuckDb};
+
+use crate::{
+    catalog::{BatchRange, Catalog, word_type},
+    classify, error,
+    lower::{Lowering, Tables, column, scan},
+    query,
+    scan::PinnedTable,
+    session::Limits,
+    stage::{ROW_HASH, reclaim},
+    work::DataFusionWork,
+};
+
+/// Where the warehouse stands and what a run may use.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The folder of the data files, the locks and the room to spill.
+    pub location: PathBuf,
+    /// The catalog's file.
+    pub catalog: PathBuf,
+    /// Bytes that a run may use.
+    pub memory_limit: u64,
+    /// 0 for one a core.
+    pub threads: usize,
+}
+
+/// The embedded engine.
+#[derive(Debug)]
+pub struct DataFusionEngine {
+    catalog: Catalog,
+    location: PathBuf,
+    memory: u64,
+    threads: usize,
+    /// Locks under which leftovers were reclaimed already.
+    reclaimed: Mutex<BTreeSet<(String, i64)>>,
+}
+
+impl DataFusionEngine {
+    /// Opens the warehouse; it is made by the first publish.
+    pub fn open(settings: &Settings) -> Self {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        Self {
+            catalog: Catalog::new(&settings.catalog, &settings.location),
+            location: settings.location.clone(),
+            memory: settings.memory_limit,
+            threads: if settings.threads == 0 { cores } else { settings.threads },
+            reclaimed: Mutex::default(),
+        }
+    }
+
+    fn limits(&self, spill: Option<PathBuf>) -> Limits {
+        Limits { memory: self.memory, threads: self.threads, spill }
+    }
+
+    /// Where a flow's runs spill; only the holder of its lock writes there.
+    fn spill_folder(&self, flow: &str) -> PathBuf {
+        self.location.join("tmp").join(flow)
+    }
+}
+
+/// An OS lock on a file: it dies with its holder.
+struct FileLock {
+    _file: File,
+    fence: i64,
+}
+
+impl FlowLock for FileLock {
+    fn fence(&self) -> i64 {
+        self.fence
+    }
+}
+
+#[async_trait]
+impl Engine for DataFusionEngine {
+    async fn lock(&self, flow: &str, wait: Duration) -> Result<Box<dyn FlowLock>, RunError> {
+        let folder = self.location.join("locks");
+        std::fs::create_dir_all(&folder).map_err(|why| error::file(&folder, why))?;
+        let path = folder.join(format!("{flow}.lock"));
+        let file = File::create(&path).map_err(|why| error::file(&path, why))?;
+        let until = Instant::now() + wait;
+        loop {
+            match file.try_lock() {
+                Ok(()) => break,
+                Err(TryLockError::WouldBlock) if Instant::now() < until => tokio::time::sleep(Duration::from_millis(50)).await,
+                Err(TryLockError::WouldBlock) => return Err(RunError::Locked { flow: flow.to_owned() }),
+                Err(TryLockError::Error(why)) => return Err(error::file(&path, why)),
+            }
+        }
+        let (catalog, name) = (self.catalog.clone(), flow.to_owned());
+        let fence = blocking(move || catalog.next_fence(&name)).await?;
+        // What an earlier holder spilled is nobody's now.
+        let _ = std::fs::remove_dir_all(self.spill_folder(flow));
+        Ok(Box::new(FileLock { _file: file, fence }))
+    }
+
+    async fn records(&self, flow: &str) -> Result<FlowRecords, RunError> {
+        let (catalog, flow) = (self.catalog.clone(), flow.to_owned());
+        blocking(move || catalog.records(&flow)).await
+    }
+
+    async fn begin(&self, plan: Arc<Plan>, lock: &dyn FlowLock, run_id: &str) -> Result<Box<dyn Work>, RunError> {
+        let catalog = self.catalog.clone();
+        let snapshot = blocking(move || catalog.snapshot(None)).await?;
+        let views = views(&plan)?;
+        let spill = self.spill_folder(plan.flow.id());
+        std::fs::create_dir_all(&spill).map_err(|why| error::file(&spill, why))?;
+        let work = DataFusionWork::new(self.catalog.clone(), self.limits(Some(spill)), plan.clone(), snapshot, lock.fence(), views, run_id)?;
+        let first = self.reclaimed.lock().unwrap_or_else(PoisonError::into_inner).insert((plan.flow.id().to_owned(), lock.fence()));
+        if first {
+            let folders: Vec<PathBuf> = work.layouts.values().map(|layout| layout.folder.clone()).collect();
+            let catalog = self.catalog.clone();
+            blocking(move || {
+                for folder in folders.iter().filter(|folder| folder.is_dir()) {
+                    let known = catalog.known_files(folder)?;
+                    reclaim(folder, &known).map_err(|why| error::file(folder, why))?;
+                }
+                Ok(())
+            })
+            .await?;
+        }
+        Ok(Box::new(work))
+    }
+
+    async fn misfits(&self, dataset: &DatasetName, wanted: &Column) -> Result<u64, RunError> {
+        let catalog = self.catalog.clone();
+        let snapshot = blocking(move || catalog.snapshot(None)).await?;
+        let Some(table) = snapshot.tables.get(dataset) else { return Ok(0) };
+        let Some(old) = table.columns.iter().find(|column| column.name == wanted.name).and_then(|column| word_type(&column.ty)) else { return Ok(0) };
+        let stored = Schema::new(vec![Column::new(&wanted.name, old)]).unwrap_or_default();
+        let files = self.catalog.files(snapshot.id, table, BatchRange::All, None)?;
+        let provider = PinnedTable::new(query::arrow_schema(&stored), files.into_iter().map(|(_, file)| file).collect(), None);
+        let count = async {
+            let value = || column(&wanted.name);
+            let there_and_back = cast(try_cast(value(), arrow_type(wanted.ty)), arrow_type(old));
+            let differs = value().is_not_null().and(datafusion::logical_expr::binary_expr(there_and_back, datafusion::logical_expr::Operator::IsDistinctFrom, value()));
+            let count = datafusion::functions_aggregate::expr_fn::count(lit(1_i64));
+            let plan = LogicalPlanBuilder::new(scan(&dataset.name, Arc::new(provider))?.build()?).filter(differs)?.aggregate(Vec::<datafusion::logical_expr::Expr>::new(), vec![count])?;
+            let session = self.limits(None).session()?;
+            session.execute_logical_plan(plan.build()?).await?.collect().await
+        };
+        let rows = count.await.map_err(error::engine)?;
+        let count = rows.first().and_then(|batch| arrow::array::AsArray::as_primitive_opt::<arrow::datatypes::Int64Type>(batch.column(0)).map(|counts| counts.value(0)));
+        Ok(count.and_then(|count| u64::try_from(count).ok()).unwrap_or(0))
+    }
+
+    async fn record_run(&self, run: &RunRecord) -> Result<(), RunError> {
+        let (catalog, run) = (self.catalog.clone(), run.clone());
+        blocking(move || catalog.record_run(&run)).await
+    }
+
+    async fn runs(&self, flow: Option<&str>) -> Result<Vec<RunRecord>, RunError> {
+        let (catalog, flow) = (self.catalog.clone(), flow.map(str::to_owned));
+        blocking(move || catalog.runs(flow.as_deref())).await
+    }
+
+    async fn datasets(&self) -> Result<Vec<DatasetInfo>, RunError> {
+        let catalog = self.catalog.clone();
+        blocking(move || {
+            let snapshot = catalog.snapshot(None)?;
+            let mut datasets = Vec::new();
+            for (name, table) in &snapshot.tables {
+                let files = catalog.files(snapshot.id, table, BatchRange::All, None)?;
+                let batches: BTreeSet<Option<i64>> = files.iter().map(|(batch, _)| *batch).collect();
+                datasets.push(DatasetInfo {
+                    name: name.clone(),
+                    view: false,
+                    columns: query::columns(table),
+                    rows: files.iter().map(|(_, file)| file.rows).sum(),
+                    bytes: files.iter().map(|(_, file)| file.bytes).sum(),
+                    files: files.len() as u64,
+                    batches: batches.len() as u64,
+                });
+            }
+            for name in snapshot.views.keys() {
+                datasets.push(DatasetInfo { name: name.clone(), view: true, columns: Vec::new(), rows: 0, bytes: 0, files: 0, batches: 0 });
+            }
+            datasets.sort_by(|a, b| a.name.cmp(&b.name));
+            Ok(datasets)
+        })
+        .await
+    }
+
+    async fn query(&self, sql: &str, at: Option<At>) -> Result<Rows, RunError> {
+        let catalog = self.catalog.clone();
+        let snapshot = blocking(move || catalog.snapshot(at.as_ref())).await?;
+        let session = self.limits(None).session().map_err(error::engine)?;
+        query::run(&self.catalog, snapshot, session, sql).await
+    }
+
+    async fn show(&self, plan: Arc<Plan>, task: &Task) -> Result<String, RunError> {
+        let batch = BatchContext { batch_id: 2, previous: Some(1), files: vec!["…".to_owned()], processed_at: 0 };
+        show(&plan, task, &batch).map_err(error::engine)
+    }
+}
+
+/// A task's logical plans over empty tables: what the engine makes of the instructions, whatever the data.
+fn show(plan: &Plan, task: &Task, batch: &BatchContext) -> datafusion::error::Result<String> {
+    let tables = Unread { plan };
+    let mut lowering = Lowering { tables: &tables, batch, steps: Default::default() };
+    let Some(parts) = classify::parts(&task.steps) else {
+        return Ok(format!("{}\n", lowering.steps(&task.steps)?.display_indent()));
+    };
+    if !parts.before.0.is_empty() {
+        lowering.steps(&parts.before)?;
+    }
+    let compare = classify::compare(&lowering, parts.classify)?;
+    let schema = Arc::new(compare.schema().as_arrow().clone());
+    let open = scan("open", Arc::new(PinnedTable::new(schema, Vec::new(), None)))?.build()?;
+    let complete = classify::complete(&lowering, parts.classify, open)?;
+    Ok(format!("-- {}: new and unchanged rows are complete\n{}\n-- {}: the others, `open`, get their old values\n{}\n", parts.name, compare.display_indent(), parts.name, complete.display_indent()))
+}
+
+/// Tables of a plan that have no rows.
+struct Unread<'a> {
+    plan: &'a Plan,
+}
+
+impl Tables for Unread<'_> {
+    fn table(&self, dataset: &DatasetName, rel: &Rel, _: AsOf) -> datafusion::error::Result<Arc<dyn datafusion::catalog::TableProvider>> {
+        let classified = |task: &&Task| task.target == *dataset && classify::parts(&task.steps).is_some();
+        let with_hash = self.plan.tasks.iter().any(|task| classified(&task));
+        let schema = query::arrow_schema(&rel.schema());
+        let fields = schema.fields().iter().map(|field| field.as_ref().clone());
+        let hash = with_hash.then(|| arrow::datatypes::Field::new(ROW_HASH, arrow::datatypes::DataType::FixedSizeBinary(16), true));
+        let schema = Arc::new(arrow::datatypes::Schema::new(fields.chain(hash).collect::<Vec<_>>()));
+        Ok(Arc::new(PinnedTable::new(schema, Vec::new(), None)))
+    }
+}
+
+/// The views of a plan, in the words of the catalog's format.
+fn views(plan: &Plan) -> Result<Vec<(DatasetName, String)>, RunError> {
+    let table = |dataset: &DatasetName| {
+        let quoted = |name: &str| qetl_sql::ident(DuckDb.quote(), name);
+        qetl_sql::ObjectName::from(vec![qetl_sql::Ident::new(query::CATALOG_PLACEHOLDER), quoted(&dataset.namespace), quoted(&dataset.name)])
+    };
+    let batch = qetl_sql::Batch { batch_id: 0, previous: 0, processed_at: 0, files: Vec::new() };
+    let mut views = Vec::new();
+    for dataset in &plan.datasets {
+        if let DatasetKind::View(rel) = &dataset.kind {
+            let mut steps = Steps::default();
+            steps.add(&dataset.name.name, rel.clone());
+            let sql = qetl_sql::query(&DuckDb, &steps, &batch, &table).map_err(RunError::failed)?;
+            views.push((dataset.name.clone(), sql));
+        }
+    }
+    Ok(views)
+}

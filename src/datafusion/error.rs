@@ -1,0 +1,44 @@
+//! Errors of the libraries, as errors of a run.
+
+use datafusion::error::DataFusionError;
+use qetl_runtime::{Place, RunError};
+
+/// The engine's own failure; a reached memory limit names the setting.
+pub(crate) fn engine(error: DataFusionError) -> RunError {
+    if is_exhausted(&error) {
+        return RunError::Failed {
+            place: Place::default(),
+            message: format!("the memory limit is reached: {}", first_line(&error.find_root().to_string())),
+            help: "raise `memory_limit` under `[engine]` in `qetl.toml`".to_owned(),
+        };
+    }
+    match error {
+        DataFusionError::External(inner) => match inner.downcast::<RunError>() {
+            Ok(error) => *error,
+            Err(other) => RunError::failed(other),
+        },
+        other => RunError::failed(other.strip_backtrace()),
+    }
+}
+
+/// Whether memory or the room to spill ran out.
+pub(crate) fn is_exhausted(error: &DataFusionError) -> bool {
+    match error {
+        DataFusionError::Collection(all) => all.iter().any(is_exhausted),
+        _ => matches!(error.find_root(), DataFusionError::ResourcesExhausted(_)) || error.to_string().contains("used disk space during the spilling process"),
+    }
+}
+
+fn first_line(text: &str) -> &str {
+    text.lines().next().unwrap_or_default()
+}
+
+/// The catalog could not be read or written.
+pub(crate) fn catalog(error: rusqlite::Error) -> RunError {
+    RunError::Failed { place: Place::default(), message: format!("the catalog: {error}"), help: "nothing was published; run the same command again".to_owned() }
+}
+
+/// A file of the warehouse could not be read or written.
+pub(crate) fn file(path: &std::path::Path, error: impl std::fmt::Display) -> RunError {
+    RunError::Failed { place: Place::default(), message: format!("`{}`: {error}", path.display()), help: "nothing was published; run the same command again".to_owned() }
+}

@@ -1,0 +1,115 @@
+//! Expressions.
+
+use datafusion::{
+    common::{Result, plan_err},
+    functions::expr_fn::{concat_ws, nullif},
+    logical_expr::{Expr as Lowered, Operator, binary_expr, cast, conditional_expressions::CaseBuilder, lit},
+    scalar::ScalarValue,
+};
+use qetl_core::{
+    Type,
+    ir::{BinaryOp, Expr, Param, Side, Value},
+};
+use qetl_ingest::arrow_type;
+use qetl_runtime::BatchContext;
+
+use super::{column, column_of};
+
+/// What an expression's columns and parameters mean.
+pub(crate) struct Scope<'a> {
+    batch: &'a BatchContext,
+    is_join: bool,
+}
+
+impl<'a> Scope<'a> {
+    pub(crate) fn of(batch: &'a BatchContext) -> Self {
+        Self { batch, is_join: false }
+    }
+
+    pub(crate) fn of_join(batch: &'a BatchContext) -> Self {
+        Self { batch, is_join: true }
+    }
+
+    pub(crate) fn lower(&self, expr: &Expr) -> Result<Lowered> {
+        match expr {
+            Expr::Column { side, name } => Ok(match (side, self.is_join) {
+                (Some(Side::Right), _) => column_of("r", name),
+                (Some(Side::Left), _) | (None, true) => column_of("l", name),
+                (None, false) => column(name),
+            }),
+            Expr::Literal(value) => literal(value),
+            Expr::Param(Param::BatchId) => Ok(lit(self.batch.batch_id)),
+            Expr::Param(Param::ProcessedAt) => Ok(lit(ScalarValue::TimestampMicrosecond(Some(self.batch.processed_at), Some("UTC".into())))),
+            Expr::FilePosition(file) => {
+                let file = self.lower(file)?;
+                let mut branches = self.batch.files.iter().zip(0_i64..).map(|(name, position)| (file.clone().eq(text(name)), lit(position)));
+                match branches.next() {
+                    None => Ok(lit(0_i64)),
+                    Some((when, then)) => {
+                        let (mut whens, mut thens) = (vec![when], vec![then]);
+                        branches.for_each(|(when, then)| {
+                            whens.push(when);
+                            thens.push(then);
+                        });
+                        CaseBuilder::new(None, whens, thens, None).otherwise(lit(-1_i64))
+                    }
+                }
+            }
+            Expr::Binary { op, left, right } => Ok(binary_expr(self.lower(left)?, operator(*op), self.lower(right)?)),
+            Expr::Not(expr) => Ok(Lowered::Not(Box::new(self.lower(expr)?))),
+            Expr::IsNull(expr) => Ok(self.lower(expr)?.is_null()),
+            Expr::Case { branches, otherwise } => {
+                let whens = branches.iter().map(|(when, _)| self.lower(when)).collect::<Result<Vec<_>>>()?;
+                let thens = branches.iter().map(|(_, then)| self.lower(then)).collect::<Result<Vec<_>>>()?;
+                if whens.is_empty() {
+                    return plan_err!("a case without branches");
+                }
+                let mut case = CaseBuilder::new(None, whens, thens, None);
+                match otherwise {
+                    Some(expr) => case.otherwise(self.lower(expr)?),
+                    None => case.end(),
+                }
+            }
+            Expr::Cast { expr, ty } => Ok(cast(self.lower(expr)?, arrow_type(*ty))),
+            Expr::JoinText { separator, parts } => {
+                let parts = parts.iter().map(|part| self.lower(part)).collect::<Result<Vec<_>>>()?;
+                if parts.is_empty() {
+                    return literal(&Value::Null(Type::Text));
+                }
+                // No part is empty text, so that an empty result means that all were NULL.
+                Ok(cast(nullif(concat_ws(text(separator), parts), text("")), arrow_type(Type::Text)))
+            }
+        }
+    }
+}
+
+fn text(value: &str) -> Lowered {
+    lit(ScalarValue::Utf8View(Some(value.to_owned())))
+}
+
+fn literal(value: &Value) -> Result<Lowered> {
+    Ok(match value {
+        Value::Null(ty) => lit(ScalarValue::try_new_null(&arrow_type(*ty))?),
+        Value::Text(value) => text(value),
+        Value::Int(value) => lit(*value),
+        Value::Float(value) => lit(*value),
+        Value::Bool(value) => lit(*value),
+    })
+}
+
+fn operator(op: BinaryOp) -> Operator {
+    match op {
+        BinaryOp::Eq => Operator::Eq,
+        BinaryOp::NotEq => Operator::NotEq,
+        BinaryOp::Lt => Operator::Lt,
+        BinaryOp::LtEq => Operator::LtEq,
+        BinaryOp::Gt => Operator::Gt,
+        BinaryOp::GtEq => Operator::GtEq,
+        BinaryOp::And => Operator::And,
+        BinaryOp::Or => Operator::Or,
+        BinaryOp::Plus => Operator::Plus,
+        BinaryOp::Minus => Operator::Minus,
+        BinaryOp::IsDistinct => Operator::IsDistinctFrom,
+        BinaryOp::IsNotDistinct => Operator::IsNotDistinctFrom,
+    }
+}

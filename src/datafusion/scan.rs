@@ -1,0 +1,97 @@
+//! A table provider over a pinned list of Parquet files.
+
+use std::{path::PathBuf, sync::Arc};
+
+use arrow::datatypes::SchemaRef;
+use async_trait::async_trait;
+use datafusion::{
+    catalog::{Session, TableProvider},
+    common::{Result, Statistics, project_schema, stats::Precision},
+    datasource::{
+        listing::PartitionedFile,
+        physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource},
+        source::DataSourceExec,
+    },
+    execution::object_store::ObjectStoreUrl,
+    logical_expr::{Expr, Operator, TableProviderFilterPushDown, TableType},
+    object_store::{ObjectMeta, path::Path as ObjectPath},
+    physical_plan::{ExecutionPlan, empty::EmptyExec},
+    scalar::ScalarValue,
+};
+
+use crate::catalog::DataFile;
+
+/// The files of a table at one version, each complete and never changed again. Columns that a file lacks are NULL;
+/// narrower types are cast.
+#[derive(Debug)]
+pub(crate) struct PinnedTable {
+    schema: SchemaRef,
+    files: Vec<DataFile>,
+    /// The text column that the files' bounds are of.
+    bounds_of: Option<String>,
+}
+
+impl PinnedTable {
+    pub(crate) fn new(schema: SchemaRef, files: Vec<DataFile>, bounds_of: Option<&str>) -> Self {
+        Self { schema, files, bounds_of: bounds_of.map(str::to_owned) }
+    }
+
+    pub(crate) fn of_paths(schema: SchemaRef, files: Vec<(PathBuf, u64, u64)>) -> Self {
+        let files = files.into_iter().map(|(path, rows, bytes)| DataFile { path, rows, bytes, bounds: None }).collect();
+        Self { schema, files, bounds_of: None }
+    }
+
+    pub(crate) fn rows(&self) -> u64 {
+        self.files.iter().map(|file| file.rows).sum()
+    }
+
+    /// The value that the filter wants the bounded column to have, if it is as simple as that.
+    fn wanted(&self, filter: &Expr) -> Option<String> {
+        let Expr::BinaryExpr(binary) = filter else { return None };
+        let (Expr::Column(column), Expr::Literal(value, _), Operator::Eq) = (&*binary.left, &*binary.right, binary.op) else { return None };
+        let (ScalarValue::Utf8(Some(text)) | ScalarValue::Utf8View(Some(text)) | ScalarValue::LargeUtf8(Some(text))) = value else { return None };
+        (Some(&column.name) == self.bounds_of.as_ref()).then(|| text.clone())
+    }
+}
+
+#[async_trait]
+impl TableProvider for PinnedTable {
+    fn schema(&self) -> SchemaRef {
+        self.schema.clone()
+    }
+
+    fn table_type(&self) -> TableType {
+        TableType::Base
+    }
+
+    fn supports_filters_pushdown(&self, filters: &[&Expr]) -> Result<Vec<TableProviderFilterPushDown>> {
+        Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
+    }
+
+    async fn scan(&self, state: &dyn Session, projection: Option<&Vec<usize>>, filters: &[Expr], limit: Option<usize>) -> Result<Arc<dyn ExecutionPlan>> {
+        let wanted: Vec<String> = filters.iter().filter_map(|filter| self.wanted(filter)).collect();
+        let may_match = |file: &&DataFile| {
+            let Some((least, greatest)) = &file.bounds else { return true };
+            wanted.iter().all(|text| least <= text && text <= greatest)
+        };
+        let files: Vec<&DataFile> = self.files.iter().filter(may_match).collect();
+        if files.is_empty() {
+            return Ok(Arc::new(EmptyExec::new(project_schema(&self.schema, projection)?)));
+        }
+        let rows = usize::try_from(files.iter().map(|file| file.rows).sum::<u64>()).unwrap_or(usize::MAX);
+        let file = |file: &&DataFile| -> Result<PartitionedFile> {
+            let location = ObjectPath::from_absolute_path(&file.path)?;
+            Ok(PartitionedFile::new_from_meta(ObjectMeta { location, size: file.bytes, last_modified: Default::default(), e_tag: None, version: None }))
+        };
+        let files = files.iter().map(file).collect::<Result<Vec<_>>>()?;
+        let source = ParquetSource::new(self.schema.clone()).with_table_parquet_options(state.default_table_options().parquet);
+        let statistics = Statistics { num_rows: Precision::Exact(rows), total_byte_size: Precision::Absent, column_statistics: Statistics::unknown_column(&self.schema) };
+        let config = FileScanConfigBuilder::new(ObjectStoreUrl::local_filesystem(), Arc::new(source))
+            .with_file_groups(FileGroup::new(files).split_files(state.config().target_partitions()))
+            .with_statistics(statistics)
+            .with_projection_indices(projection.cloned())?
+            .with_limit(limit)
+            .build();
+        Ok(DataSourceExec::from_data_source(config))
+    }
+}

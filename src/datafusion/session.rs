@@ -1,0 +1,57 @@
+//! Sessions: one a run or a query, with its memory and its room to spill.
+
+use std::{num::NonZeroUsize, path::PathBuf, sync::Arc};
+
+use datafusion::{
+    config::SpillCompression,
+    error::Result,
+    execution::{
+        disk_manager::{DiskManagerBuilder, DiskManagerMode},
+        memory_pool::{FairSpillPool, TrackConsumersPool},
+        runtime_env::RuntimeEnvBuilder,
+    },
+    prelude::{SessionConfig, SessionContext},
+};
+
+/// What a session may use.
+#[derive(Debug, Clone)]
+pub(crate) struct Limits {
+    /// Of the process; the pool is smaller, since not all memory is accounted for.
+    pub(crate) memory: u64,
+    pub(crate) threads: usize,
+    /// Where operators spill to; `None`: the system's folder for temporary files.
+    pub(crate) spill: Option<PathBuf>,
+}
+
+/// The share of the memory limit that operators may reserve: buffers of readers and writers are outside it.
+const POOL_SHARE: f64 = 0.6;
+
+/// Room to spill, per session.
+const SPILL_BYTES: u64 = 200 << 30;
+
+impl Limits {
+    pub(crate) fn pool_bytes(&self) -> usize {
+        (self.memory as f64 * POOL_SHARE) as usize
+    }
+
+    /// A session whose joins stand as they are written.
+    pub(crate) fn session(&self) -> Result<SessionContext> {
+        let pool = TrackConsumersPool::new(FairSpillPool::new(self.pool_bytes()), NonZeroUsize::MIN.saturating_add(4));
+        let mode = match &self.spill {
+            Some(folder) => DiskManagerMode::Directories(vec![folder.clone()]),
+            None => DiskManagerMode::OsTmpDirectory,
+        };
+        let disk = DiskManagerBuilder::default().with_mode(mode).with_max_temp_directory_size(SPILL_BYTES);
+        let runtime = RuntimeEnvBuilder::new().with_memory_pool(Arc::new(pool)).with_disk_manager_builder(disk).build_arc()?;
+        let mut config = SessionConfig::new()
+            .with_target_partitions(self.threads)
+            .with_default_catalog_and_schema("warehouse", "main")
+            .with_create_default_catalog_and_schema(false)
+            .with_information_schema(false)
+            .with_spill_compression(SpillCompression::Lz4Frame);
+        let options = config.options_mut();
+        options.execution.time_zone = Some("UTC".to_owned());
+        options.sql_parser.parse_float_as_decimal = true;
+        Ok(SessionContext::new_with_config_rt(config, runtime))
+    }
+}

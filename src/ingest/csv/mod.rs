@@ -1,0 +1,187 @@
+//! Reads the rows of CSV files.
+
+mod records;
+
+mod header;
+
+use std::sync::{Arc, atomic::AtomicU64};
+
+use crate::{
+    blocks::{BLOCK, Blocks, RECORD_LIMIT, place_after},
+    cells::{Cell, Sink},
+    open::{ReadFault, open_text},
+    problem::{DataProblem, shown},
+    spec::{ReadColumn, ReadSpec, SourceFile},
+    value::{Rules, unfit::Unfit},
+};
+use header::Header;
+use records::{Dialect, Fault, Records, What};
+
+/// The rows of one file.
+pub(crate) struct CsvRows {
+    name: String,
+    records: Records,
+    /// The wanted column of each of the file's fields.
+    targets: Vec<Option<usize>>,
+    columns: Vec<ReadColumn>,
+    rules: Rules,
+    has_header: bool,
+    unescaped: String,
+    pub(crate) warnings: Vec<String>,
+    pub(crate) read: Arc<AtomicU64>,
+}
+
+impl CsvRows {
+    pub(crate) fn open(file: &SourceFile, spec: &ReadSpec) -> Result<Self, DataProblem> {
+        let opened = open_text(file, &spec.options.encoding)?;
+        let tabs = file.name.to_ascii_lowercase();
+        let tabs = tabs.strip_suffix(".gz").or_else(|| tabs.strip_suffix(".zst")).unwrap_or(&tabs).ends_with(".tsv");
+        let dialect = Dialect {
+            delimiter: spec.options.delimiter.unwrap_or(if tabs { b'\t' } else { b',' }),
+            quote: spec.options.quote,
+            escape: spec.options.escape,
+            comment: spec.options.comment,
+        };
+        let records = Records::new(Blocks::new(opened.bytes, BLOCK, RECORD_LIMIT), dialect);
+        let mut rows = Self {
+            name: file.name.clone(),
+            records,
+            targets: (0..spec.columns.len()).map(Some).collect(),
+            columns: spec.columns.clone(),
+            rules: Rules::new(&spec.options),
+            has_header: spec.options.header,
+            unescaped: String::new(),
+            warnings: Vec::new(),
+            read: opened.read,
+        };
+        rows.records.skip_lines(spec.options.skip_rows as u64).map_err(|fault| rows.fault(&fault))?;
+        if spec.options.header {
+            let header = rows.header()?;
+            rows.targets = header.targets(&file.name, spec, &mut rows.warnings)?;
+        }
+        rows.records.keep_blank = rows.targets.len() == 1;
+        Ok(rows)
+    }
+
+    /// The line on which the current row begins.
+    pub(crate) fn line(&self) -> u64 {
+        self.records.line
+    }
+
+    fn header(&mut self) -> Result<Header, DataProblem> {
+        if !self.records.next().map_err(|fault| self.fault(&fault))? {
+            return Err(DataProblem::new("qetl::ingest::header", &self.name, "the file has no header line")
+                .help("the first line names the columns; `header = false` reads files without one"));
+        }
+        let text = self.text()?;
+        let mut names = Vec::with_capacity(self.records.fields.len());
+        for field in &self.records.fields {
+            let mut unescaped = String::new();
+            names.push(self.records.dialect.unescape(*field, text, &mut unescaped).to_owned());
+        }
+        Ok(Header { names, line: self.records.line, delimiter: self.records.dialect.delimiter })
+    }
+
+    /// Gives the next row to the sink; false at the end of the file.
+    pub(crate) fn next_row<S: Sink>(&mut self, sink: &mut S) -> Result<bool, DataProblem> {
+        match self.records.next() {
+            Ok(true) => {}
+            Ok(false) => return Ok(false),
+            Err(fault) => return Err(self.fault(&fault)),
+        }
+        if self.records.fields.len() != self.targets.len() {
+            return Err(self.ragged());
+        }
+        let Ok(text) = std::str::from_utf8(self.records.record()) else { return Err(self.malformed()) };
+        for (index, (field, target)) in self.records.fields.iter().zip(&self.targets).enumerate() {
+            let Some(column) = *target else { continue };
+            let value = self.records.dialect.unescape(*field, text, &mut self.unescaped);
+            let cell = if !field.quoted && self.rules.is_null(value) { Cell::Null } else { Cell::Field(value) };
+            if let Err(unfit) = sink.put(column, cell) {
+                let value = value.to_owned();
+                return Err(self.refused(index, column, unfit, &value));
+            }
+        }
+        Ok(true)
+    }
+
+    fn text(&self) -> Result<&str, DataProblem> {
+        std::str::from_utf8(self.records.record()).map_err(|_| self.malformed())
+    }
+
+    #[cold]
+    fn refused(&self, field: usize, column: usize, unfit: Unfit, value: &str) -> DataProblem {
+        let (line, character) = self.place(self.records.fields[field].from());
+        unfit.problem(&self.name, column, &self.columns[column], value).at(line, character)
+    }
+
+    #[cold]
+    fn ragged(&self) -> DataProblem {
+        let (found, expected) = (self.records.fields.len(), self.targets.len());
+        let fields = if found == 1 { "field" } else { "fields" };
+        let message = match self.has_header {
+            true => format!("the row has {found} {fields}, the header {expected}"),
+            false => format!("the row has {found} {fields}, the flow {expected} columns"),
+        };
+        let delimiter = shown(char::from(self.records.dialect.delimiter).encode_utf8(&mut [0; 4]));
+        let problem = DataProblem::new("qetl::ingest::ragged", &self.name, message).help(match self.has_header {
+            true => {
+                format!("fields that hold `{delimiter}` or a line end are quoted; `delimiter` and `quote` name other characters")
+            }
+            false => "without a header, the flow's columns are the file's, in its order".to_owned(),
+        });
+        match self.records.fields.get(expected) {
+            Some(surplus) => {
+                let (line, character) = self.place(surplus.from());
+                problem.at(line, character)
+            }
+            None => problem.on_line(self.records.line),
+        }
+    }
+
+    #[cold]
+    fn malformed(&self) -> DataProblem {
+        let record = self.records.record();
+        let good = std::str::from_utf8(record).map_or_else(|error| error.valid_up_to(), str::len);
+        let (line, character) = self.place(good);
+        let problem = ReadFault::Malformed { encoding: "UTF-8" }.problem(&self.name).at(line, character);
+        match &record[good..] {
+            [0xff, 0xfe, ..] => problem.help("`encoding = \"utf-16le\"` reads the file"),
+            [0xfe, 0xff, ..] => problem.help("`encoding = \"utf-16be\"` reads the file"),
+            _ => problem,
+        }
+    }
+
+    fn place(&self, offset: usize) -> (u64, u64) {
+        place_after(&self.records.record()[..offset], self.records.line)
+    }
+
+    #[cold]
+    fn fault(&self, fault: &Fault) -> DataProblem {
+        let problem = |message: &str, help: &str| DataProblem::new("qetl::ingest::quote", &self.name, message).help(help);
+        let problem = match &fault.what {
+            What::Read(fault) => fault.problem(&self.name),
+            What::Unclosed => problem(
+                "the quote that opens here is never closed",
+                "close it, or set `quote = \"\"` if quotes mean nothing in this file",
+            ),
+            What::AfterQuote => problem(
+                "text follows a closing quote",
+                "a quote inside quotes is doubled; `escape` names another way, and `quote = \"\"` says that quotes mean nothing",
+            ),
+            What::TooManyFields => DataProblem::new(
+                "qetl::ingest::header",
+                &self.name,
+                format!("the record has more than {} fields", records::FIELD_LIMIT),
+            ),
+        };
+        match fault.what {
+            // A damaged stream has no place in the text, and a disk neither.
+            What::Read(ReadFault::Io(_)) => problem,
+            What::Read(_) | What::Unclosed | What::AfterQuote | What::TooManyFields => problem.at(fault.line, fault.character),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

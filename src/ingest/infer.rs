@@ -1,0 +1,152 @@
+//! The types of columns that declare none, from all rows of all files.
+
+use qetl_core::{Type, format::Format};
+
+use crate::{
+    guess::{Guess, Guesses},
+    parquet,
+    problem::{DataProblem, shown},
+    rows::{TextRows, rules},
+    spec::{ReadSpec, SourceFile},
+    value::unfit::a,
+};
+
+/// What a column's values say of its type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Inferred {
+    pub ty: Type,
+    /// The most digits that any value has behind its point, as written; decimal(38, `decimals`) holds every value.
+    /// `None` when no decimal does: NaN or ±∞ is among the values, or there are too many digits, or they are no numbers,
+    /// or they are binary floats of a Parquet file. Parquet's integers and decimals have what their type says.
+    pub decimals: Option<u8>,
+}
+
+/// A column's type in Parquet files, and the file that brought it.
+type Brought<'a> = Option<(Type, &'a str)>;
+
+/// One type per column of the spec: its own, or where it has none, the inferred one.
+///
+/// Text files are read from the first row to the last; Parquet brings its types. A column with nothing but NULL is text.
+pub fn infer(files: &[SourceFile], spec: &ReadSpec) -> Result<Vec<Inferred>, DataProblem> {
+    let mut guesses = Guesses::new(spec, rules(Format::Csv, spec));
+    let mut brought: Vec<Brought<'_>> = vec![None; spec.columns.len()];
+    let open = guesses.columns.iter().any(Option::is_some);
+    for file in files.iter().filter(|_| open) {
+        if file.format == Format::Parquet {
+            for (column, ty) in parquet::types(file, spec)?.into_iter().enumerate() {
+                if let (Some(ty), None) = (ty, spec.columns[column].ty) {
+                    brought[column] = Some(both(brought[column], ty, file, &spec.columns[column].name)?);
+                }
+            }
+        } else {
+            guesses.with_rules(rules(file.format, spec));
+            let mut rows = TextRows::open(file, spec)?;
+            while rows.next_row(&mut guesses)? && !guesses.settled() {}
+        }
+    }
+    let columns = spec.columns.iter().zip(&guesses.columns).zip(brought);
+    columns.map(|((column, guess), brought)| one(column.ty, guess.as_ref(), brought, &column.name)).collect()
+}
+
+fn one(declared: Option<Type>, guess: Option<&Guess>, brought: Brought<'_>, column: &str) -> Result<Inferred, DataProblem> {
+    let Some(guess) = guess else {
+        return Ok(known(declared.unwrap_or(Type::Text)));
+    };
+    match brought {
+        None => Ok(Inferred { ty: guess.ty(), decimals: guess.decimals() }),
+        Some((ty, _)) if !guess.seen => Ok(known(ty)),
+        // Text files and Parquet files side by side.
+        Some((ty, file)) => match common(guess.ty(), ty) {
+            Some(common) => {
+                Ok(Inferred { ty: common, decimals: guess.decimals().zip(known(common).decimals).map(|(a, b)| a.max(b)) })
+            }
+            None => Err(unlike(file, column, ty, guess.ty())),
+        },
+    }
+}
+
+fn known(ty: Type) -> Inferred {
+    let decimals = match ty {
+        Type::Int => Some(0),
+        Type::Decimal { scale, .. } => Some(scale),
+        Type::Text | Type::Float | Type::Bool | Type::Date | Type::Timestamp => None,
+    };
+    Inferred { ty, decimals }
+}
+
+fn both<'a>(before: Brought<'a>, ty: Type, file: &'a SourceFile, column: &str) -> Result<(Type, &'a str), DataProblem> {
+    let Some((other, first)) = before else { return Ok((ty, &file.name)) };
+    common(other, ty).map(|common| (common, first)).ok_or_else(|| unlike(&file.name, column, ty, other))
+}
+
+fn unlike(file: &str, column: &str, ty: Type, other: Type) -> DataProblem {
+    let message = format!("is {} in this file and {} in another", a(ty), a(other));
+    DataProblem::new("qetl::ingest::type", file, message)
+        .of_column(column)
+        .help(format!("declare a `schema_type` for `{}`", shown(column)))
+}
+
+/// The type that holds all values of both without loss.
+fn common(one: Type, other: Type) -> Option<Type> {
+    let shape = |ty| match ty {
+        Type::Int => Some((19, 0)),
+        Type::Decimal { precision, scale } => Some((precision - scale, scale)),
+        Type::Text | Type::Float | Type::Bool | Type::Date | Type::Timestamp => None,
+    };
+    if one == other {
+        return Some(one);
+    }
+    if let (Type::Date, Type::Timestamp) | (Type::Timestamp, Type::Date) = (one, other) {
+        return Some(Type::Timestamp);
+    }
+    let ((one_whole, one_scale), (other_whole, other_scale)) = (shape(one)?, shape(other)?);
+    let scale = one_scale.max(other_scale);
+    let precision = one_whole.max(other_whole) + scale;
+    (precision <= 38).then_some(Type::Decimal { precision, scale })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(files: &[(&str, &str)], expected: Result<&[Type], &str>) {
+        let dir = tempfile::tempdir().unwrap();
+        let sources = files.iter().map(|(name, text)| {
+            let path = dir.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            SourceFile { path, name: (*name).to_owned(), format: Format::of_file(name).unwrap() }
+        });
+        let inferred = infer(&sources.collect::<Vec<_>>(), &crate::testing::spec("a; b string!; c"));
+        let types = inferred
+            .map(|all| all.into_iter().map(|column| column.ty).collect::<Vec<_>>())
+            .map_err(|problem| problem.to_string());
+        assert_eq!(types, expected.map(<[Type]>::to_vec).map_err(str::to_owned), "{files:?}");
+    }
+
+    #[test]
+    fn from_all_rows_of_all_files() {
+        let first = ("1.csv", "a,b,c\n1,1,2024-01-01\n");
+        check(&[first], Ok(&[Type::Int, Type::Text, Type::Date]));
+        check(&[first, ("2.csv", "c,b,a\n,1,\n2024-01-01T10:00,1,2.5\n")], Ok(&[Type::Float, Type::Text, Type::Timestamp]));
+        check(&[first, ("2.jsonl", "{\"a\":2,\"b\":{},\"c\":\"2024-01-02\"}")], Ok(&[Type::Int, Type::Text, Type::Date]));
+        check(&[first, ("2.jsonl", "{\"a\":\"2\",\"b\":{},\"c\":true}")], Ok(&[Type::Text, Type::Text, Type::Text]));
+        check(&[("1.csv", "a,b,c\n")], Ok(&[Type::Text, Type::Text, Type::Text]));
+        check(&[first, ("2.csv", "a,b,d\n1,2,3\n")], Err("2.csv:1: the file has no column `c`"));
+        check(&[first, ("2.csv", "a,b,c\n1,2\n")], Err("2.csv:2: the row has 2 fields, the header 3"));
+    }
+
+    #[test]
+    fn quoted_numbers_are_numbers_and_quoted_nothing_is_text() {
+        check(&[("1.csv", "a,b,c\n\"1\",1,\"true\"\n")], Ok(&[Type::Int, Type::Text, Type::Bool]));
+        check(&[("1.csv", "a,b,c\n1,1,1\n\"\",1,1")], Ok(&[Type::Text, Type::Text, Type::Int]));
+    }
+
+    #[test]
+    fn common_types() {
+        let decimal = |precision, scale| Type::Decimal { precision, scale };
+        assert_eq!(common(Type::Int, decimal(10, 2)), Some(decimal(21, 2)));
+        assert_eq!(common(decimal(38, 0), decimal(38, 2)), None);
+        assert_eq!(common(Type::Date, Type::Timestamp), Some(Type::Timestamp));
+        assert_eq!(common(Type::Int, Type::Float), None);
+    }
+}

@@ -1,0 +1,82 @@
+use qetl_core::{Type, load::OnExtraColumns};
+
+use crate::{
+    ProblemKind,
+    testing::{check, outcome, spec},
+};
+
+#[test]
+fn typed_rows() {
+    let all = spec("i integer; f float; d decimal(38,3); b boolean; day date; at timestamp; t string");
+    let text = concat!(
+        r#"{"i":1,"f":-0.0,"d":12345678901234567890123456789012345.678,"b":true,"day":"2024-02-29","at":"2024-02-29T10:00:00Z","t":"x\n"}"#,
+        "\n  \r\n",
+        r#"{"t":{"a": [1, 2.50]},"i":" 2 ","f":"NaN","d":"1.5","b":0,"day":null,"at":"2024-01-01"}"#,
+        "\r\n",
+        r#"{"t":1.50,"b":"f"}"#,
+        "\n",
+        r#"{"t":false}"#,
+        "\n{}",
+    );
+    let rows = [
+        "1|0.0|12345678901234567890123456789012345.678|true|2024-02-29|2024-02-29T10:00:00Z|x\n",
+        "2|NaN|1.500|false|∅|2024-01-01T00:00:00Z|{\"a\": [1, 2.50]}",
+        "∅|∅|∅|false|∅|∅|1.50",
+        "∅|∅|∅|∅|∅|∅|false",
+        "∅|∅|∅|∅|∅|∅|∅",
+    ];
+    check("o.jsonl", text, &all, &rows, "");
+    let one = |value: &str, problem: &str| {
+        check("o.jsonl", format!("{{\"t\":\"ü\", \"i\": {value}}}\n"), &spec("t string; i integer"), &[], problem);
+    };
+    one("\"3x\"", "o.jsonl:1:16: column `i`: `3x` is not an integer");
+    one("\"\"", "o.jsonl:1:16: column `i`: an empty text is not an integer");
+    one("1.0", "o.jsonl:1:16: column `i`: `1.0` is not an integer");
+    one("true", "o.jsonl:1:16: column `i`: `true` is not an integer");
+    one("[1]", "o.jsonl:1:16: column `i`: `[1]` is a nested value, not an integer");
+}
+
+#[test]
+fn keys() {
+    let two = spec("b string; a integer");
+    check("o.jsonl", "{\"a\":1,\"b\":\"x\"}\n{\"b\":\"y\"}\n{\"\\u0061\":3}\n", &two, &["x|1", "y|∅", "∅|3"], "");
+    check("o.jsonl", "{\"a\":1}\n{\"a\":2}\n", &two, &[], "o.jsonl: the file has no column `b`");
+    check("o.jsonl", "{\"a\":1}\n{\"b\":null}\n", &two, &["∅|1", "∅|∅"], "");
+    check("o.jsonl", "", &two, &[], "");
+    check("o.jsonl", "{\"a\":1,\"b\":\"\",\"a\":1}", &two, &[], "o.jsonl:1:15: the object has the key `a` twice");
+    check("o.jsonl", "{\"c\":1,\"b\":\"\",\"c\":1}", &two, &[], "o.jsonl:1:15: the object has the key `c` twice");
+    let found = outcome("o.jsonl", b"{\"a\":1,\"b\":\"x\",\"c\":[]}\n{\"d\":1}\n{\"c\":1}", &two);
+    assert_eq!(found.warnings, ["o.jsonl: columns `c`, `d` are not in the flow's `columns` and left out"]);
+    assert_eq!(found.rows.len(), 3);
+    let mut strict = two.clone();
+    strict.on_extra_columns = OnExtraColumns::Fail;
+    check("o.jsonl", "{\"a\":1,\n", &strict, &[], "o.jsonl:1:8: not a JSON object: a key in double quotes is expected here");
+    check("o.jsonl", "{\"a\":1,\"c\":2}\n", &strict, &[], "o.jsonl:1:8: column `c` is not in the flow's `columns`");
+}
+
+#[test]
+fn required_and_inferred_columns() {
+    let required = spec("a integer!; b string");
+    check(
+        "o.jsonl",
+        "{\"a\":1,\"b\":\"\"}\n{\"b\":\"\"}\n",
+        &required,
+        &[],
+        "o.jsonl:2: column `a`: NULL, and the column is required",
+    );
+    check("o.jsonl", "{\"a\":null}\n", &required, &[], "o.jsonl:1:6: column `a`: NULL, and the column is required");
+    let found = outcome("o.jsonl", b"{\"a\":1.25}", &spec("a integer?"));
+    let widened = found.problem.map(|problem| problem.kind);
+    assert_eq!(widened, Some(ProblemKind::Widen { column: 0, to: Type::Decimal { precision: 38, scale: 2 } }));
+}
+
+#[test]
+fn what_is_no_json_lines() {
+    let one = spec("a integer");
+    check("o.jsonl", "[{\"a\":1}]", &one, &[], "o.jsonl:1:1: not a JSON object: `{` is expected here");
+    assert!(outcome("o.jsonl", b"[{\"a\":1}]", &one).problem.unwrap().help.contains("jq -c '.[]'"));
+    check("o.jsonl", "{\n  \"a\": 1\n}", &one, &[], "o.jsonl:1:2: not a JSON object: a key in double quotes is expected here");
+    check("o.jsonl", b"{\"a\":1}\n{\"\xff\":1}", &one, &[], "o.jsonl:2:3: the bytes here are not UTF-8 text");
+    check("o.jsonl", "\u{feff}{\"a\":1}", &one, &["1"], "");
+    check("o.jsonl", "{\"a\":1}{\"a\":2}", &one, &[], "o.jsonl:1:8: not a JSON object: more follows after the object");
+}

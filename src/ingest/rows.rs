@@ -1,0 +1,238 @@
+//! Streams a file's rows as record batches.
+
+use std::sync::atomic::Ordering;
+
+use arrow::{datatypes::SchemaRef, record_batch::RecordBatch};
+use qetl_core::format::Format;
+
+use crate::{
+    batch::Batch,
+    cells::{Nowhere, Sink},
+    csv::CsvRows,
+    json::JsonRows,
+    parquet::ParquetRows,
+    problem::DataProblem,
+    spec::{ReadSpec, SourceFile},
+    value::Rules,
+};
+
+/// The most rows of a batch.
+pub(crate) const BATCH_ROWS: usize = 8192;
+
+/// The most values of a batch, for files of very many columns.
+const BATCH_VALUES: usize = 1 << 20;
+
+/// How much text ends a batch.
+const BATCH_BYTES: usize = 16 << 20;
+
+/// How many rows a batch of so many columns has.
+pub(crate) fn batch_rows(columns: usize) -> usize {
+    (BATCH_VALUES / columns.max(1)).clamp(1, BATCH_ROWS)
+}
+
+/// Opens a file whose rows come as batches of exactly the spec's columns, in the spec's order.
+///
+/// Every column of the spec has its type by now; one that has none is read as text. What is wrong with the file as a
+/// whole (no header, a missing column, another format) is told here, what is wrong with a row when its batch is due.
+pub fn read(file: &SourceFile, spec: &ReadSpec) -> Result<RowReader, DataProblem> {
+    let inner = match file.format {
+        Format::Csv | Format::Jsonl => {
+            let rows = TextRows::open(file, spec)?;
+            let batch = Batch::new(spec, rules(file.format, spec));
+            Inner::Text(Box::new(TextBatches { rows, batch, limit: batch_rows(spec.columns.len()) }))
+        }
+        Format::Parquet => Inner::Parquet(Box::new(ParquetRows::open(file, spec)?)),
+    };
+    Ok(RowReader { inner, schema: spec.schema(), ended: false })
+}
+
+/// The batches of one file. After a problem there are no more.
+pub struct RowReader {
+    inner: Inner,
+    schema: SchemaRef,
+    ended: bool,
+}
+
+enum Inner {
+    Text(Box<TextBatches>),
+    Parquet(Box<ParquetRows>),
+}
+
+impl RowReader {
+    /// The schema of every batch.
+    pub fn schema(&self) -> SchemaRef {
+        SchemaRef::clone(&self.schema)
+    }
+
+    /// What is worth a word but no problem: extra columns. Complete once the last batch has been read.
+    pub fn warnings(&self) -> &[String] {
+        match &self.inner {
+            Inner::Text(text) => text.rows.warnings(),
+            Inner::Parquet(rows) => &rows.warnings,
+        }
+    }
+
+    /// How many bytes of the file, as it lies on the disk, have been read; for progress.
+    pub fn bytes_read(&self) -> u64 {
+        match &self.inner {
+            Inner::Text(text) => text.rows.bytes_read(),
+            Inner::Parquet(rows) => rows.bytes_read(),
+        }
+    }
+}
+
+impl Iterator for RowReader {
+    type Item = Result<RecordBatch, DataProblem>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
+        let next = match &mut self.inner {
+            Inner::Text(text) => text.next_batch(),
+            Inner::Parquet(rows) => rows.next_batch(),
+        };
+        self.ended = !matches!(next, Ok(Some(_)));
+        next.transpose()
+    }
+}
+
+struct TextBatches {
+    rows: TextRows,
+    batch: Batch,
+    limit: usize,
+}
+
+impl TextBatches {
+    fn next_batch(&mut self) -> Result<Option<RecordBatch>, DataProblem> {
+        let mut rows = 0;
+        while rows < self.limit && self.batch.bytes < BATCH_BYTES && self.rows.next_row(&mut self.batch)? {
+            rows += 1;
+        }
+        Ok((rows > 0).then(|| self.batch.finish()))
+    }
+}
+
+/// The rows of a text file.
+pub(crate) enum TextRows {
+    Csv(Box<CsvRows>),
+    Json(Box<JsonRows>),
+}
+
+impl TextRows {
+    /// `file` is not Parquet.
+    pub(crate) fn open(file: &SourceFile, spec: &ReadSpec) -> Result<Self, DataProblem> {
+        match file.format {
+            Format::Csv => CsvRows::open(file, spec).map(Box::new).map(TextRows::Csv),
+            Format::Jsonl => JsonRows::open(file, spec).map(Box::new).map(TextRows::Json),
+            Format::Parquet => unreachable!("Parquet has no rows of text"),
+        }
+    }
+
+    /// Gives the next row to the sink; false at the end of the file.
+    pub(crate) fn next_row<S: Sink>(&mut self, sink: &mut S) -> Result<bool, DataProblem> {
+        match self {
+            TextRows::Csv(rows) => rows.next_row(sink),
+            TextRows::Json(rows) => rows.next_row(sink),
+        }
+    }
+
+    fn skip_row(&mut self) -> Result<bool, DataProblem> {
+        match self {
+            TextRows::Csv(rows) => rows.next_row(&mut Nowhere),
+            TextRows::Json(rows) => rows.skip_row(),
+        }
+    }
+
+    /// The line on which the current row begins.
+    fn line(&self) -> u64 {
+        match self {
+            TextRows::Csv(rows) => rows.line(),
+            TextRows::Json(rows) => rows.line,
+        }
+    }
+
+    fn warnings(&self) -> &[String] {
+        match self {
+            TextRows::Csv(rows) => &rows.warnings,
+            TextRows::Json(rows) => &rows.warnings,
+        }
+    }
+
+    fn bytes_read(&self) -> u64 {
+        match self {
+            TextRows::Csv(rows) => rows.read.load(Ordering::Relaxed),
+            TextRows::Json(rows) => rows.read.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// How a format's text becomes values: numbers in JSON have a point.
+pub(crate) fn rules(format: Format, spec: &ReadSpec) -> Rules {
+    match format {
+        Format::Csv => Rules::new(&spec.options),
+        Format::Jsonl => Rules::with_point(&spec.options),
+        Format::Parquet => Rules::with_point(&Default::default()),
+    }
+}
+
+/// The lines on which data rows (numbered from 1) of a text file begin, for messages about rows read earlier.
+/// `None` for Parquet, and when the file has changed so that it cannot tell.
+pub fn lines_of_rows(file: &SourceFile, spec: &ReadSpec, rows: &[u64]) -> Option<Vec<u64>> {
+    if file.format == Format::Parquet {
+        return None;
+    }
+    let mut order: Vec<usize> = (0..rows.len()).collect();
+    order.sort_by_key(|index| rows[*index]);
+    let mut text = TextRows::open(file, spec).ok()?;
+    let (mut lines, mut row) = (vec![0; rows.len()], 0);
+    for index in order {
+        while row < rows[index] {
+            if !text.skip_row().ok()? {
+                return None;
+            }
+            row += 1;
+        }
+        lines[index] = text.line();
+    }
+    Some(lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn readers_go_to_other_threads() {
+        fn sent<T: Send>() {}
+        sent::<RowReader>();
+    }
+
+    #[test]
+    fn lines_of_rows_of_text() {
+        let dir = tempfile::tempdir().unwrap();
+        let check = |name: &str, format, text: &str, rows: &[u64], expected: Option<&[u64]>| {
+            let file = SourceFile { path: dir.path().join(name), name: name.to_owned(), format };
+            std::fs::write(&file.path, text).unwrap();
+            assert_eq!(lines_of_rows(&file, &crate::testing::spec("a integer"), rows).as_deref(), expected, "{text:?}");
+        };
+        check("a.csv", Format::Csv, "a,b\n1,\"x\ny\"\n\n2,z\n", &[2, 1, 2], Some(&[5, 2, 5]));
+        check("a.csv", Format::Csv, "a,b\n1,2\n", &[2], None);
+        check("a.jsonl", Format::Jsonl, "\n{\"a\":1}\n\n{\"a\":2}", &[2, 1], Some(&[4, 2]));
+        check("a.parquet", Format::Parquet, "", &[1], None);
+    }
+
+    #[test]
+    fn batches_of_long_texts_are_short() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = SourceFile { path: dir.path().join("a.csv"), name: "a.csv".to_owned(), format: Format::Csv };
+        std::fs::write(&file.path, format!("a\n{}", format!("{}\n", "x".repeat(1 << 20)).repeat(20))).unwrap();
+        let reader = read(&file, &crate::testing::spec("a string")).unwrap();
+        assert_eq!(reader.map(|batch| batch.unwrap().num_rows()).collect::<Vec<_>>(), [16, 4]);
+    }
+
+    #[test]
+    fn wide_batches_have_few_rows() {
+        assert_eq!([batch_rows(1), batch_rows(128), batch_rows(10_000), batch_rows(100_000_000)], [8192, 8192, 104, 1]);
+    }
+}

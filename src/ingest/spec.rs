@@ -1,0 +1,68 @@
+//! What to read: a file, and the columns wanted of it.
+
+use std::{path::PathBuf, sync::Arc};
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use qetl_core::{
+    Type,
+    format::{Format, ReaderOptions},
+    load::OnExtraColumns,
+};
+
+/// One file to read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct SourceFile {
+    pub path: PathBuf,
+    /// How messages and records call it: its path from the project, with `/` between folders.
+    pub name: String,
+    pub format: Format,
+}
+
+/// A column wanted of a file, found by its exact name.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReadColumn {
+    pub name: String,
+    /// `None`: to be inferred. `read` needs a type.
+    pub ty: Option<Type>,
+    /// NULL is an error.
+    pub required: bool,
+    /// The type was pinned by inference, so an integer may widen to a decimal, and a decimal's scale may grow.
+    pub inferred: bool,
+}
+
+/// Which columns to read, in the order of the batches, and how text becomes values. Names are unique, and the options'
+/// characters are ASCII, as a flow's are.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReadSpec {
+    pub columns: Vec<ReadColumn>,
+    pub options: ReaderOptions,
+    pub on_extra_columns: OnExtraColumns,
+}
+
+/// The Arrow type that holds a type's values.
+pub fn arrow_type(ty: Type) -> DataType {
+    match ty {
+        Type::Text => DataType::Utf8View,
+        Type::Int => DataType::Int64,
+        Type::Float => DataType::Float64,
+        // Core's decimals have at most 38 digits, so the scale fits an i8.
+        Type::Decimal { precision, scale } => DataType::Decimal128(precision, scale as i8),
+        Type::Bool => DataType::Boolean,
+        Type::Date => DataType::Date32,
+        Type::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
+    }
+}
+
+impl ReadSpec {
+    /// The types of the columns; a column whose type is still open counts as text.
+    pub(crate) fn types(&self) -> impl Iterator<Item = Type> {
+        self.columns.iter().map(|column| column.ty.unwrap_or(Type::Text))
+    }
+
+    /// The schema of the batches. Every column may hold NULL: whether it does is checked while reading.
+    pub(crate) fn schema(&self) -> SchemaRef {
+        let fields = self.columns.iter().zip(self.types());
+        let fields = fields.map(|(column, ty)| Field::new(&column.name, arrow_type(ty), true));
+        Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+    }
+}

@@ -1,0 +1,93 @@
+//! Files, specs and rows as short texts, for the tests.
+
+use arrow::{record_batch::RecordBatch, util::display::array_value_to_string};
+use qetl_core::{
+    format::{Format, ReaderOptions},
+    load::OnExtraColumns,
+};
+
+use crate::{DataProblem, ReadColumn, ReadSpec, SourceFile, read};
+
+/// The spec of columns such as `id integer!; amount decimal(18,2)?; note`: `!` is required, `?` inferred, no type open.
+pub(crate) fn spec(columns: &str) -> ReadSpec {
+    let columns = columns.split("; ").map(|column| {
+        let (name, ty) = column.split_once(' ').unwrap_or((column, ""));
+        let bare = ty.trim_end_matches(['!', '?']);
+        let ty = (!bare.is_empty()).then(|| bare.parse().unwrap()).map(|parsed| (parsed, &ty[bare.len()..]));
+        let marks = ty.map_or("", |(_, marks)| marks);
+        ReadColumn {
+            name: name.to_owned(),
+            ty: ty.map(|(ty, _)| ty),
+            required: marks.contains('!'),
+            inferred: marks.contains('?'),
+        }
+    });
+    ReadSpec { columns: columns.collect(), options: ReaderOptions::default(), on_extra_columns: OnExtraColumns::Ignore }
+}
+
+/// A file with this content, in a folder of its own; its ending says its format.
+pub(crate) fn file(name: &str, content: &[u8]) -> (tempfile::TempDir, SourceFile) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(name);
+    std::fs::write(&path, content).unwrap();
+    let format = Format::of_file(name).unwrap();
+    (dir, SourceFile { path, name: name.to_owned(), format })
+}
+
+/// Everything that reading a file gives.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) rows: Vec<String>,
+    pub(crate) problem: Option<DataProblem>,
+    pub(crate) warnings: Vec<String>,
+}
+
+impl Outcome {
+    /// The problem as it is printed, or nothing.
+    pub(crate) fn refusal(&self) -> String {
+        self.problem.as_ref().map_or_else(String::new, ToString::to_string)
+    }
+}
+
+pub(crate) fn outcome(name: &str, content: &[u8], spec: &ReadSpec) -> Outcome {
+    let (_dir, file) = file(name, content);
+    let mut outcome = Outcome { rows: Vec::new(), problem: None, warnings: Vec::new() };
+    let mut reader = match read(&file, spec) {
+        Ok(reader) => reader,
+        Err(problem) => {
+            outcome.problem = Some(problem);
+            return outcome;
+        }
+    };
+    while let Some(batch) = reader.next() {
+        match batch {
+            Ok(batch) => {
+                assert_eq!(batch.schema(), reader.schema());
+                outcome.rows.extend((0..batch.num_rows()).map(|row| printed(&batch, row)));
+            }
+            Err(problem) => outcome.problem = Some(problem),
+        }
+    }
+    assert!(reader.next().is_none());
+    outcome.warnings = reader.warnings().to_vec();
+    outcome
+}
+
+/// A row's values between bars; NULL is ∅.
+fn printed(batch: &RecordBatch, row: usize) -> String {
+    let value = |column: &arrow::array::ArrayRef| {
+        if column.is_null(row) { "∅".to_owned() } else { array_value_to_string(column, row).unwrap() }
+    };
+    batch.columns().iter().map(value).collect::<Vec<_>>().join("|")
+}
+
+/// Checks the rows and the problem of reading a file.
+pub(crate) fn check(name: &str, content: impl AsRef<[u8]>, spec: &ReadSpec, rows: &[&str], refusal: &str) {
+    let found = outcome(name, content.as_ref(), spec);
+    let shown = String::from_utf8_lossy(&content.as_ref()[..content.as_ref().len().min(200)]).into_owned();
+    assert_eq!(
+        (found.rows.iter().map(String::as_str).collect::<Vec<_>>().as_slice(), found.refusal().as_str()),
+        (rows, refusal),
+        "{shown:?}"
+    );
+}

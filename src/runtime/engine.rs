@@ -1,0 +1,149 @@
+//! What an engine can do: keep records, land a batch, run tasks, publish, and read.
+
+use std::{sync::Arc, time::Duration};
+
+use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+use qetl_core::{
+    Column, DatasetName, Plan, Task,
+    plan::Check,
+};
+use qetl_ingest::{DataProblem, ProblemKind, ReadSpec, SourceFile};
+
+use crate::{
+    error::RunError,
+    progress::Progress,
+    records::{BatchRecord, FlowRecords, PinnedColumn, RunRecord},
+    report::StepReport,
+};
+
+/// Keeps a flow from being run twice at once; let go when dropped, or when its process dies.
+pub trait FlowLock: Send + Sync {
+    /// Grows with every holder: a publish under an old one is refused.
+    fn fence(&self) -> i64;
+}
+
+/// What instructions need to know of the batch that they derive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BatchContext {
+    pub batch_id: i64,
+    /// The greatest known id below it.
+    pub previous: Option<i64>,
+    /// Its files' names in the order in which they were read.
+    pub files: Vec<String>,
+    /// Microseconds since 1970.
+    pub processed_at: i64,
+}
+
+/// What landing found.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Landed {
+    pub rows: u64,
+    /// Equal for equal multisets of typed rows; of equal sequences when order counts.
+    pub content_hash: u128,
+    pub warnings: Vec<String>,
+}
+
+/// What becomes visible together with the work's tables.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Publish {
+    pub flow: String,
+    /// New records of the batches that were executed; a generation that is taken already refuses the publish.
+    pub batches: Vec<BatchRecord>,
+    pub columns: Vec<PinnedColumn>,
+    pub run: RunRecord,
+}
+
+/// Stored data of a dataset, for people.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DatasetInfo {
+    pub name: DatasetName,
+    pub view: bool,
+    pub columns: Vec<Column>,
+    pub rows: u64,
+    pub bytes: u64,
+    pub files: u64,
+    pub batches: u64,
+}
+
+/// What `--at` names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum At {
+    Version(i64),
+    /// Microseconds since 1970.
+    Time(i64),
+}
+
+/// The rows of a query.
+pub struct Rows {
+    pub schema: SchemaRef,
+    pub stream: BoxStream<'static, Result<RecordBatch, RunError>>,
+}
+
+/// An engine over its store.
+#[async_trait]
+pub trait Engine: Send + Sync {
+    /// Takes the flow's lock, waiting at most that long.
+    async fn lock(&self, flow: &str, wait: Duration) -> Result<Box<dyn FlowLock>, RunError>;
+
+    async fn records(&self, flow: &str) -> Result<FlowRecords, RunError>;
+
+    /// Begins the work on one batch. Nothing of it is visible until it is published; dropping it leaves no trace.
+    async fn begin(&self, plan: Arc<Plan>, lock: &dyn FlowLock, run_id: &str) -> Result<Box<dyn Work>, RunError>;
+
+    /// How many stored values of the column do not fit the type.
+    async fn misfits(&self, dataset: &DatasetName, column: &Column) -> Result<u64, RunError>;
+
+    /// Records a run that published nothing.
+    async fn record_run(&self, run: &RunRecord) -> Result<(), RunError>;
+
+    async fn runs(&self, flow: Option<&str>) -> Result<Vec<RunRecord>, RunError>;
+
+    async fn datasets(&self) -> Result<Vec<DatasetInfo>, RunError>;
+
+    /// Reads datasets; the text may do nothing else.
+    async fn query(&self, sql: &str, at: Option<At>) -> Result<Rows, RunError>;
+
+    /// The engine's own form of a task's instructions, for people: `sql` or `logical`.
+    async fn show(&self, plan: Arc<Plan>, task: &Task) -> Result<String, RunError>;
+}
+
+/// The work on one batch, and on those that are derived again because of it.
+#[async_trait]
+pub trait Work: Send {
+    /// Reads the files into the landing dataset.
+    async fn land(&mut self, batch: &BatchContext, files: &[SourceFile], spec: &ReadSpec, ordered: bool, progress: &Progress) -> Result<Landed, LandError>;
+
+    /// Runs a task for a batch.
+    async fn run(&mut self, batch: &BatchContext, task: &Task, progress: &Progress) -> Result<StepReport, RunError>;
+
+    /// The rows of a check's last step.
+    async fn judge(&mut self, batch: &BatchContext, check: &Check) -> Result<Vec<RecordBatch>, RunError>;
+
+    /// Makes all that was landed and derived visible, with its records, or nothing.
+    async fn publish(self: Box<Self>, publish: Publish) -> Result<(), RunError>;
+}
+
+/// Why a batch could not be landed.
+#[derive(Debug)]
+pub enum LandError {
+    /// A value does not fit the inferred type of its column, and would fit this one.
+    Widen { column: usize, to: qetl_core::Type },
+    Run(RunError),
+}
+
+impl From<RunError> for LandError {
+    fn from(error: RunError) -> Self {
+        LandError::Run(error)
+    }
+}
+
+impl From<DataProblem> for LandError {
+    fn from(problem: DataProblem) -> Self {
+        match problem.kind {
+            ProblemKind::Widen { column, to } => LandError::Widen { column, to },
+            ProblemKind::Unreadable | ProblemKind::Refused => LandError::Run(problem.into()),
+        }
+    }
+}

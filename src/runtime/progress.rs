@@ -1,0 +1,39 @@
+//! What a run tells while it goes on.
+
+use std::sync::Arc;
+
+/// Something that happened in a run.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    BatchStarted { flow: String, batch_id: i64, files: usize },
+    StepStarted { flow: String, batch_id: i64, step: String },
+    /// Rows that the current step has written so far, and the share of its input that it has read, if that is known.
+    Rows { rows: u64, share: Option<f64> },
+    StepDone { flow: String, batch_id: i64, report: crate::report::StepReport },
+    Warning { flow: String, message: String },
+}
+
+/// Where events go. Cheap to clone; called from several threads.
+#[derive(Clone)]
+pub struct Progress(Arc<dyn Fn(Event) + Send + Sync>);
+
+impl Progress {
+    pub fn new(listen: impl Fn(Event) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(listen))
+    }
+
+    /// Nobody listens.
+    pub fn silent() -> Self {
+        Self::new(|_| ())
+    }
+
+    pub fn tell(&self, event: Event) {
+        (self.0)(event);
+    }
+}
+
+impl std::fmt::Debug for Progress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Progress")
+    }
+}

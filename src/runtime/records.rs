@@ -1,0 +1,90 @@
+//! What is known of the batches that were published: the same whatever engine keeps it.
+
+use qetl_core::Type;
+use serde_json::Value;
+
+/// A batch that was published.
+#[derive(Debug, Clone, PartialEq)]
+pub struct BatchRecord {
+    pub batch_id: i64,
+    /// 1, and one more with every replay that changed it.
+    pub generation: i64,
+    /// Microseconds since 1970: what `xt_processed_at` says.
+    pub processed_at: i64,
+    /// Rows that were landed.
+    pub rows: i64,
+    /// Equal for batches of equal typed rows.
+    pub content_hash: u128,
+    /// The properties that shaped its rows.
+    pub shape: Value,
+    /// In the order in which they were read.
+    pub files: Vec<FileRecord>,
+}
+
+/// A source file as a batch read it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FileRecord {
+    /// How messages and `xt_source_file` call it: relative to the project when it is inside, `/` between folders.
+    pub name: String,
+    pub size: u64,
+    /// Microseconds since 1970, as the file system had it.
+    pub modified: i64,
+    pub content_hash: u128,
+    /// Microseconds since 1970: when it was read.
+    pub loaded_at: i64,
+}
+
+/// An input column as it was pinned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PinnedColumn {
+    pub name: String,
+    pub ty: Type,
+    /// It was inferred: an integer may widen to a decimal.
+    pub inferred: bool,
+}
+
+/// All that is recorded of a flow.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct FlowRecords {
+    /// Ascending by id.
+    pub batches: Vec<BatchRecord>,
+    /// Every input column there ever was.
+    pub columns: Vec<PinnedColumn>,
+}
+
+impl FlowRecords {
+    pub fn batch(&self, id: i64) -> Option<&BatchRecord> {
+        self.batches.iter().find(|batch| batch.batch_id == id)
+    }
+
+    pub fn greatest_id(&self) -> Option<i64> {
+        self.batches.last().map(|batch| batch.batch_id)
+    }
+
+    /// The batch that has read a file of this name last.
+    pub fn file(&self, name: &str) -> Option<(&BatchRecord, &FileRecord)> {
+        let found = self.batches.iter().filter_map(|batch| batch.files.iter().find(|file| file.name == name).map(|file| (batch, file)));
+        found.max_by_key(|(_, file)| file.loaded_at)
+    }
+
+    /// The greatest id below `id`.
+    pub fn previous(&self, id: i64) -> Option<i64> {
+        self.batches.iter().map(|batch| batch.batch_id).filter(|other| *other < id).max()
+    }
+}
+
+/// A run of a flow, as `history` shows it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RunRecord {
+    pub run_id: String,
+    pub flow: String,
+    pub batch_id: Option<i64>,
+    pub status: String,
+    /// Microseconds since 1970.
+    pub started_at: i64,
+    pub seconds: f64,
+    /// Rows that were landed.
+    pub rows: i64,
+    /// What went wrong, if anything did.
+    pub message: String,
+}

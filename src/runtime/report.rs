@@ -1,0 +1,92 @@
+//! What a run did: the JSON of `execute --format json`.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+/// One run of one or more flows.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RunReport {
+    pub run_id: String,
+    pub status: Status,
+    pub flows: Vec<FlowReport>,
+}
+
+/// How a run, a flow or a batch ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    Succeeded,
+    /// A replay that changed nothing.
+    Unchanged,
+    /// Nothing waits.
+    UpToDate,
+    Failed,
+    /// The data was refused.
+    Rejected,
+    /// Not tried, because of what failed before it.
+    Skipped,
+}
+
+impl Status {
+    pub fn name(self) -> &'static str {
+        match self {
+            Status::Succeeded => "succeeded",
+            Status::Unchanged => "unchanged",
+            Status::UpToDate => "up_to_date",
+            Status::Failed => "failed",
+            Status::Rejected => "rejected",
+            Status::Skipped => "skipped",
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct FlowReport {
+    pub flow: String,
+    pub status: Status,
+    pub batches: Vec<BatchReport>,
+    /// What stopped the flow, if no batch of it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<ErrorReport>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct BatchReport {
+    pub batch_id: i64,
+    pub status: Status,
+    pub files: Vec<String>,
+    pub steps: Vec<StepReport>,
+    /// Later batches that were derived again because of this one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub derived_again: Vec<i64>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<ErrorReport>,
+}
+
+/// A step is named by its target's last word: `orders_landing` is the step `orders_landing`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct StepReport {
+    pub step: String,
+    pub rows: u64,
+    pub seconds: f64,
+    /// Rows by record type, where the target has one.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub counts: BTreeMap<String, u64>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct ErrorReport {
+    pub message: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub help: String,
+    pub exit_code: i32,
+}
+
+impl From<&crate::RunError> for ErrorReport {
+    fn from(error: &crate::RunError) -> Self {
+        Self { message: error.to_string(), help: error.help(), exit_code: error.exit_code() }
+    }
+}

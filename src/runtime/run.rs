@@ -1,0 +1,384 @@
+//! A run: for each flow its waiting batches, one after another, each published whole or not at all.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
+
+use qetl_core::{
+    Flow, Plan,
+    input::OnDuplicateKey,
+    plan::{self, InputType, Known, LateBatches},
+};
+use qetl_ingest::SourceFile;
+use uuid::Uuid;
+
+use crate::{
+    engine::{BatchContext, Engine, FlowLock, LandError, Landed, Publish, Work},
+    error::{Place, RunError},
+    progress::{Event, Progress},
+    records::{BatchRecord, FileRecord, FlowRecords, RunRecord},
+    report::{BatchReport, ErrorReport, FlowReport, RunReport, Status, StepReport},
+    types,
+    waiting::{self, Job, JobFile, Request, Roots, micros},
+};
+
+mod judge;
+
+/// What a flow would do now.
+#[derive(Debug, Clone)]
+pub struct Planned {
+    pub plan: Arc<Plan>,
+    pub jobs: Vec<Job>,
+    pub records: FlowRecords,
+    /// What keeps the flow from running, although its file is right.
+    pub obstacles: qetl_core::Problems,
+}
+
+/// Works out what `execute` would do now. Reads data only to infer types that are not known.
+pub async fn plan_flow(engine: &dyn Engine, flow: &Flow, roots: &Roots, request: &Request) -> Result<Planned, RunError> {
+    let place = Place::flow(flow.id());
+    let records = engine.records(flow.id()).await.map_err(|error| error.at(&place))?;
+    let obstacles = if request.full_refresh { qetl_core::Problems::default() } else { types::shape_changes(flow, &records) };
+    let jobs = waiting::jobs(flow, roots, &records, request).map_err(|error| error.at(&place))?;
+    let files: Vec<SourceFile> = jobs.iter().flat_map(|job| &job.files).map(|file| file.source.clone()).collect();
+    let (owned, known) = (flow.clone(), types::known(flow, &records));
+    let input = blocking(move || types::infer(&owned, known, &files)).await.map_err(|error| error.at(&place))?;
+    let plan = Arc::new(plan::expand(flow, input)?);
+    Ok(Planned { plan, jobs, records, obstacles })
+}
+
+/// Runs flows, each with its request. A flow that fails does not keep the others from going on.
+pub async fn execute(
+    engine: &dyn Engine,
+    flows: &[&Flow],
+    roots: &Roots,
+    request: &Request,
+    wait: Duration,
+    progress: &Progress,
+) -> Result<RunReport, RunError> {
+    let run_id = Uuid::now_v7().to_string();
+    let mut reports = Vec::new();
+    for flow in flows {
+        let mut run = FlowRun { engine, flow, roots, request, progress, run_id: &run_id, batches: Vec::new() };
+        let outcome = run.all(wait).await;
+        if let Err(RunError::Interrupted) = outcome {
+            return Err(RunError::Interrupted);
+        }
+        reports.push(flow_report(flow, run.batches, outcome));
+    }
+    let status = overall(reports.iter().map(|report| report.status));
+    Ok(RunReport { run_id, status, flows: reports })
+}
+
+/// The exit code of a run: that of its failures if they agree and nothing succeeded beside them, else 1.
+pub fn exit_code(report: &RunReport) -> i32 {
+    let codes: Vec<i32> = report.flows.iter().map(flow_exit_code).collect();
+    let worst = codes.iter().copied().find(|code| *code != 0).unwrap_or(0);
+    if codes.iter().all(|code| *code == worst) { worst } else { 1 }
+}
+
+fn flow_exit_code(flow: &FlowReport) -> i32 {
+    let errors = flow.batches.iter().filter_map(|batch| batch.error.as_ref()).chain(&flow.error);
+    errors.map(|error| error.exit_code).next().unwrap_or(0)
+}
+
+fn overall(statuses: impl Iterator<Item = Status>) -> Status {
+    let statuses: Vec<Status> = statuses.collect();
+    let has = |status: Status| statuses.contains(&status);
+    [Status::Failed, Status::Rejected, Status::Succeeded, Status::Unchanged].into_iter().find(|status| has(*status)).unwrap_or(Status::UpToDate)
+}
+
+fn flow_report(flow: &Flow, batches: Vec<BatchReport>, outcome: Result<(), RunError>) -> FlowReport {
+    let of_batch = batches.iter().any(|batch| batch.error.is_some());
+    let error = outcome.as_ref().err().filter(|_| !of_batch).map(ErrorReport::from);
+    let status = match &outcome {
+        Ok(()) => overall(batches.iter().map(|batch| batch.status)),
+        Err(error) => failure_status(error),
+    };
+    FlowReport { flow: flow.id().to_owned(), status, batches, error }
+}
+
+fn failure_status(error: &RunError) -> Status {
+    if error.exit_code() == 3 { Status::Rejected } else { Status::Failed }
+}
+
+struct FlowRun<'a> {
+    engine: &'a dyn Engine,
+    flow: &'a Flow,
+    roots: &'a Roots,
+    request: &'a Request,
+    progress: &'a Progress,
+    run_id: &'a str,
+    batches: Vec<BatchReport>,
+}
+
+impl FlowRun<'_> {
+    async fn all(&mut self, wait: Duration) -> Result<(), RunError> {
+        let place = Place::flow(self.flow.id());
+        let lock = self.engine.lock(self.flow.id(), wait).await.map_err(|error| error.at(&place))?;
+        let planned = plan_flow(self.engine, self.flow, self.roots, self.request).await?;
+        planned.obstacles.clone().or(())?;
+        self.refuse_type_changes(&planned).await.map_err(|error| error.at(&place))?;
+        let Planned { plan, jobs, mut records, .. } = planned;
+        let mut input = plan.input.clone();
+        if self.request.full_refresh && !records.batches.is_empty() {
+            self.refresh(&plan, &*lock, &mut records).await.map_err(|error| error.at(&place))?;
+        }
+        for job in jobs {
+            let started = Instant::now();
+            let started_at = micros(SystemTime::now());
+            let mut report = BatchReport {
+                batch_id: job.batch_id,
+                status: Status::Succeeded,
+                files: job.files.iter().map(|file| file.source.name.clone()).collect(),
+                steps: Vec::new(),
+                derived_again: Vec::new(),
+                warnings: Vec::new(),
+                error: None,
+            };
+            let outcome = self.batch(&*lock, &mut records, &mut input, &job, started_at, started, &mut report).await;
+            let outcome = outcome.map_err(|error| error.at(&place.batch(job.batch_id)));
+            if let Err(error) = &outcome {
+                (report.status, report.error) = (failure_status(error), Some(error.into()));
+            }
+            if report.status != Status::Succeeded {
+                let run = self.run_record(&job, report.status, started_at, started, 0, report.error.as_ref().map_or("", |error| &error.message));
+                // What the run did not achieve is already told; that it could not be recorded must not hide that.
+                if let Err(error) = self.engine.record_run(&run).await {
+                    let message = format!("the run could not be recorded: {error}");
+                    self.progress.tell(Event::Warning { flow: self.flow.id().to_owned(), message });
+                }
+            }
+            self.batches.push(report);
+            outcome?;
+        }
+        Ok(())
+    }
+
+    fn run_record(&self, job: &Job, status: Status, started_at: i64, started: Instant, rows: u64, message: &str) -> RunRecord {
+        RunRecord {
+            run_id: self.run_id.to_owned(),
+            flow: self.flow.id().to_owned(),
+            batch_id: Some(job.batch_id),
+            status: status.name().to_owned(),
+            started_at,
+            seconds: started.elapsed().as_secs_f64(),
+            rows: i64::try_from(rows).unwrap_or(i64::MAX),
+            message: message.to_owned(),
+        }
+    }
+
+    /// A declared type may replace the recorded one only if every stored value fits it.
+    async fn refuse_type_changes(&self, planned: &Planned) -> Result<(), RunError> {
+        let Some(landing) = planned.plan.landing() else { return Ok(()) };
+        for column in &planned.plan.input {
+            let Some(old) = planned.records.columns.iter().find(|old| old.name == column.name && old.ty != column.ty) else { continue };
+            let wanted = qetl_core::Column::new(&column.name, column.ty);
+            let misfits = self.engine.misfits(&landing.name, &wanted).await?;
+            if misfits > 0 {
+                let message = format!("column `{}` was {} and is declared {} now, which {misfits} stored values do not fit", column.name, old.ty, column.ty);
+                return Err(RunError::usage(message, "set the type back, or load the column under another name"));
+            }
+        }
+        Ok(())
+    }
+
+    #[expect(clippy::too_many_arguments, reason = "the state of a flow's run, passed on to one batch of it")]
+    async fn batch(
+        &self,
+        lock: &dyn FlowLock,
+        records: &mut FlowRecords,
+        input: &mut Vec<InputType>,
+        job: &Job,
+        started_at: i64,
+        started: Instant,
+        report: &mut BatchReport,
+    ) -> Result<(), RunError> {
+        let (flow, known) = (self.flow.id().to_owned(), records.batch(job.batch_id).cloned());
+        self.progress.tell(Event::BatchStarted { flow: flow.clone(), batch_id: job.batch_id, files: job.files.len() });
+        let now = micros(SystemTime::now());
+        let processed_at = self.request.execution_date.or(known.as_ref().map(|batch| batch.processed_at)).unwrap_or(now);
+        let context = BatchContext {
+            batch_id: job.batch_id,
+            previous: records.previous(job.batch_id),
+            files: job.files.iter().map(|file| file.source.name.clone()).collect(),
+            processed_at,
+        };
+        let files = self.fingerprints(job, now).await?;
+        let (plan, mut work, landed) = self.land(lock, input, job, &context, report).await?;
+        refuse_changed_files(job)?;
+        if let Some(known) = &known
+            && (known.content_hash, known.rows) == (landed.content_hash, i64::try_from(landed.rows).unwrap_or(i64::MAX))
+        {
+            report.status = Status::Unchanged;
+            return Ok(());
+        }
+        let later: Vec<BatchRecord> = records.batches.iter().filter(|batch| batch.batch_id > job.batch_id).cloned().collect();
+        if let (Some(last), LateBatches::Reject) = (later.last(), self.flow.properties.late_batches()) {
+            let what = if known.is_some() { "would be replaced with other content" } else { "arrives late" };
+            let message = format!("batch {} {what}: batch {} is published already, and `late_batches` is `reject`", job.batch_id, last.batch_id);
+            let help = "load it as a new batch, or set `late_batches = \"cascade\"` to derive the later batches again";
+            return Err(RunError::refused(Place::default(), message, help));
+        }
+        self.derive(&plan, &mut *work, &context, job, true, &mut report.steps).await?;
+        for batch in &later {
+            let previous = records.previous(batch.batch_id).max(Some(job.batch_id).filter(|id| *id < batch.batch_id));
+            let context = context_of(batch, previous);
+            self.derive(&plan, &mut *work, &context, job, false, &mut Vec::new()).await.map_err(|error| error.at(&Place::default().batch(batch.batch_id)))?;
+            report.derived_again.push(batch.batch_id);
+        }
+        let record = BatchRecord {
+            batch_id: job.batch_id,
+            generation: known.map_or(1, |known| known.generation + 1),
+            processed_at,
+            rows: i64::try_from(landed.rows).unwrap_or(i64::MAX),
+            content_hash: landed.content_hash,
+            shape: self.flow.shape.clone(),
+            files,
+        };
+        let columns = types::pinned(input, records);
+        let run = self.run_record(job, Status::Succeeded, started_at, started, landed.rows, "");
+        let publish = Publish { flow, batches: vec![record.clone()], columns: columns.clone(), run };
+        work.publish(publish).await?;
+        records.columns = columns;
+        records.batches.retain(|batch| batch.batch_id != record.batch_id);
+        records.batches.push(record);
+        records.batches.sort_by_key(|batch| batch.batch_id);
+        Ok(())
+    }
+
+    /// Lands the batch; a value that needs a wider inferred type widens it, and landing begins again.
+    async fn land(
+        &self,
+        lock: &dyn FlowLock,
+        input: &mut Vec<InputType>,
+        job: &Job,
+        context: &BatchContext,
+        report: &mut BatchReport,
+    ) -> Result<(Arc<Plan>, Box<dyn Work>, Landed), RunError> {
+        let ordered = matches!(self.flow.input.on_duplicate_key, OnDuplicateKey::KeepFirst | OnDuplicateKey::KeepLast);
+        let sources: Vec<SourceFile> = job.files.iter().map(|file| file.source.clone()).collect();
+        loop {
+            let plan = Arc::new(plan::expand(self.flow, input.clone())?);
+            let step = plan.landing().map_or_else(|| "landing".to_owned(), |landing| landing.name.to_string());
+            let place = Place::default().step(&step);
+            self.progress.tell(Event::StepStarted { flow: self.flow.id().to_owned(), batch_id: job.batch_id, step: step.clone() });
+            let started = Instant::now();
+            let mut work = self.engine.begin(plan.clone(), lock, self.run_id).await?;
+            match work.land(context, &sources, &types::read_spec(self.flow, input), ordered, self.progress).await {
+                Ok(landed) => {
+                    report.warnings.extend(landed.warnings.iter().cloned());
+                    let done = StepReport { step, rows: landed.rows, seconds: started.elapsed().as_secs_f64(), counts: Default::default() };
+                    self.step_done(job.batch_id, done, &mut report.steps);
+                    return Ok((plan, work, landed));
+                }
+                Err(LandError::Run(error)) => return Err(error.at(&place)),
+                Err(LandError::Widen { column, to }) => {
+                    let widened = &mut input[column];
+                    report.warnings.push(format!("column `{}` was {} and is {to} from now on: a value needs it", widened.name, widened.ty));
+                    (widened.ty, widened.known) = (to, Known::Inferred);
+                }
+            }
+        }
+    }
+
+    fn step_done(&self, batch_id: i64, done: StepReport, steps: &mut Vec<StepReport>) {
+        self.progress.tell(Event::StepDone { flow: self.flow.id().to_owned(), batch_id, report: done.clone() });
+        steps.push(done);
+    }
+
+    /// Runs the flow's tasks for one batch and judges them.
+    async fn derive(&self, plan: &Plan, work: &mut dyn Work, context: &BatchContext, job: &Job, own: bool, steps: &mut Vec<StepReport>) -> Result<(), RunError> {
+        for task in &plan.tasks {
+            let step = task.target.to_string();
+            let place = Place::default().step(&step);
+            self.progress.tell(Event::StepStarted { flow: self.flow.id().to_owned(), batch_id: context.batch_id, step: step.clone() });
+            // Rules for what was landed come before the work on it; the share of deletions is known only after.
+            let (before, after): (Vec<_>, Vec<_>) = task.checks.iter().partition(|check| check.is_of_landing());
+            let judged = |check: &&&plan::Check| !check.guard || (own && !self.request.accept_guards);
+            for check in before.iter().filter(judged) {
+                let rows = work.judge(context, check).await.map_err(|error| error.at(&place))?;
+                judge::judge(self.flow, &plan.input, check, &rows, job).map_err(|error| error.at(&place))?;
+            }
+            let done = work.run(context, task, self.progress).await.map_err(|error| error.at(&place))?;
+            for check in after.iter().filter(judged) {
+                let rows = work.judge(context, check).await.map_err(|error| error.at(&place))?;
+                judge::judge(self.flow, &plan.input, check, &rows, job).map_err(|error| error.at(&place))?;
+            }
+            self.step_done(context.batch_id, done, steps);
+        }
+        Ok(())
+    }
+
+    /// Derives every batch again from what was landed, in one publish.
+    async fn refresh(&self, plan: &Arc<Plan>, lock: &dyn FlowLock, records: &mut FlowRecords) -> Result<(), RunError> {
+        for name in ["namespace", "dataset_prefix"] {
+            if let Some(last) = records.batches.last().filter(|last| last.shape.get(name) != self.flow.shape.get(name)) {
+                let was = last.shape.get(name).and_then(|value| value.as_str()).unwrap_or_default();
+                let message = format!("`{name}` was `{was}`: the datasets stand under that name, and a full refresh does not move them");
+                return Err(RunError::usage(message, "set it back, or load the data with a new flow id"));
+            }
+        }
+        let (started, started_at) = (Instant::now(), micros(SystemTime::now()));
+        let mut work = self.engine.begin(plan.clone(), lock, self.run_id).await?;
+        let mut batches = records.batches.clone();
+        let mut previous = None;
+        for batch in &mut batches {
+            let job = Job { batch_id: batch.batch_id, files: Vec::new(), replay: true };
+            let context = context_of(batch, previous);
+            self.derive(plan, &mut *work, &context, &job, false, &mut Vec::new()).await.map_err(|error| error.at(&Place::default().batch(batch.batch_id)))?;
+            batch.generation += 1;
+            batch.shape = self.flow.shape.clone();
+            previous = Some(batch.batch_id);
+        }
+        let columns = types::pinned(&plan.input, records);
+        let job = Job { batch_id: 0, files: Vec::new(), replay: true };
+        let rows = batches.iter().map(|batch| u64::try_from(batch.rows).unwrap_or(0)).sum();
+        let run = RunRecord { batch_id: None, ..self.run_record(&job, Status::Succeeded, started_at, started, rows, "full refresh") };
+        work.publish(Publish { flow: self.flow.id().to_owned(), batches: batches.clone(), columns: columns.clone(), run }).await?;
+        (records.batches, records.columns) = (batches, columns);
+        Ok(())
+    }
+
+    /// The files as they will be recorded.
+    async fn fingerprints(&self, job: &Job, now: i64) -> Result<Vec<FileRecord>, RunError> {
+        let files = job.files.clone();
+        blocking(move || {
+            let record = |file: &JobFile| {
+                let content_hash = match file.content_hash {
+                    Some(hash) => hash,
+                    None => qetl_ingest::fingerprint(&file.source.path).map_err(|error| RunError::failed(format!("`{}` cannot be read: {error}", file.source.name)))?.1,
+                };
+                Ok(FileRecord { name: file.source.name.clone(), size: file.size, modified: file.modified, content_hash, loaded_at: now })
+            };
+            files.iter().map(record).collect()
+        })
+        .await
+    }
+}
+
+fn context_of(batch: &BatchRecord, previous: Option<i64>) -> BatchContext {
+    let files = batch.files.iter().map(|file| file.name.clone()).collect();
+    BatchContext { batch_id: batch.batch_id, previous, files, processed_at: batch.processed_at }
+}
+
+/// A file that was written to while it was read may have been read half old, half new.
+fn refuse_changed_files(job: &Job) -> Result<(), RunError> {
+    for file in &job.files {
+        let now = std::fs::metadata(&file.source.path).and_then(|meta| Ok((meta.len(), micros(meta.modified()?))));
+        if now.ok() != Some((file.size, file.modified)) {
+            return Err(RunError::Failed {
+                place: Place::default(),
+                message: format!("`{}` was changed while it was read", file.source.name),
+                help: "run again when it is complete; write files under another name and rename them when they are done".to_owned(),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// Runs work that blocks beside the async threads.
+pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, RunError> + Send + 'static) -> Result<T, RunError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| Err(RunError::failed(format!("a thread ended early: {panic}"))))
+}

@@ -1,0 +1,95 @@
+//! The types of a flow's input columns: declared, pinned by an earlier run, or inferred from what waits now.
+
+use std::collections::BTreeSet;
+
+use qetl_core::{
+    Flow, Problems,
+    input::OnNullKey,
+    plan::{InputType, Known},
+    problem::Problem,
+};
+use qetl_ingest::{ReadColumn, ReadSpec, SourceFile};
+
+use crate::{
+    error::RunError,
+    records::{FlowRecords, PinnedColumn},
+};
+
+/// The types as far as they are known without reading data.
+pub fn known(flow: &Flow, records: &FlowRecords) -> Vec<InputType> {
+    let required: BTreeSet<&str> = match flow.input.on_null_key {
+        OnNullKey::Fail => flow.input.primary_key.iter().map(|key| key.as_str()).collect(),
+        OnNullKey::Park => BTreeSet::new(),
+    };
+    let column = |column: &qetl_core::input::InputColumn| {
+        let pinned = records.columns.iter().find(|pinned| pinned.name == column.name.value);
+        let (ty, known) = match (column.declared(), pinned) {
+            (Some(ty), _) => (ty, Known::Declared),
+            (None, Some(pinned)) => (pinned.ty, Known::Pinned),
+            (None, None) => (qetl_core::Type::Text, Known::Presumed),
+        };
+        InputType { name: column.name.value.clone(), ty, known, required: column.required || required.contains(column.name.as_str()) }
+    };
+    flow.input.columns.iter().map(|spanned| column(&spanned.value)).collect()
+}
+
+/// Infers the types that are only presumed, from all rows of all the files.
+pub fn infer(flow: &Flow, mut types: Vec<InputType>, files: &[SourceFile]) -> Result<Vec<InputType>, RunError> {
+    if files.is_empty() || types.iter().all(|column| column.known != Known::Presumed) {
+        return Ok(types);
+    }
+    let mut spec = read_spec(flow, &types);
+    for (column, ty) in spec.columns.iter_mut().zip(&types) {
+        if ty.known == Known::Presumed {
+            column.ty = None;
+        }
+    }
+    let inferred = qetl_ingest::infer(files, &spec)?;
+    for (column, found) in types.iter_mut().zip(inferred) {
+        if column.known == Known::Presumed {
+            (column.ty, column.known) = (found.ty, Known::Inferred);
+        }
+    }
+    Ok(types)
+}
+
+/// How the flow's files are read.
+pub fn read_spec(flow: &Flow, types: &[InputType]) -> ReadSpec {
+    let column = |column: &InputType| ReadColumn {
+        name: column.name.clone(),
+        ty: Some(column.ty),
+        required: column.required,
+        inferred: column.known != Known::Declared,
+    };
+    ReadSpec {
+        columns: types.iter().map(column).collect(),
+        options: flow.reader.clone(),
+        on_extra_columns: flow.load.as_ref().map(|load| load.on_extra_columns).unwrap_or_default(),
+    }
+}
+
+/// The columns to record: those of the flow, then those that it once had.
+pub fn pinned(types: &[InputType], records: &FlowRecords) -> Vec<PinnedColumn> {
+    let now = types.iter().map(|column| PinnedColumn { name: column.name.clone(), ty: column.ty, inferred: column.known != Known::Declared });
+    let gone = records.columns.iter().filter(|old| !types.iter().any(|column| column.name == old.name)).cloned();
+    now.chain(gone).collect()
+}
+
+/// What differs between the flow and what its batches were made with; empty when they can go on.
+pub fn shape_changes(flow: &Flow, records: &FlowRecords) -> Problems {
+    let mut problems = Problems::default();
+    let Some(last) = records.batches.last() else { return problems };
+    let (was, is) = (last.shape.as_object(), flow.shape.as_object());
+    let (Some(was), Some(is)) = (was, is) else { return problems };
+    let keys: BTreeSet<&String> = was.keys().chain(is.keys()).collect();
+    for key in keys {
+        let (before, now) = (was.get(key), is.get(key));
+        if before != now {
+            let say = |value: Option<&serde_json::Value>| value.map_or_else(|| "the default".to_owned(), |value| format!("`{value}`"));
+            let message = format!("`{key}` was {} when the flow's batches were made, and is {} now", say(before), say(now));
+            let help = "set it back, or derive everything again with `qetl execute --full-refresh`";
+            problems.push(Problem::new("qetl::plan::shape_changed", flow.header.id.span, message).label("of this flow").help(help));
+        }
+    }
+    problems.in_source(&flow.source)
+}

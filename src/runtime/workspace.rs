@@ -1,0 +1,137 @@
+//! A project on disk: its folder, its settings, its flows.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use qetl_core::{Flow, Problems, Registry, problem::Problem, project::Project, suggest};
+
+use crate::{error::RunError, natural, waiting::Roots};
+
+/// A project that was opened. Flow files that are wrong are kept with their problems.
+#[derive(Debug, Clone)]
+pub struct Workspace {
+    /// The project's folder, without links in it.
+    pub root: PathBuf,
+    pub project: Project,
+    flows: Vec<Result<Flow, Problems>>,
+}
+
+impl Workspace {
+    /// Opens the project of a folder; `None` looks from the current folder upward for `qetl.toml` or `flows/`.
+    pub fn open(folder: Option<&Path>, profile: Option<&str>, registry: &Registry) -> Result<Workspace, RunError> {
+        let root = match folder {
+            Some(folder) => folder.to_owned(),
+            None => find_root()?,
+        };
+        let root = root.canonicalize().map_err(|error| RunError::usage(format!("`{}` cannot be opened: {error}", root.display()), "`--project DIR` names a project's folder"))?;
+        let file = root.join("qetl.toml");
+        let text = match fs::read_to_string(&file) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(error) => return Err(RunError::usage(format!("`{}` cannot be read: {error}", file.display()), "it is UTF-8 text")),
+        };
+        let project = Project::parse("qetl.toml", &text, profile, &|name| std::env::var(name).ok())?;
+        let flows = read_flows(&root, registry)?;
+        Ok(Workspace { root, project, flows })
+    }
+
+    /// The flows of these ids, or all; every problem of every file that matters is told.
+    pub fn flows(&self, ids: &[String]) -> Result<Vec<&Flow>, RunError> {
+        let good: Vec<&Flow> = self.flows.iter().filter_map(|flow| flow.as_ref().ok()).collect();
+        let bad = || {
+            let mut problems = Problems::default();
+            self.flows.iter().filter_map(|flow| flow.as_ref().err()).for_each(|found| problems.append(found.clone()));
+            problems
+        };
+        if ids.is_empty() {
+            bad().or(())?;
+            return Ok(good);
+        }
+        let mut chosen = Vec::new();
+        for id in ids {
+            match good.iter().find(|flow| flow.id() == id) {
+                Some(flow) if !chosen.iter().any(|other: &&Flow| other.id() == id) => chosen.push(*flow),
+                Some(_) => (),
+                None => {
+                    bad().or(())?;
+                    let help = suggest::help(id, good.iter().map(|flow| flow.id()));
+                    let help = if help.is_empty() { "there are no flows: `qetl init DIR` makes a project that has one".to_owned() } else { help };
+                    return Err(RunError::usage(format!("there is no flow `{id}`"), help));
+                }
+            }
+        }
+        Ok(chosen)
+    }
+
+    /// The folder of the data files.
+    pub fn location(&self) -> PathBuf {
+        self.root.join(self.project.storage.location.as_str())
+    }
+
+    /// The catalog's file.
+    pub fn catalog(&self) -> PathBuf {
+        match &self.project.storage.catalog {
+            Some(catalog) => self.root.join(catalog.as_str()),
+            None => self.location().join("catalog.sqlite"),
+        }
+    }
+
+    pub fn roots(&self) -> Roots {
+        let allowed = self.project.project.allowed_paths.iter().filter_map(|path| self.root.join(path).canonicalize().ok());
+        Roots { project: self.root.clone(), allowed: allowed.collect() }
+    }
+}
+
+fn find_root() -> Result<PathBuf, RunError> {
+    let here = std::env::current_dir().map_err(RunError::failed)?;
+    let found = here.ancestors().find(|folder| folder.join("qetl.toml").is_file() || folder.join("flows").is_dir());
+    found.map(Path::to_owned).ok_or_else(|| {
+        let message = format!("there is no project in `{}` or above it", here.display());
+        RunError::usage(message, "a project has a `qetl.toml` or a `flows` folder; `qetl init DIR` makes one, `--project DIR` names one")
+    })
+}
+
+fn read_flows(root: &Path, registry: &Registry) -> Result<Vec<Result<Flow, Problems>>, RunError> {
+    let folder = root.join("flows");
+    let mut names: Vec<String> = match fs::read_dir(&folder) {
+        Ok(entries) => entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).filter(|name| name.ends_with(".toml")).collect(),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(RunError::failed(format!("`{}` cannot be read: {error}", folder.display()))),
+    };
+    names.sort_by(|a, b| natural::compare(a, b));
+    let mut flows: Vec<Result<Flow, Problems>> = Vec::new();
+    for name in names {
+        let shown = format!("flows/{name}");
+        let flow = match fs::read(folder.join(&name)).map(String::from_utf8) {
+            Ok(Ok(text)) => Flow::parse(&shown, &text, registry),
+            Ok(Err(error)) => {
+                let at = error.utf8_error().valid_up_to();
+                let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
+                let problem = Problem::new("qetl::parse::utf8", (at..at + 1).into(), "the file is not UTF-8 text");
+                Err(Problems::from(problem.label("this byte")).in_source(&qetl_core::SourceText::new(&shown, &text)))
+            }
+            Err(error) => return Err(RunError::failed(format!("`{shown}` cannot be read: {error}"))),
+        };
+        flows.push(flow.and_then(|flow| refuse_twins(flow, &flows)));
+    }
+    Ok(flows)
+}
+
+/// Two flows must not share an id or make the same dataset.
+fn refuse_twins(flow: Flow, others: &[Result<Flow, Problems>]) -> Result<Flow, Problems> {
+    for other in others.iter().filter_map(|other| other.as_ref().ok()) {
+        let there = other.source.name();
+        let problem = if other.id().eq_ignore_ascii_case(flow.id()) {
+            Problem::new("qetl::parse::same_id", flow.header.id.span, format!("`{there}` has the flow id `{}` too", other.id()))
+        } else if (other.namespace(), other.dataset_prefix.to_lowercase()) == (flow.namespace(), flow.dataset_prefix.to_lowercase()) {
+            let message = format!("the flow makes the same datasets (`{}_…`) as `{there}`", flow.dataset_prefix);
+            Problem::new("qetl::parse::same_datasets", flow.header.id.span, message).help("give one of them another `dataset_prefix` or `namespace`")
+        } else {
+            continue;
+        };
+        return Err(Problems::from(problem.label("here")).in_source(&flow.source));
+    }
+    Ok(flow)
+}
