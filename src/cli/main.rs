@@ -1,1 +1,3 @@
-fn main() {}
+fn main() -> std::process::ExitCode {
+    qetl::main(&qetl_plugins::registry())
+}

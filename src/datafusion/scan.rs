@@ -41,9 +41,6 @@ impl PinnedTable {
         Self { schema, files, bounds_of: None }
     }
 
-    pub(crate) fn rows(&self) -> u64 {
-        self.files.iter().map(|file| file.rows).sum()
-    }
 
     /// The value that the filter wants the bounded column to have, if it is as simple as that.
     fn wanted(&self, filter: &Expr) -> Option<String> {

@@ -1,0 +1,81 @@
+//! `qetl execute`.
+
+use std::time::Duration;
+
+use qetl_runtime::{
+    RunError,
+    report::{RunReport, Status},
+    run,
+    waiting::Request,
+};
+
+use crate::{
+    args::{BatchArgs, Format},
+    library::Project,
+    output::Output,
+    time::parse_time,
+};
+
+/// What the arguments ask for.
+pub fn request(args: &BatchArgs) -> Result<Request, RunError> {
+    Ok(Request {
+        batch_id: args.batch_id,
+        inputs: args.input.iter().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone())).collect(),
+        full_refresh: args.full_refresh,
+        execution_date: args.execution_date.as_deref().map(parse_time).transpose()?,
+        accept_guards: args.accept_guards,
+    })
+}
+
+/// A batch belongs to one flow.
+pub fn refuse_several(flows: usize, args: &BatchArgs) -> Result<(), RunError> {
+    if args.batch_id.is_some() && flows != 1 {
+        return Err(RunError::usage("`--batch-id` needs exactly one flow", "name it: `qetl execute FLOW --batch-id N`"));
+    }
+    Ok(())
+}
+
+pub async fn run(project: &Project, args: &BatchArgs, wait: u64, format: Format, output: &Output) -> Result<i32, RunError> {
+    let flows = project.workspace.flows(&args.flows)?;
+    refuse_several(flows.len(), args)?;
+    for flow in &flows {
+        output.warnings(&flow.warnings);
+    }
+    let progress = output.progress(format == Format::Text);
+    let outcome = run::execute(&*project.engine, &flows, &project.workspace.roots(), &request(args)?, Duration::from_secs(wait), &progress).await;
+    output.progress_done();
+    let report = outcome?;
+    match format {
+        Format::Json => output.print(&format!("{}\n", serde_json::to_string(&report).map_err(RunError::failed)?)),
+        Format::Text => summary(&report, output),
+    }
+    Ok(run::exit_code(&report))
+}
+
+/// What the steps' own lines have not said.
+fn summary(report: &RunReport, output: &Output) {
+    for flow in &report.flows {
+        for batch in &flow.batches {
+            batch.warnings.iter().for_each(|warning| output.warn(&format!("{} batch {}: {warning}", flow.flow, batch.batch_id)));
+            match batch.status {
+                Status::Unchanged => output.print(&format!("{} batch {}: unchanged, the same rows are there already\n", flow.flow, batch.batch_id)),
+                Status::Succeeded if !batch.derived_again.is_empty() => {
+                    let ids = batch.derived_again.iter().map(i64::to_string).collect::<Vec<_>>().join(", ");
+                    output.print(&format!("{} batch {}: later batches were derived again: {ids}\n", flow.flow, batch.batch_id));
+                }
+                Status::Succeeded | Status::UpToDate | Status::Failed | Status::Rejected | Status::Skipped => (),
+            }
+            if let Some(error) = &batch.error {
+                output.failure(&error.message, &error.help);
+            }
+        }
+        match (&flow.error, flow.status) {
+            (Some(error), _) => output.failure(&error.message, &error.help),
+            (None, Status::UpToDate) => output.print(&format!("{}: up to date\n", flow.flow)),
+            (None, _) => (),
+        }
+    }
+    if report.flows.is_empty() {
+        output.print("no flows: nothing to do\n");
+    }
+}

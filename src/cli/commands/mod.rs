@@ -1,0 +1,98 @@
+//! The commands, one file each.
+
+pub mod check;
+pub mod execute;
+pub mod history;
+pub mod init;
+pub mod plan;
+pub mod query;
+pub mod types;
+
+use std::future::Future;
+
+use clap::CommandFactory;
+use qetl_core::Registry;
+use qetl_runtime::RunError;
+
+use crate::{
+    args::{Args, Command},
+    library::Project,
+    output::Output,
+};
+
+/// Runs the command; the result is the process's exit code.
+pub fn run(args: &Args, registry: &Registry, output: &Output) -> Result<i32, RunError> {
+    let open = || Project::open(args.global.project.as_deref(), args.global.profile.as_deref(), registry);
+    match &args.command {
+        Command::Init { dir, template } => init::run(dir, template, output),
+        Command::Check { flows, format } => check::run(&open()?, flows, *format, output),
+        Command::Plan { batch, show, dialect, graph, format } => {
+            let options = plan::Options { show: *show, dialect, graph: *graph, format: *format };
+            let project = open()?;
+            wait(plan::run(&project, batch, &options, output))
+        }
+        Command::Execute { batch, dry_run: true, format, .. } => {
+            let options = plan::Options { show: None, dialect: "sqlite", graph: None, format: *format };
+            let project = open()?;
+            wait(plan::run(&project, batch, &options, output))
+        }
+        Command::Execute { batch, wait: seconds, format, .. } => {
+            let project = open()?;
+            wait(execute::run(&project, batch, *seconds, *format, output))
+        }
+        Command::Query { sql, rows } => {
+            let project = open()?;
+            wait(query::run(&project, sql, rows, output))
+        }
+        Command::Show { dataset, batch, limit, rows } => {
+            let project = open()?;
+            wait(query::show(&project, dataset, *batch, *limit, rows, output))
+        }
+        Command::Datasets { format } => {
+            let project = open()?;
+            wait(history::datasets(&project, *format, output))
+        }
+        Command::History { flow, limit, format } => {
+            let project = open()?;
+            wait(history::run(&project, flow.as_deref(), *limit, *format, output))
+        }
+        Command::FlowTypes { name, format } => types::flow_types(registry, name.as_deref(), *format, output),
+        Command::Schema => types::schema(registry, output),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Args::command(), "qetl", &mut script);
+            output.print(&String::from_utf8_lossy(&script));
+            Ok(0)
+        }
+    }
+}
+
+/// Runs async work until it is done, or until Ctrl-C.
+fn wait(work: impl Future<Output = Result<i32, RunError>>) -> Result<i32, RunError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(RunError::failed)?;
+    let outcome = runtime.block_on(async {
+        tokio::select! {
+            outcome = work => outcome,
+            _ = interrupted() => Err(RunError::Interrupted),
+        }
+    });
+    // Blocking threads see within a batch that nobody waits for them; a commit under way ends whole.
+    runtime.shutdown_timeout(std::time::Duration::from_secs(5));
+    outcome
+}
+
+/// Ctrl-C, or the polite request to end that service managers send.
+async fn interrupted() {
+    let ended = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate());
+    match ended {
+        Ok(mut ended) => {
+            tokio::select! {
+                _ = tokio::signal::ctrl_c() => (),
+                _ = ended.recv() => (),
+            }
+        }
+        Err(_) => {
+            let _ = tokio::signal::ctrl_c().await;
+        }
+    }
+}

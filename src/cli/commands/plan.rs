@@ -1,0 +1,202 @@
+//! `qetl plan`: what `execute` would do now.
+
+use qetl_core::{
+    ir::Steps,
+    plan::{DatasetKind, Known, Plan},
+    suggest,
+};
+use qetl_runtime::{
+    RunError,
+    run::{Planned, plan_flow},
+};
+use qetl_sql::dialects::{DIALECTS, Dialect, dialect};
+use serde_json::json;
+
+use super::{check::counted, execute};
+use crate::{
+    args::{BatchArgs, Format, Graph, Show},
+    library::Project,
+    output::Output,
+};
+
+pub struct Options<'a> {
+    pub show: Option<Show>,
+    pub dialect: &'a str,
+    pub graph: Option<Graph>,
+    pub format: Format,
+}
+
+pub async fn run(project: &Project, args: &BatchArgs, options: &Options<'_>, output: &Output) -> Result<i32, RunError> {
+    let flows = project.workspace.flows(&args.flows)?;
+    execute::refuse_several(flows.len(), args)?;
+    let dialect = dialect(options.dialect).ok_or_else(|| {
+        let help = suggest::help(options.dialect, DIALECTS.iter().map(|dialect| dialect.name()));
+        RunError::usage(format!("there is no dialect `{}`", options.dialect), help)
+    })?;
+    let (request, mut obstacles) = (execute::request(args)?, qetl_core::Problems::default());
+    for flow in &flows {
+        let planned = plan_flow(&*project.engine, flow, &project.workspace.roots(), &request).await?;
+        output.warnings(&planned.plan.warnings);
+        let text = match (options.graph, options.show, options.format) {
+            (Some(kind), ..) => graph(&planned.plan, kind),
+            (None, Some(Show::Instructions), _) => instructions(&planned.plan),
+            (None, Some(Show::Sql), _) => sql(&planned.plan, dialect)?,
+            (None, Some(Show::Logical), _) => logical(project, &planned).await?,
+            (None, None, Format::Json) => format!("{}\n", as_json(&planned)),
+            (None, None, Format::Text) => overview(&planned, output),
+        };
+        output.print(&text);
+        obstacles.append(planned.obstacles.clone());
+    }
+    obstacles.or(())?;
+    Ok(0)
+}
+
+fn overview(planned: &Planned, output: &Output) -> String {
+    let Planned { plan, jobs, .. } = planned;
+    let mut text = format!("flow {} ({})\n", plan.flow.id(), plan.flow.flow_type.name);
+    match jobs.is_empty() {
+        true => text.push_str("\n  up to date: no batch waits\n"),
+        false => text.push_str(&format!("\n  {}:\n", counted(jobs.len(), "batch waits", "batches wait"))),
+    }
+    for job in jobs {
+        let files: Vec<&str> = job.files.iter().map(|file| file.source.name.as_str()).collect();
+        let again = if job.replay { "  (again)" } else { "" };
+        text.push_str(&format!("    {}  {}{again}\n", job.batch_id, files.join(", ")));
+    }
+    text.push_str("\n  datasets:\n");
+    for dataset in &plan.datasets {
+        let view = if dataset.is_stored() { "" } else { "  (view)" };
+        text.push_str(&format!("    {}{view}  {}\n", dataset.name, output.dim(&dataset.about)));
+        text.push_str(&format!("      {}\n", dataset.schema));
+    }
+    if plan.input.iter().any(|column| column.known != Known::Declared) {
+        text.push_str(&format!("\n  columns, with the types that were not declared:\n{}", columns_list(plan)));
+    }
+    text.push_str("\n  steps:\n");
+    for node in &plan.dag.0 {
+        let from = node.from.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let rule = plan.tasks.iter().find(|task| task.target == node.dataset).map_or_else(String::new, |task| format!("  ({})", task.write_mode));
+        text.push_str(&format!("    {} <- {}{rule}\n", node.dataset, if from.is_empty() { "files" } else { &from }));
+        for check in plan.tasks.iter().filter(|task| task.target == node.dataset).flat_map(|task| &task.checks) {
+            text.push_str(&format!("      check: {}\n", check.rule));
+        }
+    }
+    text.push('\n');
+    text
+}
+
+/// The `columns` list to paste into the flow file.
+fn columns_list(plan: &Plan) -> String {
+    let mut text = String::from("    columns = [\n");
+    for column in &plan.input {
+        let required = plan.flow.input.columns.iter().any(|own| *own.name == column.name && own.required);
+        let required = if required { ", required = true" } else { "" };
+        let how = match column.known {
+            Known::Declared => "",
+            Known::Pinned => "  # pinned at the first run",
+            Known::Inferred => "  # inferred from the files that wait",
+            Known::Presumed => "  # not known yet: no file waits",
+        };
+        text.push_str(&format!("      {{ name = {}, schema_type = \"{}\"{required} }},{how}\n", serde_json::Value::from(column.name.as_str()), column.ty));
+    }
+    text.push_str("    ]\n");
+    text
+}
+
+fn instructions(plan: &Plan) -> String {
+    let mut text = String::new();
+    for task in &plan.tasks {
+        text.push_str(&format!("# {} ({})\n{}", task.target, task.write_mode, task.steps));
+        for check in &task.checks {
+            text.push_str(&format!("# check: {}\n{}", check.rule, check.steps));
+        }
+        text.push('\n');
+    }
+    text
+}
+
+/// The tasks as SQL, for batch 2 after batch 1: what changes from batch to batch are these numbers and the file names.
+fn sql(plan: &Plan, dialect: &dyn Dialect) -> Result<String, RunError> {
+    let batch = qetl_sql::Batch { batch_id: 2, previous: 1, processed_at: 0, files: vec!["orders_2.csv".to_owned()] };
+    let table = |dataset: &qetl_core::DatasetName| {
+        let name = if dataset.namespace == "main" { dataset.name.clone() } else { format!("{}_{}", dataset.namespace, dataset.name) };
+        qetl_sql::ObjectName::from(vec![qetl_sql::ident(dialect.quote(), &name)])
+    };
+    let render = |steps: &Steps| qetl_sql::query(dialect, steps, &batch, &table).map_err(|why| RunError::usage(why.to_string(), "choose another dialect"));
+    let mut text = String::new();
+    for task in &plan.tasks {
+        text.push_str(&format!("-- {} ({})\n{};\n\n", task.target, task.write_mode, render(&task.steps)?));
+    }
+    for dataset in &plan.datasets {
+        if let DatasetKind::View(rel) = &dataset.kind {
+            let mut steps = Steps::default();
+            steps.add(&dataset.name.name, rel.clone());
+            text.push_str(&format!("-- {} (view)\n{};\n\n", dataset.name, render(&steps)?));
+        }
+    }
+    Ok(text)
+}
+
+async fn logical(project: &Project, planned: &Planned) -> Result<String, RunError> {
+    let mut text = String::new();
+    for task in &planned.plan.tasks {
+        let shown = project.engine.show(planned.plan.clone(), task).await?;
+        text.push_str(&format!("# {} ({})\n{shown}\n", task.target, task.write_mode));
+    }
+    Ok(text)
+}
+
+fn graph(plan: &Plan, kind: Graph) -> String {
+    let mut text = match kind {
+        Graph::Mermaid => "flowchart LR\n".to_owned(),
+        Graph::Dot => format!("digraph \"{}\" {{\n  rankdir = LR;\n", plan.flow.id()),
+    };
+    for node in &plan.dag.0 {
+        for from in &node.from {
+            text.push_str(&match kind {
+                Graph::Mermaid => format!("  {from} --> {}\n", node.dataset),
+                Graph::Dot => format!("  \"{from}\" -> \"{}\";\n", node.dataset),
+            });
+        }
+        if node.from.is_empty() {
+            text.push_str(&match kind {
+                Graph::Mermaid => format!("  files([files]) --> {}\n", node.dataset),
+                Graph::Dot => format!("  \"files\" -> \"{}\";\n", node.dataset),
+            });
+        }
+    }
+    if kind == Graph::Dot {
+        text.push_str("}\n");
+    }
+    text
+}
+
+fn as_json(planned: &Planned) -> serde_json::Value {
+    let Planned { plan, jobs, .. } = planned;
+    let columns = |schema: &qetl_core::Schema| schema.columns().iter().map(|column| json!({ "name": column.name, "type": column.ty.to_string() })).collect::<Vec<_>>();
+    let known = |known: Known| match known {
+        Known::Declared => "declared",
+        Known::Pinned => "pinned",
+        Known::Inferred => "inferred",
+        Known::Presumed => "presumed",
+    };
+    json!({
+        "flow": plan.flow.id(),
+        "flow_type": plan.flow.flow_type.name,
+        "batches": jobs.iter().map(|job| json!({
+            "batch_id": job.batch_id, "replay": job.replay, "files": job.files.iter().map(|file| &file.source.name).collect::<Vec<_>>(),
+        })).collect::<Vec<_>>(),
+        "input": plan.input.iter().map(|column| json!({ "name": column.name, "type": column.ty.to_string(), "known": known(column.known) })).collect::<Vec<_>>(),
+        "datasets": plan.datasets.iter().map(|dataset| json!({
+            "name": dataset.name.to_string(), "view": !dataset.is_stored(), "columns": columns(&dataset.schema),
+        })).collect::<Vec<_>>(),
+        "dag": plan.dag.0.iter().map(|node| json!({
+            "dataset": node.dataset.to_string(), "from": node.from.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        })).collect::<Vec<_>>(),
+        "tasks": plan.tasks.iter().map(|task| json!({
+            "target": task.target.to_string(), "write_mode": task.write_mode.to_string(), "instructions": task.steps.to_string(),
+            "checks": task.checks.iter().map(|check| check.rule.to_string()).collect::<Vec<_>>(),
+        })).collect::<Vec<_>>(),
+    })
+}
