@@ -388,8 +388,8 @@ struct Unique {
 ///
 /// Keys that stand more than once are few, so that all else is done for their rows alone.
 fn unique(steps: &mut Steps, rows: Rel, keys: &[String], columns: &[String], policy: OnDuplicateKey) -> Result<Unique, RelError> {
-    let count = || vec![("n".to_owned(), AggregateFunction::Count)];
-    let many = |rel: Rel| rel.filter(Expr::column("n").gt(Expr::int(1)))?.select(keys);
+    let count = || vec![("xt_rows".to_owned(), AggregateFunction::Count)];
+    let many = |rel: Rel| rel.filter(Expr::column("xt_rows").gt(Expr::int(1)))?.select(keys);
     let repeated = steps.add_small("repeated_keys", many(rows.clone().aggregate(keys, count())?)?);
     let copies = steps.add("repeated_rows", rows.clone().semi(repeated.clone(), keys)?);
     let single = rows.anti(repeated, keys)?;

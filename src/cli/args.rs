@@ -7,7 +7,7 @@ use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 /// Declarative data flows in TOML, compiled to DataFusion plans or SQL.
 #[derive(Debug, Parser)]
 #[command(name = "qetl", version, max_term_width = 110, after_help = "Start with:  qetl init shop && cd shop && qetl plan && qetl execute")]
-pub struct Args {
+pub(crate) struct Args {
     #[command(flatten)]
     pub global: Global,
     #[command(subcommand)]
@@ -15,7 +15,7 @@ pub struct Args {
 }
 
 #[derive(Debug, Clone, ClapArgs)]
-pub struct Global {
+pub(crate) struct Global {
     /// The project's folder; the nearest one upward with `qetl.toml` or `flows/` without it
     #[arg(long, global = true, value_name = "DIR")]
     pub project: Option<PathBuf>,
@@ -34,20 +34,20 @@ pub struct Global {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Color {
+pub(crate) enum Color {
     Auto,
     Always,
     Never,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Format {
+pub(crate) enum Format {
     Text,
     Json,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum RowFormat {
+pub(crate) enum RowFormat {
     Table,
     Csv,
     Json,
@@ -55,7 +55,7 @@ pub enum RowFormat {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Show {
+pub(crate) enum Show {
     /// The engine-free instructions of each task
     Instructions,
     /// SQL text, in the dialect that `--dialect` names
@@ -65,13 +65,13 @@ pub enum Show {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Graph {
+pub(crate) enum Graph {
     Mermaid,
     Dot,
 }
 
 #[derive(Debug, Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// Make a project that runs as it is, with sample data
     #[command(after_help = "Example:  qetl init shop")]
     Init {
@@ -176,7 +176,7 @@ pub enum Command {
 }
 
 #[derive(Debug, Clone, ClapArgs)]
-pub struct BatchArgs {
+pub(crate) struct BatchArgs {
     /// Flow ids; all flows without one
     pub flows: Vec<String>,
     /// The batch to execute
@@ -197,7 +197,7 @@ pub struct BatchArgs {
 }
 
 #[derive(Debug, Clone, ClapArgs)]
-pub struct RowArgs {
+pub(crate) struct RowArgs {
     #[arg(long, value_enum, default_value_t = RowFormat::Table)]
     pub format: RowFormat,
     /// A version, or a time, to read as of

@@ -4,7 +4,7 @@ use chrono::{DateTime, NaiveDate, NaiveDateTime};
 use qetl_runtime::{RunError, engine::At};
 
 /// Microseconds since 1970 of a date (midnight, UTC) or an ISO 8601 time (UTC without an offset).
-pub fn parse_time(text: &str) -> Result<i64, RunError> {
+pub(crate) fn parse_time(text: &str) -> Result<i64, RunError> {
     let date = || NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?.and_hms_opt(0, 0, 0);
     let plain = || ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f"].iter().find_map(|format| NaiveDateTime::parse_from_str(text, format).ok());
     let with_offset = || DateTime::parse_from_rfc3339(text).or_else(|_| DateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f%#z")).ok();
@@ -15,7 +15,7 @@ pub fn parse_time(text: &str) -> Result<i64, RunError> {
 }
 
 /// What `--at` names: a number is a version.
-pub fn parse_at(text: &str) -> Result<At, RunError> {
+pub(crate) fn parse_at(text: &str) -> Result<At, RunError> {
     match text.parse::<i64>() {
         Ok(version) => Ok(At::Version(version)),
         Err(_) => parse_time(text).map(At::Time),
@@ -23,7 +23,7 @@ pub fn parse_at(text: &str) -> Result<At, RunError> {
 }
 
 /// Microseconds since 1970 as people read it, UTC.
-pub fn show_time(micros: i64) -> String {
+pub(crate) fn show_time(micros: i64) -> String {
     DateTime::from_timestamp_micros(micros).unwrap_or_default().format("%Y-%m-%d %H:%M:%S").to_string()
 }
 

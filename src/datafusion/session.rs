@@ -34,7 +34,22 @@ impl Limits {
         (self.memory as f64 * POOL_SHARE) as usize
     }
 
-    /// A session whose joins stand as they are written.
+    /// A session for instructions: joins hold the side that was written as the left one.
+    pub(crate) fn work_session(&self, hash_joins: bool) -> Result<SessionContext> {
+        let session = self.session()?;
+        {
+            let state = session.state_ref();
+            let mut state = state.write();
+            let options = state.config_mut().options_mut();
+            options.optimizer.join_reordering = false;
+            options.optimizer.prefer_hash_join = hash_joins;
+            // Bounds that a join finds while it runs would leave out row groups by statistics, and those say nothing of NaN.
+            options.set("datafusion.optimizer.enable_dynamic_filter_pushdown", "false")?;
+        }
+        Ok(session)
+    }
+
+    /// A session for queries.
     pub(crate) fn session(&self) -> Result<SessionContext> {
         let pool = TrackConsumersPool::new(FairSpillPool::new(self.pool_bytes()), NonZeroUsize::MIN.saturating_add(4));
         let mode = match &self.spill {

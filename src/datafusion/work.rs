@@ -71,7 +71,7 @@ pub(crate) struct DataFusionWork {
 
 impl DataFusionWork {
     pub(crate) fn new(catalog: Catalog, limits: Limits, plan: Arc<Plan>, snapshot: Snapshot, fence: i64, views: Vec<(DatasetName, String)>, run_id: &str) -> Result<Self, RunError> {
-        let session = limits.session().map_err(error::engine)?;
+        let session = limits.work_session(true).map_err(error::engine)?;
         let mut layouts = BTreeMap::new();
         for dataset in plan.datasets.iter().filter(|dataset| dataset.is_stored()) {
             let table = snapshot.tables.get(&dataset.name);
@@ -231,9 +231,7 @@ impl DataFusionWork {
 
     /// A session whose joins sort and spill instead of holding one side in memory.
     fn use_sorted_joins(&mut self) -> PlanResult<()> {
-        let session = self.limits.session()?;
-        session.state_ref().write().config_mut().options_mut().optimizer.prefer_hash_join = false;
-        self.session = session;
+        self.session = self.limits.work_session(false)?;
         Ok(())
     }
 
@@ -371,19 +369,17 @@ fn land(
         let mut senders = Vec::new();
         let mut threads = Vec::new();
         for _ in 0..writers {
-            let (sender, receiver) = std::sync::mpsc::sync_channel::<(RecordBatch, usize)>(2);
+            let (sender, receiver) = std::sync::mpsc::sync_channel::<(RecordBatch, u64)>(2);
             let (hasher, columns) = (&hasher, spec.columns.len());
             threads.push(scope.spawn(move || -> Result<(u128, Vec<StagedFile>), RunError> {
                 let mut stager = Stager::new(layout.clone());
                 let (mut sum, mut hashes) = (0_u128, Vec::new());
-                for (batch, position) in receiver {
+                for (batch, first) in receiver {
                     hashes.clear();
                     let input = batch.project(&(0..columns).collect::<Vec<_>>()).map_err(RunError::failed)?;
                     hasher.hash(&input, &mut hashes).map_err(RunError::failed)?;
-                    let numbers = batch.column_by_name("xt_row_number").and_then(|column| column.as_primitive_opt::<arrow::datatypes::Int64Type>());
-                    for (row, hash) in hashes.iter().enumerate() {
-                        let number = numbers.map_or(0, |numbers| numbers.value(row));
-                        sum = sum.wrapping_add(if ordered { placed(*hash, position, number) } else { *hash });
+                    for (place, hash) in (first..).zip(&hashes) {
+                        sum = sum.wrapping_add(if ordered { placed(*hash, place) } else { *hash });
                     }
                     stager.write(&batch)?;
                 }
@@ -394,7 +390,7 @@ fn land(
         let mut landed = Landed::default();
         let (mut turn, mut read_before) = (0, 0);
         let mut read = || -> Result<(), LandError> {
-            for (position, file) in files.iter().enumerate() {
+            for file in files {
                 let mut rows_of_file = 0_i64;
                 let mut reader = qetl_ingest::read(file, spec)?;
                 while let Some(batch) = reader.next() {
@@ -405,11 +401,11 @@ fn land(
                     let rows = batch.num_rows();
                     let batch = with_place(&batch, batch_id, loaded_at, &file.name, rows_of_file).map_err(RunError::failed)?;
                     rows_of_file += i64::try_from(rows).unwrap_or(i64::MAX);
-                    landed.rows += rows as u64;
                     // A writer that failed is no longer there; its error is told below.
-                    if senders[turn % writers].send((batch, position)).is_err() {
+                    if senders[turn % writers].send((batch, landed.rows)).is_err() {
                         return Ok(());
                     }
+                    landed.rows += rows as u64;
                     turn += 1;
                     let share = (total > 0).then(|| (read_before + reader.bytes_read()) as f64 / total as f64);
                     progress.tell(Event::Rows { rows: landed.rows, share });
@@ -442,12 +438,11 @@ fn land(
     })
 }
 
-/// A row's hash together with where it stands, for batches in which order counts.
-fn placed(hash: u128, position: usize, number: i64) -> u128 {
-    let mut bytes = [0; 32];
+/// A row's hash together with its place among all rows, for batches in which order counts.
+fn placed(hash: u128, place: u64) -> u128 {
+    let mut bytes = [0; 24];
     bytes[..16].copy_from_slice(&hash.to_le_bytes());
-    bytes[16..24].copy_from_slice(&(position as u64).to_le_bytes());
-    bytes[24..].copy_from_slice(&number.to_le_bytes());
+    bytes[16..].copy_from_slice(&place.to_le_bytes());
     xxh3_128(&bytes)
 }
 

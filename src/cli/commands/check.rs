@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::{args::Format, library::Project, output::Output};
 
-pub fn run(project: &Project, ids: &[String], format: Format, output: &Output) -> Result<i32, RunError> {
+pub(crate) fn run(project: &Project, ids: &[String], format: Format, output: &Output) -> Result<i32, RunError> {
     let flows = project.workspace.flows(ids)?;
     let mut problems = qetl_core::Problems::default();
     let mut warnings = 0;
@@ -29,6 +29,6 @@ pub fn run(project: &Project, ids: &[String], format: Format, output: &Output) -
 }
 
 /// "1 flow is", "2 flows are".
-pub fn counted(count: usize, one: &str, many: &str) -> String {
+pub(crate) fn counted(count: usize, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
 }

@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// What the arguments ask for.
-pub fn request(args: &BatchArgs) -> Result<Request, RunError> {
+pub(crate) fn request(args: &BatchArgs) -> Result<Request, RunError> {
     Ok(Request {
         batch_id: args.batch_id,
         inputs: args.input.iter().map(|path| std::path::absolute(path).unwrap_or_else(|_| path.clone())).collect(),
@@ -28,14 +28,14 @@ pub fn request(args: &BatchArgs) -> Result<Request, RunError> {
 }
 
 /// A batch belongs to one flow.
-pub fn refuse_several(flows: usize, args: &BatchArgs) -> Result<(), RunError> {
+pub(crate) fn refuse_several(flows: usize, args: &BatchArgs) -> Result<(), RunError> {
     if args.batch_id.is_some() && flows != 1 {
         return Err(RunError::usage("`--batch-id` needs exactly one flow", "name it: `qetl execute FLOW --batch-id N`"));
     }
     Ok(())
 }
 
-pub async fn run(project: &Project, args: &BatchArgs, wait: u64, format: Format, output: &Output) -> Result<i32, RunError> {
+pub(crate) async fn run(project: &Project, args: &BatchArgs, wait: u64, format: Format, output: &Output) -> Result<i32, RunError> {
     let flows = project.workspace.flows(&args.flows)?;
     refuse_several(flows.len(), args)?;
     for flow in &flows {

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::{args::Format, library::Project, output::Output, time::show_time};
 
-pub async fn run(project: &Project, flow: Option<&str>, limit: usize, format: Format, output: &Output) -> Result<i32, RunError> {
+pub(crate) async fn run(project: &Project, flow: Option<&str>, limit: usize, format: Format, output: &Output) -> Result<i32, RunError> {
     let mut runs = project.engine.runs(flow).await?;
     if let Some(flow) = flow.filter(|_| runs.is_empty()) {
         project.workspace.flows(&[flow.to_owned()])?;
@@ -34,7 +34,7 @@ pub async fn run(project: &Project, flow: Option<&str>, limit: usize, format: Fo
     Ok(0)
 }
 
-pub async fn datasets(project: &Project, format: Format, output: &Output) -> Result<i32, RunError> {
+pub(crate) async fn datasets(project: &Project, format: Format, output: &Output) -> Result<i32, RunError> {
     let datasets = project.engine.datasets().await?;
     match format {
         Format::Json => {

@@ -26,7 +26,7 @@ const TEMPLATES: [Template; 1] = [Template {
     ],
 }];
 
-pub fn run(dir: &Path, template: &str, output: &Output) -> Result<i32, RunError> {
+pub(crate) fn run(dir: &Path, template: &str, output: &Output) -> Result<i32, RunError> {
     init(dir, template)?;
     output.print(&format!(
         "made a project in {0}\n\nnext:\n  cd {0}\n  qetl plan\n  qetl execute\n  qetl query \"SELECT * FROM orders_change_feed ORDER BY xt_batch_id, order_id\"\n",

@@ -1,12 +1,12 @@
 //! The commands, one file each.
 
-pub mod check;
-pub mod execute;
-pub mod history;
-pub mod init;
-pub mod plan;
-pub mod query;
-pub mod types;
+pub(crate) mod check;
+pub(crate) mod execute;
+pub(crate) mod history;
+pub(crate) mod init;
+pub(crate) mod plan;
+pub(crate) mod query;
+pub(crate) mod types;
 
 use std::future::Future;
 
@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Runs the command; the result is the process's exit code.
-pub fn run(args: &Args, registry: &Registry, output: &Output) -> Result<i32, RunError> {
+pub(crate) fn run(args: &Args, registry: &Registry, output: &Output) -> Result<i32, RunError> {
     let open = || Project::open(args.global.project.as_deref(), args.global.profile.as_deref(), registry);
     match &args.command {
         Command::Init { dir, template } => init::run(dir, template, output),

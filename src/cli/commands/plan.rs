@@ -19,14 +19,14 @@ use crate::{
     output::Output,
 };
 
-pub struct Options<'a> {
+pub(crate) struct Options<'a> {
     pub show: Option<Show>,
     pub dialect: &'a str,
     pub graph: Option<Graph>,
     pub format: Format,
 }
 
-pub async fn run(project: &Project, args: &BatchArgs, options: &Options<'_>, output: &Output) -> Result<i32, RunError> {
+pub(crate) async fn run(project: &Project, args: &BatchArgs, options: &Options<'_>, output: &Output) -> Result<i32, RunError> {
     let flows = project.workspace.flows(&args.flows)?;
     execute::refuse_several(flows.len(), args)?;
     let dialect = dialect(options.dialect).ok_or_else(|| {

@@ -24,13 +24,13 @@ use crate::{
 /// The most rows that a table on the screen has.
 const TABLE_ROWS: usize = 1000;
 
-pub async fn run(project: &Project, sql: &str, args: &RowArgs, output: &Output) -> Result<i32, RunError> {
+pub(crate) async fn run(project: &Project, sql: &str, args: &RowArgs, output: &Output) -> Result<i32, RunError> {
     let at = args.at.as_deref().map(parse_at).transpose()?;
     let rows = project.engine.query(sql, at).await?;
     write(rows, args, output).await
 }
 
-pub async fn show(project: &Project, dataset: &str, batch: Option<i64>, limit: u64, args: &RowArgs, output: &Output) -> Result<i32, RunError> {
+pub(crate) async fn show(project: &Project, dataset: &str, batch: Option<i64>, limit: u64, args: &RowArgs, output: &Output) -> Result<i32, RunError> {
     let known = project.engine.datasets().await?;
     let Some(found) = known.iter().find(|known| known.name.to_string().eq_ignore_ascii_case(dataset)) else {
         let names: Vec<String> = known.iter().map(|known| known.name.to_string()).collect();

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{args::Format, output::Output};
 
-pub fn flow_types(registry: &Registry, name: Option<&str>, format: Format, output: &Output) -> Result<i32, RunError> {
+pub(crate) fn flow_types(registry: &Registry, name: Option<&str>, format: Format, output: &Output) -> Result<i32, RunError> {
     let Some(name) = name else {
         let rows: Vec<Vec<String>> = registry.entries().map(|entry| vec![entry.name.to_owned(), entry.summary.to_owned()]).collect();
         match format {
@@ -40,7 +40,7 @@ pub fn flow_types(registry: &Registry, name: Option<&str>, format: Format, outpu
 }
 
 /// A table's keys: name, type, default, what it is.
-pub fn properties(table: &Value) -> Vec<Vec<String>> {
+pub(crate) fn properties(table: &Value) -> Vec<Vec<String>> {
     // An optional table stands beside null.
     let table = table["anyOf"].as_array().and_then(|options| options.iter().find(|option| option["properties"].is_object())).unwrap_or(table);
     let required: Vec<&str> = table["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
@@ -92,7 +92,7 @@ fn words(schema: &Value) -> Option<Vec<String>> {
 }
 
 /// One schema for all flow types: `flow_type` chooses.
-pub fn schema(registry: &Registry, output: &Output) -> Result<i32, RunError> {
+pub(crate) fn schema(registry: &Registry, output: &Output) -> Result<i32, RunError> {
     let each: Vec<Value> = registry.entries().map(|entry| file_schema(Some(entry))).collect();
     let whole = json!({ "$schema": "https://json-schema.org/draft/2020-12/schema", "title": "qetl flow file", "oneOf": each });
     output.print(&format!("{whole:#}\n"));

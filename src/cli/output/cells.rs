@@ -8,7 +8,7 @@ use arrow::{
 use qetl_runtime::RunError;
 
 /// The values of a batch, ready to be written.
-pub struct Cells<'a> {
+pub(crate) struct Cells<'a> {
     columns: Vec<Column<'a>>,
 }
 
@@ -37,7 +37,7 @@ fn options() -> FormatOptions<'static> {
 }
 
 impl<'a> Cells<'a> {
-    pub fn new(batch: &'a RecordBatch) -> Result<Self, RunError> {
+    pub(crate) fn new(batch: &'a RecordBatch) -> Result<Self, RunError> {
         let options: &'static FormatOptions<'static> = {
             static OPTIONS: std::sync::OnceLock<FormatOptions<'static>> = std::sync::OnceLock::new();
             OPTIONS.get_or_init(options)
@@ -66,18 +66,18 @@ impl<'a> Cells<'a> {
     }
 
     /// For a table: NULL is said, and lines stay whole.
-    pub fn shown(&self, column: usize, row: usize) -> String {
+    pub(crate) fn shown(&self, column: usize, row: usize) -> String {
         self.text(column, row).map_or_else(|| "NULL".to_owned(), |text| text.replace('\r', "\\r").replace('\n', "\\n").replace('\t', "\\t"))
     }
 
     /// NULL is an empty unquoted field, empty text a quoted one.
-    pub fn csv(&self, column: usize, row: usize, line: &mut String) {
+    pub(crate) fn csv(&self, column: usize, row: usize, line: &mut String) {
         if let Some(text) = self.text(column, row) {
             line.push_str(&csv_text(&text));
         }
     }
 
-    pub fn json(&self, column: usize, row: usize, line: &mut String) {
+    pub(crate) fn json(&self, column: usize, row: usize, line: &mut String) {
         let Some(text) = self.text(column, row) else { return line.push_str("null") };
         let is_number = match self.columns[column].kind {
             Kind::Bare => true,
@@ -101,7 +101,7 @@ fn kind(ty: &DataType) -> Kind {
 }
 
 /// A text as a CSV field.
-pub fn csv_text(text: &str) -> String {
+pub(crate) fn csv_text(text: &str) -> String {
     let quoted = text.is_empty() || text.contains([',', '"', '\n', '\r']) || text.starts_with([' ', '\t']) || text.ends_with([' ', '\t']);
     if quoted { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_owned() }
 }

@@ -1,6 +1,6 @@
 //! The only place that prints: results to stdout, all else to stderr.
 
-pub mod cells;
+pub(crate) mod cells;
 mod bar;
 
 use std::{
@@ -21,7 +21,7 @@ use qetl_runtime::{
 use crate::args::{Color, Global};
 
 /// How to print: to whom, in which colours.
-pub struct Output {
+pub(crate) struct Output {
     quiet: bool,
     verbose: bool,
     color_out: bool,
@@ -30,7 +30,7 @@ pub struct Output {
 }
 
 impl Output {
-    pub fn new(global: &Global) -> Self {
+    pub(crate) fn new(global: &Global) -> Self {
         let color = |is_terminal: bool| match global.color {
             Color::Always => true,
             Color::Never => false,
@@ -47,7 +47,7 @@ impl Output {
     }
 
     /// A result. A reader that has gone away is no error.
-    pub fn print(&self, text: &str) {
+    pub(crate) fn print(&self, text: &str) {
         let _ = std::io::stdout().lock().write_all(text.as_bytes());
     }
 
@@ -56,30 +56,30 @@ impl Output {
     }
 
     /// Something worth knowing beside the result.
-    pub fn note(&self, text: &str) {
+    pub(crate) fn note(&self, text: &str) {
         if !self.quiet {
             self.tell(&format!("{text}\n"));
         }
     }
 
-    pub fn warn(&self, text: &str) {
+    pub(crate) fn warn(&self, text: &str) {
         if !self.quiet {
             self.tell(&format!("{} {text}\n", paint(self.color_err, "33;1", "warning:")));
         }
     }
 
-    pub fn warnings(&self, problems: &Problems) {
+    pub(crate) fn warnings(&self, problems: &Problems) {
         if !self.quiet {
             problems.0.iter().for_each(|problem| self.problem(problem));
         }
     }
 
-    pub fn dim(&self, text: &str) -> String {
+    pub(crate) fn dim(&self, text: &str) -> String {
         paint(self.color_out, "2", text)
     }
 
     /// What went wrong, and the way out.
-    pub fn error(&self, error: &RunError) {
+    pub(crate) fn error(&self, error: &RunError) {
         self.progress_done();
         match error {
             RunError::Problems(problems) => problems.0.iter().for_each(|problem| self.problem(problem)),
@@ -87,7 +87,7 @@ impl Output {
         }
     }
 
-    pub fn failure(&self, message: &str, help: &str) {
+    pub(crate) fn failure(&self, message: &str, help: &str) {
         self.tell(&format!("{} {message}\n", paint(self.color_err, "31;1", "error:")));
         if !help.is_empty() {
             self.tell(&format!("{} {help}\n", paint(self.color_err, "36", "help:")));
@@ -106,7 +106,7 @@ impl Output {
     }
 
     /// A table that fits the terminal; as wide as it is where there is none.
-    pub fn table(&self, header: &[&str], rows: &[Vec<String>]) {
+    pub(crate) fn table(&self, header: &[&str], rows: &[Vec<String>]) {
         let mut table = Table::new();
         table.load_preset(presets::UTF8_BORDERS_ONLY).set_header(header.to_vec());
         table.set_content_arrangement(ContentArrangement::Dynamic);
@@ -122,7 +122,7 @@ impl Output {
     }
 
     /// Listens to a run: lines of finished steps on stdout, a bar on a terminal for those that take long.
-    pub fn progress(&self, lines: bool) -> Progress {
+    pub(crate) fn progress(&self, lines: bool) -> Progress {
         let (bar, quiet, verbose) = (self.bar.clone(), self.quiet, self.verbose);
         let dim = self.color_out;
         Progress::new(move |event| {
@@ -151,7 +151,7 @@ impl Output {
         })
     }
 
-    pub fn progress_done(&self) {
+    pub(crate) fn progress_done(&self) {
         self.bar.lock().unwrap_or_else(PoisonError::into_inner).stop();
     }
 }

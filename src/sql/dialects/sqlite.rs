@@ -39,7 +39,46 @@ impl Dialect for Sqlite {
                 }
                 Ok(cast)
             }
+            (Type::Decimal { scale, .. }, ast::Expr::Value(value)) => {
+                let digits = match &value.value {
+                    ast::Value::SingleQuotedString(text) | ast::Value::Number(text, _) => decimal_text(text, scale),
+                    ast::Value::Null => return Ok(expr),
+                    _ => None,
+                };
+                digits.map(|text| tree::text(&text)).ok_or_else(|| Unsupported { dialect: self.name(), what: format!("{value} as a {ty}") })
+            }
             (Type::Decimal { .. } | Type::Date | Type::Timestamp, _) => Err(Unsupported { dialect: self.name(), what: format!("a cast to {ty}") }),
         }
+    }
+}
+
+/// A number's text with all the digits of its scale; `None` when it is not plain or has more of them.
+fn decimal_text(text: &str, scale: u8) -> Option<String> {
+    let (sign, digits) = text.strip_prefix('-').map_or(("", text), |digits| ("-", digits));
+    let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+    let fraction = fraction.trim_end_matches('0');
+    let plain = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.is_empty() || !plain(whole) || !plain(fraction) || fraction.len() > usize::from(scale) {
+        return None;
+    }
+    let whole = whole.trim_start_matches('0');
+    let whole = if whole.is_empty() { "0" } else { whole };
+    let sign = if whole == "0" && fraction.is_empty() { "" } else { sign };
+    Some(if scale == 0 { format!("{sign}{whole}") } else { format!("{sign}{whole}.{fraction:0<width$}", width = usize::from(scale)) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decimals_have_all_their_digits() {
+        let check = |text: &str, scale: u8, digits: Option<&str>| assert_eq!(decimal_text(text, scale).as_deref(), digits);
+        check("1", 2, Some("1.00"));
+        check("-01.5", 2, Some("-1.50"));
+        check("-0.00", 2, Some("0.00"));
+        check("7", 0, Some("7"));
+        check("1.234", 2, None);
+        check("1e3", 2, None);
     }
 }

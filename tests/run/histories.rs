@@ -1,0 +1,502 @@
+//! Random lives of a change feed: options, batches in any order, replays, and everything rows can get wrong.
+
+use std::{collections::BTreeMap, ops::Range};
+
+use proptest::{
+    collection::vec,
+    prelude::*,
+    sample::{Index, select, subsequence},
+};
+
+use crate::oracle::{BatchMode, Column, ColumnType, LateBatches, OnDuplicateKey, OnNullKey, Options, Row, Value};
+
+/// What happens to one flow, from its first batch on.
+#[derive(Debug, Clone)]
+pub(crate) struct History {
+    pub(crate) options: Options,
+    pub(crate) arrivals: Vec<Arrival>,
+}
+
+/// One execution of one batch: a batch id seen before is a replay.
+#[derive(Debug, Clone)]
+pub(crate) struct Arrival {
+    pub(crate) batch_id: i64,
+    /// In file order.
+    pub(crate) rows: Vec<Row>,
+    pub(crate) accept_guards: bool,
+    /// How many rows each file holds, in order; one or two files.
+    pub(crate) files: Vec<usize>,
+    /// Whether the files write the values in an unusual way, such as `1.5` for 1.50.
+    pub(crate) respelled: bool,
+}
+
+impl Arrival {
+    /// The text of each file.
+    pub(crate) fn csv(&self, columns: &[Column]) -> Vec<String> {
+        let spelled = if self.respelled { unusual } else { usual };
+        let mut rest = self.rows.as_slice();
+        let mut texts = Vec::new();
+        for count in &self.files {
+            let (rows, more) = rest.split_at(*count);
+            texts.push(csv_text(columns, rows, spelled));
+            rest = more;
+        }
+        texts
+    }
+}
+
+/// Histories most of whose batches are accepted. Without `floats` no value is NaN or ±∞, which some engines cannot hold.
+pub(crate) fn history(floats: bool) -> impl Strategy<Value = History> {
+    table(floats).prop_flat_map(|table| {
+        options(&table).prop_flat_map(move |options| {
+            arrivals(&table, &options).prop_map(move |arrivals| History { options: options.clone(), arrivals })
+        })
+    })
+}
+
+/// The flow file of a history.
+pub(crate) fn flow_toml(history: &History) -> String {
+    let options = &history.options;
+    let name = |column: &usize| toml_text(&options.columns[*column].name);
+    let names = |columns: &[usize]| columns.iter().map(name).collect::<Vec<_>>().join(", ");
+    let columns = options
+        .columns
+        .iter()
+        .map(|column| format!("    {{ name = {}, schema_type = \"{}\" }},\n", toml_text(&column.name), type_name(column.ty)));
+    let mut input = format!("primary_key = [{}]\ncolumns = [\n{}]\n", names(&options.key), columns.collect::<String>());
+    let mut properties = String::new();
+    if options.batch_mode == BatchMode::Delta {
+        input += "batch_mode = \"delta\"\n";
+    }
+    if let Some((column, values)) = &options.delete {
+        let values: Vec<String> =
+            values.iter().map(|value| if let Value::Text(text) = value { toml_text(text) } else { value.text() }).collect();
+        input += &format!("delete_column = {}\ndelete_values = [{}]\n", name(column), values.join(", "));
+    }
+    input += match options.on_duplicate_key {
+        OnDuplicateKey::Fail => "",
+        OnDuplicateKey::KeepFirst => "on_duplicate_key = \"keep_first\"\n",
+        OnDuplicateKey::KeepLast => "on_duplicate_key = \"keep_last\"\n",
+        OnDuplicateKey::Park => "on_duplicate_key = \"park\"\n",
+    };
+    if options.on_null_key == OnNullKey::Park {
+        input += "on_null_key = \"park\"\n";
+    }
+    if options.allow_empty_snapshot {
+        input += "allow_empty_snapshot = true\n";
+    }
+    if let Some(ratio) = options.max_delete_ratio {
+        input += &format!("max_delete_ratio = {ratio:?}\n");
+    }
+    if let Some(tracked) = &options.change_detection_columns {
+        properties += &format!("change_detection_columns = [{}]\n", names(tracked));
+    }
+    if !options.emit_stale {
+        properties += "emit_stale = false\n";
+    }
+    if options.late_batches == LateBatches::Reject {
+        properties += "late_batches = \"reject\"\n";
+    }
+    format!(
+        "id = \"h_change_feed\"\nflow_type = \"change_feed\"\n\n[input]\n{input}\n[properties]\n{properties}\n\
+         [properties.load]\nsource_path = \"data\"\nformat = \"csv\"\n"
+    )
+}
+
+fn csv_text(columns: &[Column], rows: &[Row], spelled: fn(&Value) -> String) -> String {
+    let header = columns.iter().map(|column| quoted(&column.name)).collect();
+    let lines = rows.iter().map(|row| row.iter().map(spelled).collect());
+    let mut text = String::new();
+    for fields in std::iter::once(header).chain(lines) {
+        let fields: Vec<String> = fields;
+        text += &fields.join(",");
+        text += "\n";
+    }
+    text
+}
+
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('"', "\"\""))
+}
+
+fn usual(value: &Value) -> String {
+    match value {
+        Value::Text(text) => quoted(text),
+        // The canonical text has one zero only.
+        Value::Float(float) => format!("{float:?}"),
+        Value::Null | Value::Int(_) | Value::Decimal(_) | Value::Bool(_) | Value::Date(_) | Value::Timestamp(_) => value.text(),
+    }
+}
+
+/// Other texts of the same values.
+fn unusual(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::Text(text) if text.is_empty() || text.contains(['"', ',', '\n', '\r']) => quoted(text),
+        Value::Text(text) => text.clone(),
+        Value::Decimal(_) => value.text().trim_end_matches('0').trim_end_matches('.').to_owned() + " ",
+        Value::Bool(value) => if *value { "t" } else { "0" }.to_owned(),
+        Value::Timestamp(micros) => Value::Timestamp(micros + 3_600_000_000).text().replace('Z', "+01:00"),
+        Value::Float(float) if *float == 0.0 => format!("{:?}", -float),
+        Value::Float(float) => format!(" {float:?}").to_lowercase(),
+        Value::Int(_) | Value::Date(_) => quoted(&format!(" {} ", value.text())),
+    }
+}
+
+/// JSON's texts are TOML's too.
+fn toml_text(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+fn type_name(ty: ColumnType) -> &'static str {
+    match ty {
+        ColumnType::Int => "integer",
+        ColumnType::Text => "string",
+        ColumnType::Decimal => "decimal(18,2)",
+        ColumnType::Bool => "boolean",
+        ColumnType::Date => "date",
+        ColumnType::Timestamp => "timestamp",
+        ColumnType::Float => "float",
+    }
+}
+
+/// The plain names come first, so that a failing case shrinks to them.
+const NAMES: [&str; 16] =
+    ["id", "part", "status", "amount", "note", "place", "flag", "order", "a b", "Ünï", "quo\"te", "n", "Mixed", "a.b", "it's", "select"];
+
+/// Few values each, that are easily mixed up.
+fn domains(ty: ColumnType, floats: bool) -> Vec<Vec<Value>> {
+    let texts = |texts: &[&str]| texts.iter().map(|text| Value::Text((*text).to_owned())).collect::<Vec<_>>();
+    let float = |values: &[f64]| values.iter().copied().map(Value::Float).collect::<Vec<_>>();
+    match ty {
+        ColumnType::Int => {
+            [[1, 2, 3, 10, -1], [0, i64::MAX, i64::MIN, i64::MAX - 1, -1], [1 << 53, (1 << 53) + 1, (1 << 53) - 1, 0, -(1 << 53) - 1]]
+                .map(|values| values.map(Value::Int).to_vec())
+                .to_vec()
+        }
+        ColumnType::Text => vec![
+            texts(&["open", "paid", "shut", "Open", "open "]),
+            texts(&["a", " a", "a ", "A", ""]),
+            texts(&["a", "ab", "bc", "c", ""]),
+            texts(&["ä", "a\u{308}", "日本", "🦀", "Ä"]),
+            texts(&["a,b", "a\"b", "a\nb", "a\r\nb", "|"]),
+            texts(&["1", "01", "1.0", "NULL", "\\N"]),
+            texts(&["%", "_", "'", "\\", "a\tb"]),
+        ],
+        ColumnType::Decimal => {
+            let most = 999_999_999_999_999_999;
+            [[100, 150, 0, -5, 15_000], [most, most - 1, -most, 1, -1]].map(|values| values.map(Value::Decimal).to_vec()).to_vec()
+        }
+        ColumnType::Bool => vec![[false, true].map(Value::Bool).to_vec()],
+        // 1969-12-31, 1970-01-01, 1900-01-01, 2038-01-20, 9999-12-31; a leap day and its neighbours.
+        ColumnType::Date => {
+            [[-1, 0, -25_567, 24_856, 2_932_896], [19_781, 19_782, 19_783, 0, -1]].map(|values| values.map(Value::Date).to_vec()).to_vec()
+        }
+        // Around 1970, 1900 and 2039, and one microsecond apart in 2024.
+        ColumnType::Timestamp => {
+            let ten = 1_704_103_200_000_000;
+            let far = [-1, 0, -2_208_988_800_000_000, 2_200_000_000_000_000, ten];
+            [far, [ten, ten + 1, ten - 1, ten + 3_600_000_000, 0]].map(|values| values.map(Value::Timestamp).to_vec()).to_vec()
+        }
+        ColumnType::Float => {
+            let mut domains = vec![float(&[0.5, 1.0, -0.0, 0.0, -2.25]), float(&[0.3, 0.1 + 0.2, 1e300, 1e-300, 1e21])];
+            if floats {
+                domains.push(float(&[f64::NAN, f64::INFINITY, f64::NEG_INFINITY, -0.0, 0.0]));
+            }
+            domains
+        }
+    }
+}
+
+fn column_type() -> impl Strategy<Value = ColumnType> {
+    prop_oneof![
+        4 => Just(ColumnType::Text),
+        3 => Just(ColumnType::Int),
+        2 => Just(ColumnType::Decimal),
+        1 => Just(ColumnType::Date),
+        1 => Just(ColumnType::Timestamp),
+        1 => Just(ColumnType::Bool),
+        1 => Just(ColumnType::Float),
+    ]
+}
+
+/// What stands in a column, by the part of the row that fills it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Part {
+    Key(usize),
+    Value(usize),
+    Mark,
+}
+
+/// A table's columns and the few keys and values that its rows are made of.
+#[derive(Debug, Clone)]
+struct Table {
+    columns: Vec<Column>,
+    parts: Vec<Part>,
+    keys: Vec<Vec<Value>>,
+    /// What the other columns hold together; rows of a few kinds are often equal.
+    variants: Vec<Vec<Value>>,
+    /// Values of the delete column: those that mark a deletion, and the others.
+    marks: Option<(Vec<Value>, Vec<Value>)>,
+}
+
+impl Table {
+    fn row(&self, row: &PickedRow) -> Row {
+        let key = row.key.get(&self.keys);
+        let variant = row.variant.get(&self.variants);
+        let mark = self.marks.as_ref().map(|(dead, live)| row.mark.get(if row.marked { dead } else { live }));
+        let value = |part: &Part| match part {
+            Part::Key(at) => key[*at].clone(),
+            Part::Value(at) => variant[*at].clone(),
+            Part::Mark => mark.cloned().unwrap_or(Value::Null),
+        };
+        self.parts.iter().map(value).collect()
+    }
+
+    fn position(&self, part: Part) -> Option<usize> {
+        self.parts.iter().position(|other| *other == part)
+    }
+}
+
+fn table(floats: bool) -> impl Strategy<Value = Table> {
+    let key_types = prop_oneof![3 => vec(column_type(), 1), 2 => vec(column_type(), 2), 1 => Just(vec![ColumnType::Text; 2])];
+    let names = prop_oneof![2 => Just(NAMES.to_vec()), 1 => Just(NAMES.to_vec()).prop_shuffle()];
+    let value_types = prop_oneof![1 => vec(column_type(), 0), 9 => vec(column_type(), 1..=3)];
+    (key_types, value_types, prop_oneof![2 => Just(None), 1 => marks().prop_map(Some)], names)
+        // A line of a single NULL would be an empty line.
+        .prop_filter("two columns", |(keys, values, marks, _)| keys.len() + values.len() + usize::from(marks.is_some()) > 1)
+        .prop_flat_map(move |(key_types, value_types, marks, names)| {
+            let mut parts: Vec<(Part, ColumnType)> = Vec::new();
+            parts.extend(key_types.iter().enumerate().map(|(at, ty)| (Part::Key(at), *ty)));
+            parts.extend(value_types.iter().enumerate().map(|(at, ty)| (Part::Value(at), *ty)));
+            parts.extend(marks.iter().map(|(ty, _)| (Part::Mark, *ty)));
+            let parts = prop_oneof![2 => Just(parts.clone()), 1 => Just(parts).prop_shuffle()];
+            let most = if key_types.len() == 1 { 5 } else { 3 };
+            let keys: Vec<_> = key_types.iter().map(|ty| some_of(*ty, floats, most)).collect();
+            let variants: Vec<_> = value_types.iter().map(|ty| some_of(*ty, floats, 3)).collect();
+            let variants = variants.prop_flat_map(|columns| {
+                let value = |values: Vec<Value>| prop_oneof![1 => Just(Value::Null), 5 => select(values)].boxed();
+                vec(columns.into_iter().map(value).collect::<Vec<_>>(), 1..=4)
+            });
+            (parts, keys, variants, Just(marks), Just(names))
+        })
+        .prop_map(|(parts, keys, variants, marks, names)| {
+            let column = |((_, ty), name): (&(Part, ColumnType), &str)| Column { name: name.to_owned(), ty: *ty };
+            let mut all_keys = vec![Vec::new()];
+            for values in keys {
+                all_keys = all_keys
+                    .iter()
+                    .flat_map(|key| values.iter().map(move |value| [key.as_slice(), std::slice::from_ref(value)].concat()))
+                    .collect();
+            }
+            all_keys.truncate(6);
+            Table {
+                columns: parts.iter().zip(names).map(column).collect(),
+                parts: parts.iter().map(|(part, _)| *part).collect(),
+                keys: all_keys,
+                variants,
+                marks: marks.map(|(_, values)| values),
+            }
+        })
+}
+
+/// At most `most` values of one domain.
+fn some_of(ty: ColumnType, floats: bool, most: usize) -> BoxedStrategy<Vec<Value>> {
+    select(domains(ty, floats))
+        .prop_flat_map(move |values| {
+            let most = most.min(values.len());
+            subsequence(values, 1..=most)
+        })
+        .boxed()
+}
+
+/// A delete column's type, the values that mark, and the others; NULL never marks.
+fn marks() -> impl Strategy<Value = (ColumnType, (Vec<Value>, Vec<Value>))> {
+    let texts = ["D", "", "d", " D", "x"].map(|text| Value::Text(text.to_owned())).to_vec();
+    let marks = |ty, values: Vec<Value>| {
+        let most = values.len() - 1;
+        let dead = subsequence(values.clone(), 1..=most.min(2));
+        dead.prop_map(move |dead| {
+            let live = std::iter::once(Value::Null).chain(values.iter().filter(|value| !dead.contains(value)).cloned()).collect();
+            (ty, (dead, live))
+        })
+    };
+    prop_oneof![
+        3 => marks(ColumnType::Text, texts),
+        1 => marks(ColumnType::Int, [1, 0, -1].map(Value::Int).to_vec()),
+        1 => marks(ColumnType::Bool, [true, false].map(Value::Bool).to_vec()),
+    ]
+}
+
+fn options(table: &Table) -> impl Strategy<Value = Options> + use<> {
+    let value_columns: Vec<usize> = (0..table.parts.len()).filter(|at| matches!(table.parts[*at], Part::Value(_))).collect();
+    let tracked = match value_columns.len() {
+        0 => Just(None).boxed(),
+        count => prop_oneof![1 => Just(None), 1 => subsequence(value_columns, 1..=count).prop_shuffle().prop_map(Some)].boxed(),
+    };
+    let modes = (select(vec![BatchMode::Snapshot, BatchMode::Delta]), prop_oneof![3 => Just(true), 2 => Just(false)], any::<bool>());
+    let duplicates = prop_oneof![
+        2 => Just(OnDuplicateKey::Fail),
+        1 => Just(OnDuplicateKey::KeepFirst),
+        1 => Just(OnDuplicateKey::KeepLast),
+        2 => Just(OnDuplicateKey::Park),
+    ];
+    let ratio = prop_oneof![5 => Just(None), 1 => select(vec![0.0, 0.25, 0.5, 0.75, 1.0]).prop_map(Some)];
+    let late = prop_oneof![4 => Just(LateBatches::Cascade), 1 => Just(LateBatches::Reject)];
+    let rules = (duplicates, select(vec![OnNullKey::Fail, OnNullKey::Park]), ratio, late);
+    let table = table.clone();
+    (tracked, modes, rules).prop_map(
+        move |(tracked, (batch_mode, emit_stale, empty), (on_duplicate_key, on_null_key, max_delete_ratio, late_batches))| Options {
+            columns: table.columns.clone(),
+            key: (0..).map_while(|at| table.position(Part::Key(at))).collect(),
+            change_detection_columns: tracked,
+            emit_stale,
+            batch_mode,
+            delete: table.position(Part::Mark).zip(table.marks.as_ref().map(|(dead, _)| dead.clone())),
+            on_duplicate_key,
+            on_null_key,
+            allow_empty_snapshot: empty && batch_mode == BatchMode::Snapshot,
+            max_delete_ratio,
+            late_batches,
+        },
+    )
+}
+
+/// A row, as places in the table's lists.
+#[derive(Debug, Clone)]
+struct PickedRow {
+    key: Index,
+    variant: Index,
+    marked: bool,
+    mark: Index,
+}
+
+/// A row beside the one that a key has.
+#[derive(Debug, Clone)]
+enum Extra {
+    /// Of a row that is there.
+    Copy(Index),
+    /// Often of a key that has another row.
+    Other(PickedRow),
+    /// Without its key, or half of it.
+    NullKey(PickedRow, Index),
+}
+
+fn picked() -> impl Strategy<Value = PickedRow> {
+    (any::<Index>(), any::<Index>(), prop::bool::weighted(0.2), any::<Index>()).prop_map(|(key, variant, marked, mark)| PickedRow {
+        key,
+        variant,
+        marked,
+        mark,
+    })
+}
+
+/// A batch's rows in file order, at most eight.
+fn content(table: &Table, options: &Options) -> BoxedStrategy<Vec<Row>> {
+    let rows: Vec<_> = (0..table.keys.len()).map(|_| prop::option::weighted(0.7, picked())).collect();
+    let other = if options.on_duplicate_key == OnDuplicateKey::Fail { 1 } else { 12 };
+    let null = if options.on_null_key == OnNullKey::Fail { 1 } else { 8 };
+    let extra = prop_oneof![
+        12 => any::<Index>().prop_map(Extra::Copy),
+        other => picked().prop_map(Extra::Other),
+        null => (picked(), any::<Index>()).prop_map(|(row, at)| Extra::NullKey(row, at)),
+    ];
+    let extras = prop_oneof![2 => vec(extra.clone(), 0), 1 => vec(extra, 1..=2)];
+    let (table, key) = (table.clone(), options.key.clone());
+    let rows = (rows, extras).prop_map(move |(picked, extras)| {
+        let with_key = |(at, row): (usize, PickedRow)| {
+            let mut row = table.row(&row);
+            for (column, value) in key.iter().zip(&table.keys[at]) {
+                row[*column] = value.clone();
+            }
+            row
+        };
+        let mut rows: Vec<Row> = picked.into_iter().enumerate().filter_map(|(at, row)| Some((at, row?))).map(with_key).collect();
+        for extra in extras {
+            match extra {
+                Extra::Copy(of) if !rows.is_empty() => rows.push(of.get(&rows).clone()),
+                Extra::Copy(_) => {}
+                Extra::Other(row) => rows.push(table.row(&row)),
+                Extra::NullKey(row, at) => {
+                    let mut row = table.row(&row);
+                    row[*at.get(&key)] = Value::Null;
+                    rows.push(row);
+                }
+            }
+        }
+        rows
+    });
+    prop_oneof![1 => Just(Vec::new()), 24 => rows.prop_shuffle()].boxed()
+}
+
+/// What a replay brings.
+#[derive(Debug, Clone)]
+enum Replay {
+    Same,
+    Reordered,
+    /// One row fewer.
+    Shorter,
+    /// One row twice; fewer rows where there is no room.
+    Longer,
+    Other(Vec<Row>),
+}
+
+impl Replay {
+    fn rows(self, mut known: Vec<Row>) -> Vec<Row> {
+        match self {
+            Replay::Same => {}
+            Replay::Reordered => known.reverse(),
+            Replay::Shorter => drop(known.pop()),
+            Replay::Longer if known.len() < 8 => known.extend(known.first().cloned()),
+            Replay::Longer => known.truncate(4),
+            Replay::Other(rows) => return rows,
+        }
+        known
+    }
+}
+
+/// All arrivals and rows are kept, until a failing case shrinks: then each of them is tried without.
+fn arrivals(table: &Table, options: &Options) -> BoxedStrategy<Vec<Arrival>> {
+    let content = content(table, options);
+    let some = |count| subsequence(vec![1, 2, 3, 4, 5, 7, 8, 20, 20_240_229], count);
+    let ids = prop_oneof![1 => some(1..=2), 4 => some(3..=6)];
+    let shuffled = if options.late_batches == LateBatches::Reject { 1 } else { 6 };
+    let ordered = prop_oneof![4 => ids.clone(), shuffled => ids.prop_shuffle()];
+    let replay = prop_oneof![
+        2 => Just(Replay::Same),
+        2 => Just(Replay::Reordered),
+        1 => Just(Replay::Shorter),
+        1 => Just(Replay::Longer),
+        3 => content.clone().prop_map(Replay::Other),
+    ];
+    // When it comes and which of the batches before it comes again.
+    let replays = vec((any::<Index>(), any::<Index>(), replay), 0..=3);
+    let firsts = ordered.prop_flat_map(move |ids| ids.into_iter().map(|id| (Just(id), content.clone()).boxed()).collect::<Vec<_>>());
+    (firsts, replays)
+        .prop_flat_map(|(firsts, replays)| {
+            let mut steps: Vec<(i64, Replay)> = firsts.into_iter().map(|(id, rows)| (id, Replay::Other(rows))).collect();
+            for (when, which, replay) in replays {
+                let at = when.index(steps.len()) + 1;
+                let batch_id = which.get(&steps[..at]).0;
+                steps.insert(at, (batch_id, replay));
+            }
+            let mut known: BTreeMap<i64, Vec<Row>> = BTreeMap::new();
+            let arrival = |(batch_id, replay): (i64, Replay)| {
+                let rows = replay.rows(known.get(&batch_id).cloned().unwrap_or_default());
+                known.insert(batch_id, rows.clone());
+                let count = rows.len();
+                let first_file = prop_oneof![2 => Just(None), 1 => (0..=count).prop_map(Some)];
+                let kept = (prop::bool::weighted(1.0), vec(prop::bool::weighted(1.0), count));
+                let flags = (prop::bool::weighted(0.1), prop::bool::weighted(0.2));
+                (first_file, kept, flags).prop_map(move |(first_file, (arrives, kept), (accept_guards, respelled))| {
+                    let kept_of = |range: Range<usize>| kept[range].iter().filter(|kept| **kept).count();
+                    let rows = rows.iter().zip(&kept).filter(|(_, kept)| **kept).map(|(row, _)| row.clone()).collect();
+                    let files = first_file.map_or_else(|| vec![kept_of(0..count)], |first| vec![kept_of(0..first), kept_of(first..count)]);
+                    arrives.then_some(Arrival { batch_id, rows, accept_guards, files, respelled })
+                })
+            };
+            steps.into_iter().map(arrival).collect::<Vec<_>>()
+        })
+        .prop_map(|arrivals| arrivals.into_iter().flatten().collect())
+        .boxed()
+}
