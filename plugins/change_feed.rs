@@ -69,7 +69,16 @@ impl FlowType for ChangeFeed {
 
     fn problems(&self, flow: &Flow) -> Problems {
         let mut problems = Problems::default();
-        for column in self.change_detection_columns.iter().flatten() {
+        let input = &flow.input;
+        if let (Some(ratio), BatchMode::Delta, None) = (&input.max_delete_ratio, input.batch_mode, &input.delete_column) {
+            let what = "`max_delete_ratio` does nothing here: a delta batch without `delete_column` deletes nothing";
+            problems.push(Problem::new("qetl::decode::inert_key", ratio.span, what).help("remove the key"));
+        }
+        for (index, column) in self.change_detection_columns.iter().flatten().enumerate() {
+            if self.change_detection_columns.iter().flatten().take(index).any(|other| other.value == column.value) {
+                let what = format!("`{}` stands twice in `change_detection_columns`", column.value);
+                problems.push(Problem::new("qetl::decode::duplicate_column", column.span, what).label("here again"));
+            }
             flow.input.check_column(column, "change_detection_columns", &mut problems);
             if flow.input.primary_key.iter().any(|key| key.value == column.value) {
                 let what = format!("`{}` is a key column: the same key is the same row, so it never differs", column.value);
@@ -267,8 +276,7 @@ impl ChangeFeed {
             }
         };
         let state = steps.add("state", before);
-        let live = state.clone().filter(Expr::column("xt_record_type").not_eq(Expr::text("DELETED")))?;
-        let guards = self.guards(cx, names, &steps, live)?;
+        let guards = self.guards(cx, names, &steps)?;
         let tracked = self.tracked(cx);
         let changes = steps.add("changes", Rel::classify(Classify { current, state, keys: keys.clone(), tracked, gone })?);
         let feed_columns = columns.iter().map(|column| (column.clone(), Expr::column(column))).chain(FEED_COLUMNS.iter().map(|(name, _)| {
@@ -301,26 +309,22 @@ impl ChangeFeed {
         let mut problems = Problems::default();
         let mut values = Vec::new();
         for value in &cx.flow.input.delete_values {
-            let literal = match (&value.value, ty) {
-                (Scalar::Text(text), _) => Expr::text(text),
-                (Scalar::Int(number), _) => Expr::int(*number),
-                (Scalar::Bool(value), Type::Bool | Type::Text) => Expr::Literal(qetl_core::ir::Value::Bool(*value)),
-                (Scalar::Float(number), Type::Float | Type::Decimal { .. }) => Expr::text(&number.to_string()),
-                (Scalar::Bool(_) | Scalar::Float(_), _) => {
-                    problems.push(Problem::new("qetl::expand::delete_values", value.span, format!("`{}` is not a {ty}, which `{}` is", value.value, column.value)));
-                    continue;
-                }
+            let written = value.value.to_string();
+            let is_of_type = match (&value.value, ty) {
+                (Scalar::Text(_), _) | (Scalar::Bool(_), Type::Bool | Type::Text) => true,
+                (Scalar::Int(_), Type::Int | Type::Float | Type::Decimal { .. } | Type::Text) => true,
+                (Scalar::Float(_), Type::Float | Type::Decimal { .. }) => true,
+                (Scalar::Bool(_) | Scalar::Int(_) | Scalar::Float(_), _) => false,
             };
-            let fits = match (&value.value, ty) {
-                (Scalar::Text(_), Type::Int) => value.to_string().trim().parse::<i64>().is_ok(),
-                (Scalar::Text(_), Type::Float | Type::Decimal { .. }) => value.to_string().trim().parse::<f64>().is_ok(),
-                (Scalar::Text(_), Type::Bool) => matches!(value.to_string().as_str(), "true" | "false"),
-                (Scalar::Int(_), Type::Bool | Type::Date | Type::Timestamp) => false,
-                _ => true,
-            };
-            if !fits {
-                problems.push(Problem::new("qetl::expand::delete_values", value.span, format!("`{}` is not a {ty}, which `{}` is", value.value, column.value)));
+            if !is_of_type || !ty.has_literal(&written) {
+                let what = format!("`{written}` is not a value of `{}`, which is of type {ty}", column.value);
+                problems.push(Problem::new("qetl::expand::delete_values", value.span, what).label("never stands in that column"));
             }
+            let literal = match &value.value {
+                Scalar::Int(number) => Expr::int(*number),
+                Scalar::Bool(value) if ty == Type::Bool => Expr::Literal(qetl_core::ir::Value::Bool(*value)),
+                Scalar::Text(_) | Scalar::Bool(_) | Scalar::Float(_) => Expr::text(&written),
+            };
             values.push(Expr::Cast { expr: Box::new(literal), ty });
         }
         let same = values.into_iter().map(|value| Expr::column(column).binary(qetl_core::ir::BinaryOp::IsNotDistinct, value));
@@ -354,10 +358,12 @@ impl ChangeFeed {
         Ok(checks)
     }
 
-    /// The share of live keys that the batch deletes.
-    fn guards(&self, cx: &Expand<'_>, names: &Names, steps: &Steps, live: Rel) -> Result<Vec<Check>, Problems> {
+    /// The share of live keys that the batch deletes: of all of them, also in delta mode.
+    fn guards(&self, cx: &Expand<'_>, names: &Names, steps: &Steps) -> Result<Vec<Check>, Problems> {
         let Some(most) = &cx.flow.input.max_delete_ratio else { return Ok(Vec::new()) };
         let mut steps = steps.clone();
+        let latest = steps.add("latest", self.latest(cx, names, AsOf::BeforeThisBatch)?);
+        let live = latest.filter(Expr::column("xt_record_type").not_eq(Expr::text("DELETED")))?;
         let count = |rel: Rel| rel.aggregate(&[], vec![("n".to_owned(), AggregateFunction::Count)]);
         let feed = Rel::scan(&names.feed, &cx.schema(&FEED_COLUMNS)?, AsOf::ThisBatch);
         let deleted = count(feed.filter(Expr::column("xt_record_type").eq(Expr::text("DELETED")))?)?;

@@ -154,6 +154,25 @@ pub fn decode<T: DeserializeOwned>(value: Spanned<DeValue<'_>>) -> Result<T, Pro
     })
 }
 
+/// Takes away the keys that problems lie in, so that what is left can be decoded and looked at too. A list with one
+/// wrong item goes as a whole.
+pub fn prune(table: &mut DeTable<'_>, problems: &Problems) {
+    let lies_in = |span: Span| problems.0.iter().any(|problem| !problem.warning && span.start <= problem.span.start && problem.span.end <= span.end);
+    let keys: Vec<_> = table.iter().map(|(key, _)| key.clone()).collect();
+    for key in keys {
+        let Some(value) = table.get_mut(&key) else { continue };
+        let span = Span::from(value.span());
+        match value.get_mut() {
+            // The span of a table is that of its header alone.
+            DeValue::Table(inner) if !lies_in(key.span().into()) => prune(inner, problems),
+            _ if lies_in(key.span().into()) || lies_in(span) => {
+                table.remove(&key);
+            }
+            _ => (),
+        }
+    }
+}
+
 /// Every way in which `value` differs from `schema`. `path` is what the reader calls the value, such as `[input]`.
 pub fn validate(path: &str, value: &Spanned<DeValue<'_>>, schema: &Value, problems: &mut Problems) {
     let span = Span::from(value.span());
@@ -279,7 +298,9 @@ fn validate_word(path: &str, value: &Spanned<DeValue<'_>>, words: &[String], sch
 
 fn validate_range(path: &str, span: Span, number: f64, schema: &Value, problems: &mut Problems) {
     let bound = |key: &str| schema.get(key).and_then(Value::as_f64);
-    let wrong = if let Some(least) = bound("minimum").filter(|least| number < *least) {
+    let wrong = if number.is_nan() {
+        "a number".to_owned()
+    } else if let Some(least) = bound("minimum").filter(|least| number < *least) {
         format!("at least {least}")
     } else if let Some(least) = bound("exclusiveMinimum").filter(|least| number <= *least) {
         format!("greater than {least}")

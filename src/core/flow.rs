@@ -70,16 +70,26 @@ impl Flow {
             let flow_type = flow_type_of(&table, registry);
             let mut problems = Problems::default();
             let schema = file_schema(flow_type.as_ref().ok().copied());
-            let root = Spanned::new(whole.start..whole.end, DeValue::Table(table.into_inner()));
+            let mut root = Spanned::new(whole.start..whole.end, DeValue::Table(table.into_inner()));
             decode::validate("", &root, &schema, &mut problems);
             let flow_type = match flow_type {
-                Ok(entry) => problems.or(entry)?,
+                Ok(entry) => entry,
                 Err(problem) => {
                     problems.0.extend(problem);
                     return Err(problems);
                 }
             };
-            Self::decode(source.clone(), root, flow_type)
+            if !problems.has_errors() {
+                return Self::decode(source.clone(), root, flow_type);
+            }
+            // What is not wrong by itself may still be wrong as a whole; what is missing because it was wrong is not told again.
+            if let DeValue::Table(table) = root.get_mut() {
+                decode::prune(table, &problems);
+            }
+            if let Err(more) = Self::decode(source.clone(), root, flow_type) {
+                problems.0.extend(more.0.into_iter().filter(|problem| problem.code != "qetl::decode::value"));
+            }
+            Err(problems)
         };
         match parse() {
             Ok(mut flow) => {

@@ -12,6 +12,7 @@ pub mod load;
 pub mod plan;
 pub mod problem;
 pub mod project;
+pub mod reference;
 pub mod registry;
 pub mod schema;
 pub mod suggest;

@@ -1,5 +1,7 @@
 //! `[properties.load]`: which files a flow reads, which batch each belongs to, and how text in them is read.
 
+use std::fmt::Write;
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -100,24 +102,30 @@ impl Load {
         if let Some(separator) = byte(&self.decimal_separator, "decimal_separator") {
             options.decimal_separator = separator;
         }
-        let comma = options.delimiter.unwrap_or(b',');
-        if let Some(quote) = self.quote.as_ref().filter(|_| options.quote == Some(comma)) {
-            problems.push(Problem::new("qetl::decode::quote", quote.span, "`quote` and `delimiter` are the same character"));
-        }
+        self.refuse_equal_characters(&options, problems);
         if let Some(separator) = &self.decimal_separator
             && !matches!(options.decimal_separator, b'.' | b',')
         {
             problems.push(Problem::new("qetl::decode::decimal_separator", separator.span, "`decimal_separator` is `.` or `,`"));
         }
-        for (pattern, key) in [(&self.date_format, "date_format"), (&self.timestamp_format, "timestamp_format")] {
-            if let Some(pattern) = pattern
-                && chrono::format::StrftimeItems::new(pattern).any(|item| item == chrono::format::Item::Error)
-            {
-                problems.push(
-                    Problem::new("qetl::decode::strftime", pattern.span, format!("`{key}` is not a `strftime` pattern"))
-                        .help("such as `%d.%m.%Y` or `%Y-%m-%d %H:%M:%S`"),
-                );
+        for (pattern, key, reads) in [
+            (&self.date_format, "date_format", reads_dates as fn(&str) -> bool),
+            (&self.timestamp_format, "timestamp_format", reads_timestamps),
+        ] {
+            if let Some(pattern) = pattern.as_ref().filter(|pattern| !reads(pattern)) {
+                let what = format!("`{key}` is not a `strftime` pattern of a whole {}", if key == "date_format" { "date" } else { "time" });
+                problems.push(Problem::new("qetl::decode::strftime", pattern.span, what).help("such as `%d.%m.%Y` or `%Y-%m-%d %H:%M:%S`"));
             }
+        }
+        if let Some(name) = self.encoding.as_ref().filter(|name| encoding_rs::Encoding::for_label(name.as_bytes()).is_none()) {
+            let what = format!("`{}` is not an encoding", name.value);
+            problems.push(Problem::new("qetl::decode::encoding", name.span, what).help("such as `utf-8`, `windows-1252`, `iso-8859-15` or `utf-16le`"));
+        }
+        if let Some(pattern) = &self.file_pattern
+            && (pattern.is_empty() || globset::Glob::new(pattern).is_err())
+        {
+            let what = format!("`file_pattern = \"{}\"` is not a pattern", pattern.value);
+            problems.push(Problem::new("qetl::decode::file_pattern", pattern.span, what).help("such as `orders_*.csv`"));
         }
         if let Some(pattern) = &self.batch_id_from {
             let wrong = match regex::Regex::new(pattern) {
@@ -141,6 +149,31 @@ impl Load {
         options.date_format = self.date_format.as_ref().map(|pattern| pattern.value.clone());
         options.timestamp_format = self.timestamp_format.as_ref().map(|pattern| pattern.value.clone());
         options
+    }
+
+    /// Each special character means one thing.
+    fn refuse_equal_characters(&self, options: &ReaderOptions, problems: &mut Problems) {
+        let is_csv = !matches!(self.format.as_ref().map(|format| format.value), Some(Format::Jsonl | Format::Parquet));
+        let delimiter = self.delimiter.as_ref().map(|text| text.span);
+        let roles = [
+            ("delimiter", Some(options.delimiter.unwrap_or(b',')), delimiter),
+            ("quote", options.quote, self.quote.as_ref().map(|text| text.span)),
+            ("escape", options.escape, self.escape.as_ref().map(|text| text.span)),
+            ("comment", options.comment, self.comment.as_ref().map(|text| text.span)),
+        ];
+        for (index, (name, character, span)) in roles.iter().enumerate().filter(|_| is_csv) {
+            for (other, same, place) in &roles[..index] {
+                // A quote that escapes itself is the doubled quote.
+                let harmless = (*other, *name) == ("quote", "escape");
+                if let (Some(span), true, false) = (span.or(*place), character.is_some() && character == same, harmless) {
+                    problems.push(Problem::new("qetl::decode::same_character", span, format!("`{other}` and `{name}` are the same character")));
+                }
+            }
+        }
+        if let (Some(escape), None) = (&self.escape, options.quote) {
+            let what = "`escape` does nothing without quotes: it escapes a quote inside them";
+            problems.push(Problem::new("qetl::decode::inert_key", escape.span, what).help("remove the key"));
+        }
     }
 
     /// No key is accepted that does nothing: CSV's options for another format.
@@ -175,4 +208,23 @@ impl Load {
             }
         }
     }
+}
+
+/// Whether what the pattern writes of a date reads back as that date.
+fn reads_dates(pattern: &str) -> bool {
+    let date = chrono::NaiveDate::from_ymd_opt(2023, 11, 28).unwrap_or_default();
+    let mut text = String::new();
+    write!(text, "{}", date.format(pattern)).is_ok() && chrono::NaiveDate::parse_from_str(&text, pattern) == Ok(date)
+}
+
+/// Whether what the pattern writes of a time reads back as that time, with or without an offset.
+fn reads_timestamps(pattern: &str) -> bool {
+    let time = chrono::NaiveDate::from_ymd_opt(2023, 11, 28).and_then(|date| date.and_hms_opt(17, 46, 39)).unwrap_or_default();
+    let mut text = String::new();
+    if write!(text, "{}", time.and_utc().format(pattern)).is_err() {
+        return false;
+    }
+    let whole = chrono::NaiveDateTime::parse_from_str(&text, pattern).or_else(|_| chrono::DateTime::parse_from_str(&text, pattern).map(|time| time.naive_utc()));
+    // Patterns to the minute are fine: what they leave out is zero.
+    whole.is_ok_and(|read| read == time || read == time - chrono::Duration::seconds(39))
 }

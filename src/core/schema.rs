@@ -23,8 +23,24 @@ pub enum Type {
 }
 
 impl Type {
-    pub fn is_numeric(self) -> bool {
-        matches!(self, Type::Int | Type::Float | Type::Decimal { .. })
+    /// Whether a plainly written literal, as a flow file has it, is a value of the type.
+    pub fn has_literal(self, text: &str) -> bool {
+        let is_date = |text: &str| chrono::NaiveDate::parse_from_str(text, "%Y-%m-%d").is_ok();
+        match self {
+            Type::Text => true,
+            Type::Int => text.parse::<i64>().is_ok(),
+            Type::Float => text.parse::<f64>().is_ok_and(f64::is_finite),
+            Type::Decimal { precision, scale } => {
+                let digits = text.strip_prefix('-').unwrap_or(text);
+                let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
+                let (whole, fraction) = (whole.trim_start_matches('0'), fraction.trim_end_matches('0'));
+                let plain = digits.starts_with(|c: char| c.is_ascii_digit()) && digits.chars().all(|c| c.is_ascii_digit() || c == '.');
+                plain && !fraction.contains('.') && fraction.len() <= usize::from(scale) && whole.len() <= usize::from(precision - scale)
+            }
+            Type::Bool => matches!(text, "true" | "false"),
+            Type::Date => is_date(text),
+            Type::Timestamp => is_date(text) || chrono::DateTime::parse_from_rfc3339(text).is_ok() || chrono::NaiveDateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f").is_ok(),
+        }
     }
 }
 
@@ -172,6 +188,20 @@ mod tests {
         assert_eq!("decimal(39,2)".parse::<Type>(), Err(TypeError::Decimal("decimal(39,2)".into())));
         assert_eq!("decimal(2,3)".parse::<Type>(), Err(TypeError::Decimal("decimal(2,3)".into())));
         assert_eq!("varchar".parse::<Type>(), Err(TypeError::Unknown("varchar".into())));
+    }
+
+    #[test]
+    fn literals_are_of_a_type() {
+        let decimal = Type::Decimal { precision: 4, scale: 2 };
+        for (ty, good, bad) in [
+            (decimal, vec!["12.34", "-1", "0012.300"], vec!["123", "0.001", "1e2", "inf", "", "1.2.3"]),
+            (Type::Date, vec!["2024-02-29"], vec!["2023-02-29", "x"]),
+            (Type::Timestamp, vec!["2024-01-01", "2024-01-01T10:00:00", "2024-01-01T10:00:00+01:00"], vec!["x", "2024"]),
+            (Type::Int, vec!["-7"], vec!["1.0", "x"]),
+        ] {
+            good.iter().for_each(|text| assert!(ty.has_literal(text), "{ty} {text}"));
+            bad.iter().for_each(|text| assert!(!ty.has_literal(text), "{ty} {text}"));
+        }
     }
 
     #[test]

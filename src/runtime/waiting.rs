@@ -66,6 +66,9 @@ pub struct Roots {
 /// The batches that a flow would execute now, ascending.
 pub fn jobs(flow: &Flow, roots: &Roots, records: &FlowRecords, request: &Request) -> Result<Vec<Job>, RunError> {
     let finder = Finder { flow, roots, records };
+    if request.batch_id.is_some_and(|id| id < 1) {
+        return Err(RunError::usage("a batch id is an integer from 1", "give another `--batch-id`"));
+    }
     match (request.batch_id, request.inputs.is_empty()) {
         (Some(batch_id), false) => finder.named(batch_id, &request.inputs),
         (Some(batch_id), true) => finder.numbered(batch_id),
@@ -275,10 +278,11 @@ impl Finder<'_> {
         let missing = |error: std::io::Error| {
             let (line, column) = self.flow.source.place(load.source_path.span.start);
             let message = format!("{}:{line}:{column}: `source_path = \"{}\"` cannot be read: {error}", self.flow.source.name(), load.source_path.value);
-            RunError::usage(message, "paths are relative to the project's folder")
+            let is_pattern = load.source_path.contains(['*', '?']);
+            RunError::usage(message, if is_pattern { "name the folder, and the files in it with `file_pattern`" } else { "paths are relative to the project's folder" })
         };
         let real = root.canonicalize().map_err(missing)?;
-        if !std::iter::once(&self.roots.project).chain(&self.roots.allowed).any(|allowed| real.starts_with(allowed)) {
+        if !self.is_allowed(&real) {
             let (line, column) = self.flow.source.place(load.source_path.span.start);
             let message = format!("{}:{line}:{column}: `source_path = \"{}\"` is outside the project", self.flow.source.name(), load.source_path.value);
             return Err(RunError::usage(message, "allow its folder in `qetl.toml`: `[project] allowed_paths = [\"…\"]`"));
@@ -293,9 +297,22 @@ impl Finder<'_> {
             })?;
             walk(&root, &root, pattern.contains('/'), &glob.compile_matcher(), &mut paths).map_err(missing)?;
         }
-        let mut files = paths.iter().map(|path| self.look_at(path)).collect::<Result<Vec<_>, _>>().map_err(missing)?;
+        let look = |path: &PathBuf| {
+            let named = |error: &dyn std::fmt::Display, help: &str| RunError::usage(format!("`{}` {error}", path.strip_prefix(&self.roots.project).unwrap_or(path).display()), help);
+            let real = path.canonicalize().map_err(|error| named(&format!("cannot be read: {error}"), "take it out of the folder, or narrow `file_pattern`"))?;
+            if !self.is_allowed(&real) {
+                return Err(named(&"is a link out of the project", "allow the folder it leads to in `qetl.toml`: `[project] allowed_paths = [\"…\"]`"));
+            }
+            self.look_at(path).map_err(|error| named(&format!("cannot be read: {error}"), "take it out of the folder, or narrow `file_pattern`"))
+        };
+        let mut files = paths.iter().map(look).collect::<Result<Vec<_>, _>>()?;
         files.sort_by(|a, b| natural::compare(&a.source.name, &b.source.name));
         Ok(files)
+    }
+
+    /// Whether a path, without links in it, is in the project or in a folder that it allows.
+    fn is_allowed(&self, real: &Path) -> bool {
+        std::iter::once(&self.roots.project).chain(&self.roots.allowed).any(|allowed| real.starts_with(allowed))
     }
 
     fn look_at(&self, path: &Path) -> std::io::Result<JobFile> {
@@ -342,7 +359,8 @@ fn walk(root: &Path, folder: &Path, deep: bool, glob: &globset::GlobMatcher, pat
             continue;
         }
         if path.is_dir() {
-            if deep {
+            // A link to a folder could lead round in circles.
+            if deep && !entry.file_type()?.is_symlink() {
                 walk(root, &path, deep, glob, paths)?;
             }
         } else if glob.is_match(path.strip_prefix(root).unwrap_or(&path)) {

@@ -1,0 +1,48 @@
+//! Wrong flow files, each the smallest one of its kind: what is wrong, where, and the way out.
+
+use miette::{GraphicalReportHandler, GraphicalTheme};
+use qetl_core::{
+    Flow, Problems,
+    plan::{self, InputType, Known},
+};
+
+use crate::snapshots;
+
+fn problems_of(name: &str, text: &str) -> Problems {
+    let flow = match Flow::parse(name, text, &qetl_plugins::registry()) {
+        Ok(flow) => flow,
+        Err(problems) => return problems,
+    };
+    let column = |column: &qetl_core::input::InputColumn| InputType {
+        name: column.name.value.clone(),
+        ty: column.declared().unwrap_or(qetl_core::Type::Text),
+        known: Known::Declared,
+        required: false,
+    };
+    let input = flow.input.columns.iter().map(|spanned| column(&spanned.value)).collect();
+    plan::expand(&flow, input).err().unwrap_or_default()
+}
+
+#[test]
+fn wrong_flow_files_are_answered() {
+    let mut right = Vec::new();
+    insta::glob!("problems/*.toml", |path| {
+        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+        let problems = problems_of(&format!("flows/{name}.toml"), &std::fs::read_to_string(path).unwrap());
+        if !problems.has_errors() {
+            right.push(name);
+            return;
+        }
+        let handler = GraphicalReportHandler::new_themed(GraphicalTheme::unicode_nocolor()).with_width(100).with_links(false);
+        let mut text = String::new();
+        for problem in &problems.0 {
+            assert!(!problem.place().is_empty(), "{name}: `{problem}` has no place");
+            assert!(problem.code.starts_with("qetl::"), "{name}: {}", problem.code);
+            handler.render_report(&mut text, problem).unwrap();
+        }
+        let mut settings = snapshots("problems");
+        settings.remove_snapshot_suffix();
+        settings.bind(|| insta::assert_snapshot!(name, text));
+    });
+    assert!(right.is_empty(), "these are not refused: {right:?}");
+}
