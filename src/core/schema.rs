@@ -23,6 +23,10 @@ pub enum Type {
 }
 
 impl Type {
+    pub fn is_numeric(self) -> bool {
+        matches!(self, Type::Int | Type::Float | Type::Decimal { .. })
+    }
+
     /// Whether a plainly written literal, as a flow file has it, is a value of the type.
     pub fn has_literal(self, text: &str) -> bool {
         let is_date = |text: &str| chrono::NaiveDate::parse_from_str(text, "%Y-%m-%d").is_ok();

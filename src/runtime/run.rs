@@ -273,7 +273,7 @@ impl FlowRun<'_> {
                     self.step_done(job.batch_id, done, &mut report.steps);
                     return Ok((plan, work, landed));
                 }
-                Err(LandError::Run(error)) => return Err(error.at(&place)),
+                Err(LandError::Run(error)) => return Err(self.with_key_help(error).at(&place)),
                 Err(LandError::Widen { column, to }) => {
                     let widened = &mut input[column];
                     report.warnings.push(format!("column `{}` was {} and is {to} from now on: a value needs it", widened.name, widened.ty));
@@ -281,6 +281,17 @@ impl FlowRun<'_> {
                 }
             }
         }
+    }
+
+    /// NULL in a key column has a way out of its own.
+    fn with_key_help(&self, mut error: RunError) -> RunError {
+        if let RunError::Data { problem, .. } = &mut error
+            && problem.code == "qetl::ingest::null"
+            && self.flow.input.primary_key.iter().any(|key| problem.place.column.as_deref() == Some(key.as_str()))
+        {
+            problem.help = "a key is never NULL: mend the file, or set such rows aside with `on_null_key = \"park\"`".to_owned();
+        }
+        error
     }
 
     fn step_done(&self, batch_id: i64, done: StepReport, steps: &mut Vec<StepReport>) {

@@ -1,7 +1,6 @@
 //! Flows, executed: against a plain reference model, from the command line, on broken data, killed and raced.
 //!
 //! One test binary: every further one would link the engine again.
-#![cfg(test)]
 
 mod histories;
 mod oracle;
