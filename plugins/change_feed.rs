@@ -31,12 +31,8 @@ fn yes() -> bool {
 }
 
 /// What the feed adds to the input columns.
-const FEED_COLUMNS: [(&str, Type); 4] = [
-    ("xt_batch_id", Type::Int),
-    ("xt_record_type", Type::Text),
-    ("xt_changed_columns", Type::Text),
-    ("xt_processed_at", Type::Timestamp),
-];
+const FEED_COLUMNS: [(&str, Type); 4] =
+    [("xt_batch_id", Type::Int), ("xt_record_type", Type::Text), ("xt_changed_columns", Type::Text), ("xt_processed_at", Type::Timestamp)];
 
 /// What the parked rows add to the input columns.
 const PARKED_COLUMNS: [(&str, Type); 5] = [
@@ -82,19 +78,26 @@ impl FlowType for ChangeFeed {
             flow.input.check_column(column, "change_detection_columns", &mut problems);
             if flow.input.primary_key.iter().any(|key| key.value == column.value) {
                 let what = format!("`{}` is a key column: the same key is the same row, so it never differs", column.value);
-                problems.push(Problem::new("qetl::decode::tracked_key", column.span, what).help("take it out of `change_detection_columns`"));
+                problems
+                    .push(Problem::new("qetl::decode::tracked_key", column.span, what).help("take it out of `change_detection_columns`"));
             }
             if flow.input.delete_column.as_ref().is_some_and(|delete| delete.value == column.value) {
                 let what = format!("`{}` marks deletions: it is carried, never compared", column.value);
-                problems.push(Problem::new("qetl::decode::tracked_delete", column.span, what).help("take it out of `change_detection_columns`"));
+                problems.push(
+                    Problem::new("qetl::decode::tracked_delete", column.span, what).help("take it out of `change_detection_columns`"),
+                );
             }
         }
         if flow.load.is_none() {
             problems.push(
-                Problem::new("qetl::decode::missing_key", flow.header.flow_type.span, "the flow reads nothing: `[properties.load]` is missing")
-                    .label("a change feed compares batches of rows")
-                    .help("add `[properties.load]` with `source_path = \"data/…\"`, or name files with `--batch-id N --input FILE`")
-                    .warning(),
+                Problem::new(
+                    "qetl::decode::missing_key",
+                    flow.header.flow_type.span,
+                    "the flow reads nothing: `[properties.load]` is missing",
+                )
+                .label("a change feed compares batches of rows")
+                .help("add `[properties.load]` with `source_path = \"data/…\"`, or name files with `--batch-id N --input FILE`")
+                .warning(),
             );
         }
         problems
@@ -115,7 +118,11 @@ impl FlowType for ChangeFeed {
         }
         datasets.push(derived(&names.feed, &FEED_COLUMNS, "what became of each key in each batch")?);
         if let Some(stale) = &names.stale {
-            datasets.push(derived(stale, &FEED_COLUMNS, "the STALE rows that the feed leaves out; qetl needs them to compare the next batch")?);
+            datasets.push(derived(
+                stale,
+                &FEED_COLUMNS,
+                "the STALE rows that the feed leaves out; qetl needs them to compare the next batch",
+            )?);
         }
         let state = Dataset {
             name: names.state.clone(),
@@ -225,7 +232,9 @@ impl ChangeFeed {
         let landed = steps.add("landed", Rel::scan(&names.landing, &landing, AsOf::ThisBatch));
         let keyed = match input.on_null_key {
             OnNullKey::Fail => landed.clone(),
-            OnNullKey::Park => steps.add("keyed", landed.clone().filter(Expr::all(keys.iter().map(|key| Expr::column(key).is_null().not())))?),
+            OnNullKey::Park => {
+                steps.add("keyed", landed.clone().filter(Expr::all(keys.iter().map(|key| Expr::column(key).is_null().not())))?)
+            }
         };
         let Unique { accepted, conflicts, conflicting } = unique(&mut steps, keyed, &keys, &columns, input.on_duplicate_key)?;
         let check_steps = steps.clone();
@@ -265,24 +274,33 @@ impl ChangeFeed {
         let gone = match (input.batch_mode, delete_mark) {
             (BatchMode::Snapshot, _) => Gone::AllExcept(conflicting.filter(|_| input.on_duplicate_key == OnDuplicateKey::Park)),
             (BatchMode::Delta, None) => Gone::Only(None),
-            (BatchMode::Delta, Some(marked)) => Gone::Only(Some(steps.add("marked_deleted", accepted.clone().filter(marked)?.select(&keys)?))),
+            (BatchMode::Delta, Some(marked)) => {
+                Gone::Only(Some(steps.add("marked_deleted", accepted.clone().filter(marked)?.select(&keys)?)))
+            }
         };
         let before = match input.batch_mode {
             BatchMode::Snapshot => self.latest(cx, names, AsOf::BeforeThisBatch)?,
             // Only keys of this batch can change: the rest of the history need not be looked at.
             BatchMode::Delta => {
                 let history = self.history(cx, names, AsOf::BeforeThisBatch)?.semi(accepted.select(&keys)?, &keys)?;
-                Rel::latest_per_key(LatestPerKey { input: history, keys: keys.clone(), by: "xt_batch_id".to_owned(), dead: None, gaps: None })?
+                Rel::latest_per_key(LatestPerKey {
+                    input: history,
+                    keys: keys.clone(),
+                    by: "xt_batch_id".to_owned(),
+                    dead: None,
+                    gaps: None,
+                })?
             }
         };
         let state = steps.add("state", before);
         let guards = self.guards(cx, names, &steps)?;
         let tracked = self.tracked(cx);
         let changes = steps.add("changes", Rel::classify(Classify { current, state, keys: keys.clone(), tracked, gone })?);
-        let feed_columns = columns.iter().map(|column| (column.clone(), Expr::column(column))).chain(FEED_COLUMNS.iter().map(|(name, _)| {
-            let own = batch_columns().into_iter().find(|(column, _)| column == name);
-            ((*name).to_owned(), own.map_or_else(|| Expr::column(name), |(_, expr)| expr))
-        }));
+        let feed_columns =
+            columns.iter().map(|column| (column.clone(), Expr::column(column))).chain(FEED_COLUMNS.iter().map(|(name, _)| {
+                let own = batch_columns().into_iter().find(|(column, _)| column == name);
+                ((*name).to_owned(), own.map_or_else(|| Expr::column(name), |(_, expr)| expr))
+            }));
         let rows = changes.project(feed_columns.collect())?;
         let is_stale = Expr::column("xt_record_type").eq(Expr::text("STALE"));
         let mut checks = if names.parked.is_none() { self.landing_checks(cx, names, &keys, duplicates)? } else { Vec::new() };
@@ -351,7 +369,10 @@ impl ChangeFeed {
         if let (OnDuplicateKey::Fail, Some((mut steps, conflicts))) = (input.on_duplicate_key, duplicates) {
             let columns = keys.iter().map(String::as_str).chain(["xt_source_file", "xt_row_number"]);
             let by = |name: &str| Order { by: Expr::column(name), descending: false };
-            let order = keys.iter().map(|key| by(key)).chain([Order { by: Expr::FilePosition(Box::new(Expr::column("xt_source_file"))), descending: false }, by("xt_row_number")]);
+            let order = keys.iter().map(|key| by(key)).chain([
+                Order { by: Expr::FilePosition(Box::new(Expr::column("xt_source_file"))), descending: false },
+                by("xt_row_number"),
+            ]);
             steps.add("duplicates", conflicts.sort(order.collect())?.select(columns)?.limit(100)?);
             checks.push(Check { rule: Rule::DuplicateKey { keys: keys.to_vec() }, steps: steps.needed(), guard: false });
         }

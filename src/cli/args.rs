@@ -90,7 +90,9 @@ pub(crate) enum Command {
         format: Format,
     },
     /// Show what `execute` would do now
-    #[command(after_help = "Examples:\n  qetl plan\n  qetl plan orders_change_feed --show sql --dialect sqlite\n  qetl plan --graph mermaid")]
+    #[command(
+        after_help = "Examples:\n  qetl plan\n  qetl plan orders_change_feed --show sql --dialect sqlite\n  qetl plan --graph mermaid"
+    )]
     Plan {
         #[command(flatten)]
         batch: BatchArgs,

@@ -6,11 +6,15 @@ use qetl_runtime::{RunError, engine::At};
 /// Microseconds since 1970 of a date (midnight, UTC) or an ISO 8601 time (UTC without an offset).
 pub(crate) fn parse_time(text: &str) -> Result<i64, RunError> {
     let date = || NaiveDate::parse_from_str(text, "%Y-%m-%d").ok()?.and_hms_opt(0, 0, 0);
-    let plain = || ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f"].iter().find_map(|format| NaiveDateTime::parse_from_str(text, format).ok());
+    let plain =
+        || ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%d %H:%M:%S%.f"].iter().find_map(|format| NaiveDateTime::parse_from_str(text, format).ok());
     let with_offset = || DateTime::parse_from_rfc3339(text).or_else(|_| DateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f%#z")).ok();
     let naive = date().or_else(plain).map(|time| time.and_utc().timestamp_micros());
     naive.or_else(|| with_offset().map(|time| time.timestamp_micros())).ok_or_else(|| {
-        RunError::usage(format!("`{text}` is not a time"), "write a date or an ISO 8601 time, such as `2024-01-31` or `2024-01-31T10:00:00Z`")
+        RunError::usage(
+            format!("`{text}` is not a time"),
+            "write a date or an ISO 8601 time, such as `2024-01-31` or `2024-01-31T10:00:00Z`",
+        )
     })
 }
 

@@ -157,7 +157,8 @@ pub fn decode<T: DeserializeOwned>(value: Spanned<DeValue<'_>>) -> Result<T, Pro
 /// Takes away the keys that problems lie in, so that what is left can be decoded and looked at too. A list with one
 /// wrong item goes as a whole.
 pub fn prune(table: &mut DeTable<'_>, problems: &Problems) {
-    let lies_in = |span: Span| problems.0.iter().any(|problem| !problem.warning && span.start <= problem.span.start && problem.span.end <= span.end);
+    let lies_in =
+        |span: Span| problems.0.iter().any(|problem| !problem.warning && span.start <= problem.span.start && problem.span.end <= span.end);
     let keys: Vec<_> = table.iter().map(|(key, _)| key.clone()).collect();
     for key in keys {
         let Some(value) = table.get_mut(&key) else { continue };
@@ -236,9 +237,8 @@ fn validate_table(path: &str, span: Span, table: &DeTable<'_>, schema: &Value, p
     let open = schema.get("additionalProperties") != Some(&Value::Bool(false));
     for (key, value) in table.iter() {
         let name = key.get_ref().as_ref();
-        let known = properties.get(name).or_else(|| {
-            properties.values().find(|property| aliases(property).iter().any(|alias| alias == name))
-        });
+        let known =
+            properties.get(name).or_else(|| properties.values().find(|property| aliases(property).iter().any(|alias| alias == name)));
         let inner = if path.is_empty() { format!("`{name}`") } else { format!("`{name}` of {path}") };
         match known {
             Some(property) => validate(&inner, value, property, problems),

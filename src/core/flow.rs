@@ -122,7 +122,9 @@ impl Flow {
 
         input.place_names();
         problems.append(input.problems());
-        for (name, what) in [(Some(&header.id), "flow id"), (header.namespace.as_ref(), "namespace"), (common.dataset_prefix.as_ref(), "dataset prefix")] {
+        for (name, what) in
+            [(Some(&header.id), "flow id"), (header.namespace.as_ref(), "namespace"), (common.dataset_prefix.as_ref(), "dataset prefix")]
+        {
             if let Some(name) = name.filter(|name| !is_identifier(name)) {
                 problems.push(
                     Problem::new("qetl::decode::name", name.span, format!("`{}` cannot be a {what}", name.value))
@@ -140,7 +142,18 @@ impl Flow {
         let mut shape = shape(&file_schema(Some(flow_type)), |name| plain(section(name).get_ref()));
         shape.insert("namespace".to_owned(), header.namespace.as_ref().map_or_else(|| "main".into(), |name| name.as_str().into()));
         shape.insert("dataset_prefix".to_owned(), dataset_prefix.as_str().into());
-        let flow = Flow { source, header, input, load, reader, properties, shape: Value::Object(shape), dataset_prefix, warnings: Problems::default(), flow_type };
+        let flow = Flow {
+            source,
+            header,
+            input,
+            load,
+            reader,
+            properties,
+            shape: Value::Object(shape),
+            dataset_prefix,
+            warnings: Problems::default(),
+            flow_type,
+        };
         problems.append(flow.properties.problems(&flow));
         let errors = problems.has_errors();
         if errors {
@@ -211,7 +224,8 @@ pub fn file_schema(flow_type: Option<&FlowTypeEntry>) -> Value {
 }
 
 /// Keys that decide which batches are accepted, not what their rows become; or that have rules of their own.
-const SHAPELESS: [&str; 7] = ["columns", "allow_empty_snapshot", "max_delete_ratio", "load", "late_batches", "dataset_prefix", "on_changed_file"];
+const SHAPELESS: [&str; 7] =
+    ["columns", "allow_empty_snapshot", "max_delete_ratio", "load", "late_batches", "dataset_prefix", "on_changed_file"];
 
 /// What shapes rows in `[input]` and `[properties]`: values that are the default are left out.
 fn shape(schema: &Value, section: impl Fn(&str) -> Value) -> Map<String, Value> {
@@ -230,7 +244,9 @@ fn shape(schema: &Value, section: impl Fn(&str) -> Value) -> Map<String, Value> 
 fn plain(value: &DeValue<'_>) -> Value {
     match value {
         DeValue::String(text) => Value::from(text.as_ref()),
-        DeValue::Integer(number) => number.as_str().replace('_', "").parse::<i64>().map_or_else(|_| Value::from(number.as_str()), Value::from),
+        DeValue::Integer(number) => {
+            number.as_str().replace('_', "").parse::<i64>().map_or_else(|_| Value::from(number.as_str()), Value::from)
+        }
         DeValue::Float(number) => Value::from(number.as_str()),
         DeValue::Boolean(value) => Value::from(*value),
         DeValue::Datetime(value) => Value::from(value.to_string()),

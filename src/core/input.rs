@@ -178,7 +178,8 @@ impl Input {
         for column in &self.columns {
             let name = &column.name;
             if let Some(why) = refuse_column_name(name) {
-                problems.push(Problem::new("qetl::decode::column_name", name.span, format!("`{}` cannot be a column", name.value)).label(why));
+                problems
+                    .push(Problem::new("qetl::decode::column_name", name.span, format!("`{}` cannot be a column", name.value)).label(why));
             }
             if !seen.insert(name.to_lowercase()) {
                 problems.push(
@@ -202,7 +203,11 @@ impl Input {
         for key in &self.primary_key {
             self.check_column(key, "primary_key", &mut problems);
             if !keys.insert(key.value.as_str()) {
-                problems.push(Problem::new("qetl::decode::duplicate_key_column", key.span, format!("`{}` stands twice in `primary_key`", key.value)));
+                problems.push(Problem::new(
+                    "qetl::decode::duplicate_key_column",
+                    key.span,
+                    format!("`{}` stands twice in `primary_key`", key.value),
+                ));
             }
         }
         if let Some(column) = &self.delete_column {
@@ -237,9 +242,13 @@ impl Input {
     pub fn check_column(&self, name: &Sp<String>, key: &str, problems: &mut Problems) {
         if !self.column_names().any(|column| column == name.value) {
             problems.push(
-                Problem::new("qetl::decode::unknown_column", name.span, format!("column `{}` of `{key}` is not in `[input] columns`", name.value))
-                    .label("no such column")
-                    .help(suggest::help(name, self.column_names())),
+                Problem::new(
+                    "qetl::decode::unknown_column",
+                    name.span,
+                    format!("column `{}` of `{key}` is not in `[input] columns`", name.value),
+                )
+                .label("no such column")
+                .help(suggest::help(name, self.column_names())),
             );
         }
     }

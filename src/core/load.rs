@@ -119,7 +119,10 @@ impl Load {
         }
         if let Some(name) = self.encoding.as_ref().filter(|name| encoding_rs::Encoding::for_label(name.as_bytes()).is_none()) {
             let what = format!("`{}` is not an encoding", name.value);
-            problems.push(Problem::new("qetl::decode::encoding", name.span, what).help("such as `utf-8`, `windows-1252`, `iso-8859-15` or `utf-16le`"));
+            problems.push(
+                Problem::new("qetl::decode::encoding", name.span, what)
+                    .help("such as `utf-8`, `windows-1252`, `iso-8859-15` or `utf-16le`"),
+            );
         }
         if let Some(pattern) = &self.file_pattern
             && (pattern.is_empty() || globset::Glob::new(pattern).is_err())
@@ -166,7 +169,11 @@ impl Load {
                 // A quote that escapes itself is the doubled quote.
                 let harmless = (*other, *name) == ("quote", "escape");
                 if let (Some(span), true, false) = (span.or(*place), character.is_some() && character == same, harmless) {
-                    problems.push(Problem::new("qetl::decode::same_character", span, format!("`{other}` and `{name}` are the same character")));
+                    problems.push(Problem::new(
+                        "qetl::decode::same_character",
+                        span,
+                        format!("`{other}` and `{name}` are the same character"),
+                    ));
                 }
             }
         }
@@ -224,7 +231,8 @@ fn reads_timestamps(pattern: &str) -> bool {
     if write!(text, "{}", time.and_utc().format(pattern)).is_err() {
         return false;
     }
-    let whole = chrono::NaiveDateTime::parse_from_str(&text, pattern).or_else(|_| chrono::DateTime::parse_from_str(&text, pattern).map(|time| time.naive_utc()));
+    let whole = chrono::NaiveDateTime::parse_from_str(&text, pattern)
+        .or_else(|_| chrono::DateTime::parse_from_str(&text, pattern).map(|time| time.naive_utc()));
     // Patterns to the minute are fine: what they leave out is zero.
     whole.is_ok_and(|read| read == time || read == time - chrono::Duration::seconds(39))
 }

@@ -231,7 +231,8 @@ mod tests {
 
     #[test]
     fn a_profile_lies_over_the_defaults_and_the_environment_is_filled_in() {
-        let text = "[storage]\nlocation = \"a\"\n[engine]\nmemory_limit = \"2GiB\"\n[profiles.prod.storage]\nlocation = \"${HOME_OF_DATA}/w\"\n";
+        let text =
+            "[storage]\nlocation = \"a\"\n[engine]\nmemory_limit = \"2GiB\"\n[profiles.prod.storage]\nlocation = \"${HOME_OF_DATA}/w\"\n";
         assert_eq!(parse(text, None).unwrap().storage.location.value, "a");
         let prod = parse(text, Some("prod")).unwrap();
         assert_eq!((prod.storage.location.as_str(), prod.memory_limit()), ("/data/w", 1 << 31));

@@ -15,7 +15,8 @@ pub struct Property {
 /// A table's keys, tables within it left aside.
 pub fn properties(table: &Value) -> Vec<Property> {
     // An optional table stands beside null.
-    let table = table["anyOf"].as_array().and_then(|options| options.iter().find(|option| option["properties"].is_object())).unwrap_or(table);
+    let table =
+        table["anyOf"].as_array().and_then(|options| options.iter().find(|option| option["properties"].is_object())).unwrap_or(table);
     let required: Vec<&str> = table["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     let keys = table["properties"].as_object().into_iter().flatten().filter(|(name, _)| *name != "load");
     let row = |(name, schema): (&String, &Value)| {
@@ -60,7 +61,7 @@ fn words(schema: &Value) -> Option<Vec<String>> {
         return Some(list);
     }
     let options = schema["oneOf"].as_array().or_else(|| schema["anyOf"].as_array())?;
-    let all: Vec<String> = options.iter().filter(|option| option["type"] != "null" || option.get("const").is_some()).filter_map(words).flatten().collect();
+    let all: Vec<String> =
+        options.iter().filter(|option| option["type"] != "null" || option.get("const").is_some()).filter_map(words).flatten().collect();
     (!all.is_empty()).then_some(all)
 }
-

@@ -43,7 +43,11 @@ impl Type {
             }
             Type::Bool => matches!(text, "true" | "false"),
             Type::Date => is_date(text),
-            Type::Timestamp => is_date(text) || chrono::DateTime::parse_from_rfc3339(text).is_ok() || chrono::NaiveDateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f").is_ok(),
+            Type::Timestamp => {
+                is_date(text)
+                    || chrono::DateTime::parse_from_rfc3339(text).is_ok()
+                    || chrono::NaiveDateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f").is_ok()
+            }
         }
     }
 }
@@ -173,9 +177,7 @@ pub fn refuse_column_name(name: &str) -> Option<&'static str> {
 
 /// Names a dataset, flow or namespace may have: `[A-Za-z][A-Za-z0-9_]*`, at most 63 bytes.
 pub fn is_identifier(name: &str) -> bool {
-    name.len() <= 63
-        && name.starts_with(|c: char| c.is_ascii_alphabetic())
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+    name.len() <= 63 && name.starts_with(|c: char| c.is_ascii_alphabetic()) && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }
 
 #[cfg(test)]

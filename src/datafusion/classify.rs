@@ -60,7 +60,8 @@ fn tracked_hash(plan: &LogicalPlan, classify: &Classify, argument: impl Fn(&str)
     if has_hash(plan) {
         return argument(ROW_HASH);
     }
-    let columns: Vec<Column> = classify.current.columns().iter().filter(|column| classify.tracked.contains(&column.name)).cloned().collect();
+    let columns: Vec<Column> =
+        classify.current.columns().iter().filter(|column| classify.tracked.contains(&column.name)).cloned().collect();
     if columns.is_empty() {
         return lit(ScalarValue::FixedSizeBinary(16, Some(vec![0; 16])));
     }
@@ -121,7 +122,11 @@ fn compared(state: LogicalPlan, current: LogicalPlan, kind: JoinType, classify: 
         value.alias(name)
     });
     let columns: Vec<Expr> = columns
-        .chain([record_type.alias("xt_record_type"), lit(ScalarValue::Utf8View(None)).alias("xt_changed_columns"), column_of("r", ROW_HASH).alias(ROW_HASH)])
+        .chain([
+            record_type.alias("xt_record_type"),
+            lit(ScalarValue::Utf8View(None)).alias("xt_changed_columns"),
+            column_of("r", ROW_HASH).alias(ROW_HASH),
+        ])
         .collect();
     let joined = join(LogicalPlanBuilder::new(state), current, kind, &pairs(&classify.keys))?;
     // A key that was deleted before and is still gone has no row.
@@ -152,7 +157,10 @@ pub(crate) fn complete(lowering: &Lowering<'_>, classify: &Classify, open: Logic
     let choose = |old: Expr, new: Expr| -> Result<Expr> { case(is_deleted()).when(lit(true), old).otherwise(new) };
     let scope = Scope::of_join(lowering.batch);
     let differs = |name: &String| (IrExpr::left(name).is_distinct(IrExpr::right(name)), IrExpr::text(name));
-    let changed = IrExpr::JoinText { separator: ",".to_owned(), parts: classify.tracked.iter().map(|name| IrExpr::case(vec![differs(name)], None)).collect() };
+    let changed = IrExpr::JoinText {
+        separator: ",".to_owned(),
+        parts: classify.tracked.iter().map(|name| IrExpr::case(vec![differs(name)], None)).collect(),
+    };
     let changed = choose(lit(ScalarValue::Utf8View(None)), scope.lower(&changed)?)?;
     let mut columns = Vec::new();
     for name in classify.current.column_names() {

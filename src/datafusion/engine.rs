@@ -132,7 +132,8 @@ impl Engine for DataFusionEngine {
         let views = views(&plan)?;
         let spill = self.spill_folder(plan.flow.id());
         std::fs::create_dir_all(&spill).map_err(|why| error::file(&spill, why))?;
-        let work = DataFusionWork::new(self.catalog.clone(), self.limits(Some(spill)), plan.clone(), snapshot, lock.fence(), views, run_id)?;
+        let work =
+            DataFusionWork::new(self.catalog.clone(), self.limits(Some(spill)), plan.clone(), snapshot, lock.fence(), views, run_id)?;
         let first = self.reclaimed.lock().unwrap_or_else(PoisonError::into_inner).insert((plan.flow.id().to_owned(), lock.fence()));
         if first {
             let folders: Vec<PathBuf> = work.layouts.values().map(|layout| layout.folder.clone()).collect();
@@ -153,21 +154,31 @@ impl Engine for DataFusionEngine {
         let catalog = self.catalog.clone();
         let snapshot = blocking(move || catalog.snapshot(None)).await?;
         let Some(table) = snapshot.tables.get(dataset) else { return Ok(0) };
-        let Some(old) = table.columns.iter().find(|column| column.name == wanted.name).and_then(|column| word_type(&column.ty)) else { return Ok(0) };
+        let Some(old) = table.columns.iter().find(|column| column.name == wanted.name).and_then(|column| word_type(&column.ty)) else {
+            return Ok(0);
+        };
         let stored = Schema::new(vec![Column::new(&wanted.name, old)]).unwrap_or_default();
         let files = self.catalog.files(snapshot.id, table, BatchRange::All, None)?;
         let provider = PinnedTable::new(query::arrow_schema(&stored), files.into_iter().map(|(_, file)| file).collect(), None);
         let count = async {
             let value = || column(&wanted.name);
             let there_and_back = cast(try_cast(value(), arrow_type(wanted.ty)), arrow_type(old));
-            let differs = value().is_not_null().and(datafusion::logical_expr::binary_expr(there_and_back, datafusion::logical_expr::Operator::IsDistinctFrom, value()));
+            let differs = value().is_not_null().and(datafusion::logical_expr::binary_expr(
+                there_and_back,
+                datafusion::logical_expr::Operator::IsDistinctFrom,
+                value(),
+            ));
             let count = datafusion::functions_aggregate::expr_fn::count(lit(1_i64));
-            let plan = LogicalPlanBuilder::new(scan(&dataset.name, Arc::new(provider))?.build()?).filter(differs)?.aggregate(Vec::<datafusion::logical_expr::Expr>::new(), vec![count])?;
+            let plan = LogicalPlanBuilder::new(scan(&dataset.name, Arc::new(provider))?.build()?)
+                .filter(differs)?
+                .aggregate(Vec::<datafusion::logical_expr::Expr>::new(), vec![count])?;
             let session = self.limits(None).session()?;
             session.execute_logical_plan(plan.build()?).await?.collect().await
         };
         let rows = count.await.map_err(error::engine)?;
-        let count = rows.first().and_then(|batch| arrow::array::AsArray::as_primitive_opt::<arrow::datatypes::Int64Type>(batch.column(0)).map(|counts| counts.value(0)));
+        let count = rows.first().and_then(|batch| {
+            arrow::array::AsArray::as_primitive_opt::<arrow::datatypes::Int64Type>(batch.column(0)).map(|counts| counts.value(0))
+        });
         Ok(count.and_then(|count| u64::try_from(count).ok()).unwrap_or(0))
     }
 
@@ -235,7 +246,13 @@ fn show(plan: &Plan, task: &Task, batch: &BatchContext) -> datafusion::error::Re
     let schema = Arc::new(compare.schema().as_arrow().clone());
     let open = scan("open", Arc::new(PinnedTable::new(schema, Vec::new(), None)))?.build()?;
     let complete = classify::complete(&lowering, parts.classify, open)?;
-    Ok(format!("-- {}: new and unchanged rows are complete\n{}\n-- {}: the others, `open`, get their old values\n{}\n", parts.name, compare.display_indent(), parts.name, complete.display_indent()))
+    Ok(format!(
+        "-- {}: new and unchanged rows are complete\n{}\n-- {}: the others, `open`, get their old values\n{}\n",
+        parts.name,
+        compare.display_indent(),
+        parts.name,
+        complete.display_indent()
+    ))
 }
 
 /// Tables of a plan that have no rows.
@@ -259,7 +276,11 @@ impl Tables for Unread<'_> {
 fn views(plan: &Plan) -> Result<Vec<(DatasetName, String)>, RunError> {
     let table = |dataset: &DatasetName| {
         let quoted = |name: &str| qetl_sql::ident(DuckDb.quote(), name);
-        qetl_sql::ObjectName::from(vec![qetl_sql::Ident::new(query::CATALOG_PLACEHOLDER), quoted(&dataset.namespace), quoted(&dataset.name)])
+        qetl_sql::ObjectName::from(vec![
+            qetl_sql::Ident::new(query::CATALOG_PLACEHOLDER),
+            quoted(&dataset.namespace),
+            quoted(&dataset.name),
+        ])
     };
     let batch = qetl_sql::Batch { batch_id: 0, previous: 0, processed_at: 0, files: Vec::new() };
     let mut views = Vec::new();

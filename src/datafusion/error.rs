@@ -25,7 +25,10 @@ pub(crate) fn engine(error: DataFusionError) -> RunError {
 pub(crate) fn is_exhausted(error: &DataFusionError) -> bool {
     match error {
         DataFusionError::Collection(all) => all.iter().any(is_exhausted),
-        _ => matches!(error.find_root(), DataFusionError::ResourcesExhausted(_)) || error.to_string().contains("used disk space during the spilling process"),
+        _ => {
+            matches!(error.find_root(), DataFusionError::ResourcesExhausted(_))
+                || error.to_string().contains("used disk space during the spilling process")
+        }
     }
 }
 
@@ -35,10 +38,18 @@ fn first_line(text: &str) -> &str {
 
 /// The catalog could not be read or written.
 pub(crate) fn catalog(error: rusqlite::Error) -> RunError {
-    RunError::Failed { place: Place::default(), message: format!("the catalog: {error}"), help: "nothing was published; run the same command again".to_owned() }
+    RunError::Failed {
+        place: Place::default(),
+        message: format!("the catalog: {error}"),
+        help: "nothing was published; run the same command again".to_owned(),
+    }
 }
 
 /// A file of the warehouse could not be read or written.
 pub(crate) fn file(path: &std::path::Path, error: impl std::fmt::Display) -> RunError {
-    RunError::Failed { place: Place::default(), message: format!("`{}`: {error}", path.display()), help: "nothing was published; run the same command again".to_owned() }
+    RunError::Failed {
+        place: Place::default(),
+        message: format!("`{}`: {error}", path.display()),
+        help: "nothing was published; run the same command again".to_owned(),
+    }
 }

@@ -8,13 +8,16 @@ mod classify;
 mod engine;
 mod error;
 mod hash;
+mod landing;
 mod lower;
+mod pipe;
 mod query;
 mod scan;
 mod scratch;
 mod session;
 mod stage;
 mod stats;
+mod view;
 mod work;
 
 pub use engine::{DataFusionEngine, Settings};

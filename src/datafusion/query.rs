@@ -44,7 +44,9 @@ const CATALOG: &str = "warehouse";
 const RECORDS: &str = "qetl";
 
 pub(crate) fn arrow_schema(schema: &Schema) -> SchemaRef {
-    Arc::new(ArrowSchema::new(schema.columns().iter().map(|column| Field::new(&column.name, arrow_type(column.ty), true)).collect::<Vec<_>>()))
+    Arc::new(ArrowSchema::new(
+        schema.columns().iter().map(|column| Field::new(&column.name, arrow_type(column.ty), true)).collect::<Vec<_>>(),
+    ))
 }
 
 /// A table's columns for people: the engine's own one is left out.
@@ -73,7 +75,9 @@ fn explain(why: DataFusionError, known: &[String]) -> RunError {
     let missing = text.split('\'').nth(1).filter(|_| text.contains("not found"));
     let help = match missing.and_then(|name| name.rsplit('.').next().map(str::to_owned)) {
         Some(name) => suggest::help(&name, known.iter().map(String::as_str)),
-        None if text.contains("not supported: DDL") || text.contains("not supported: DML") || text.contains("not supported: Statement") => "`qetl query` only reads".to_owned(),
+        None if text.contains("not supported: DDL") || text.contains("not supported: DML") || text.contains("not supported: Statement") => {
+            "`qetl query` only reads".to_owned()
+        }
         None => String::new(),
     };
     RunError::usage(text, help)
@@ -81,7 +85,10 @@ fn explain(why: DataFusionError, known: &[String]) -> RunError {
 
 /// Column and dataset names that are not all lower case: unquoted names of the text would miss them.
 fn mixed_case_names(snapshot: &Snapshot) -> BTreeMap<String, String> {
-    let tables = snapshot.tables.iter().flat_map(|(name, table)| std::iter::once(name.name.clone()).chain(table.columns.iter().map(|column| column.name.clone())));
+    let tables = snapshot
+        .tables
+        .iter()
+        .flat_map(|(name, table)| std::iter::once(name.name.clone()).chain(table.columns.iter().map(|column| column.name.clone())));
     let views = snapshot.views.keys().map(|name| name.name.clone());
     tables.chain(views).map(|name| (name.to_lowercase(), name)).filter(|(lower, name)| lower != name).collect()
 }
@@ -137,7 +144,10 @@ struct Namespace {
 
 impl Namespace {
     fn find<'a, T>(&self, datasets: &'a BTreeMap<DatasetName, T>, name: &str) -> Option<&'a T> {
-        datasets.iter().find(|(known, _)| known.namespace == self.namespace && known.name.eq_ignore_ascii_case(name)).map(|(_, found)| found)
+        datasets
+            .iter()
+            .find(|(known, _)| known.namespace == self.namespace && known.name.eq_ignore_ascii_case(name))
+            .map(|(_, found)| found)
     }
 }
 
@@ -167,7 +177,8 @@ impl SchemaProvider for Namespace {
     }
 
     fn table_exist(&self, name: &str) -> bool {
-        self.table_names().iter().any(|known| known.eq_ignore_ascii_case(name)) || (self.namespace == RECORDS && RECORD_TABLES.contains(&name.to_lowercase().as_str()))
+        self.table_names().iter().any(|known| known.eq_ignore_ascii_case(name))
+            || (self.namespace == RECORDS && RECORD_TABLES.contains(&name.to_lowercase().as_str()))
     }
 }
 
@@ -177,10 +188,18 @@ const RECORD_TABLES: [&str; 4] = ["batches", "files", "runs", "versions"];
 /// One of qetl's records as a table.
 fn records(catalog: &Catalog, name: &str) -> PlanResult<Option<MemTable>> {
     let sql = match name.to_lowercase().as_str() {
-        "batches" => "SELECT flow, batch_id, generation, run_id, version, row_count AS rows, processed_at, published_at FROM qetl_batches ORDER BY flow, batch_id, generation",
-        "files" => "SELECT flow, batch_id, generation, position, path, size, content_hash, loaded_at FROM qetl_files ORDER BY flow, batch_id, generation, position",
-        "runs" => "SELECT run_id, flow, batch_id, status, started_at, seconds, row_count AS rows, message FROM qetl_runs ORDER BY started_at",
-        "versions" => "SELECT snapshot_id AS version, snapshot_time AS published_at, commit_message AS message FROM ducklake_snapshot JOIN ducklake_snapshot_changes USING (snapshot_id) ORDER BY 1",
+        "batches" => {
+            "SELECT flow, batch_id, generation, run_id, version, row_count AS rows, processed_at, published_at FROM qetl_batches ORDER BY flow, batch_id, generation"
+        }
+        "files" => {
+            "SELECT flow, batch_id, generation, position, path, size, content_hash, loaded_at FROM qetl_files ORDER BY flow, batch_id, generation, position"
+        }
+        "runs" => {
+            "SELECT run_id, flow, batch_id, status, started_at, seconds, row_count AS rows, message FROM qetl_runs ORDER BY started_at"
+        }
+        "versions" => {
+            "SELECT snapshot_id AS version, snapshot_time AS published_at, commit_message AS message FROM ducklake_snapshot JOIN ducklake_snapshot_changes USING (snapshot_id) ORDER BY 1"
+        }
         _ => return Ok(None),
     };
     let cells = catalog.rows(sql).map_err(external)?;
@@ -209,7 +228,9 @@ fn column_array(name: &str, cells: Vec<&rusqlite::types::Value>) -> ArrayRef {
         return Arc::new(cells.into_iter().map(int).collect::<TimestampMicrosecondArray>().with_timezone("UTC"));
     }
     match name {
-        "batch_id" | "generation" | "version" | "rows" | "position" | "size" => Arc::new(cells.into_iter().map(int).collect::<Int64Array>()),
+        "batch_id" | "generation" | "version" | "rows" | "position" | "size" => {
+            Arc::new(cells.into_iter().map(int).collect::<Int64Array>())
+        }
         "seconds" => {
             let real = |value: &Value| match value {
                 Value::Real(value) => Some(*value),

@@ -41,12 +41,13 @@ impl PinnedTable {
         Self { schema, files, bounds_of: None }
     }
 
-
     /// The value that the filter wants the bounded column to have, if it is as simple as that.
     fn wanted(&self, filter: &Expr) -> Option<String> {
         let Expr::BinaryExpr(binary) = filter else { return None };
         let (Expr::Column(column), Expr::Literal(value, _), Operator::Eq) = (&*binary.left, &*binary.right, binary.op) else { return None };
-        let (ScalarValue::Utf8(Some(text)) | ScalarValue::Utf8View(Some(text)) | ScalarValue::LargeUtf8(Some(text))) = value else { return None };
+        let (ScalarValue::Utf8(Some(text)) | ScalarValue::Utf8View(Some(text)) | ScalarValue::LargeUtf8(Some(text))) = value else {
+            return None;
+        };
         (Some(&column.name) == self.bounds_of.as_ref()).then(|| text.clone())
     }
 }
@@ -65,7 +66,13 @@ impl TableProvider for PinnedTable {
         Ok(vec![TableProviderFilterPushDown::Inexact; filters.len()])
     }
 
-    async fn scan(&self, state: &dyn Session, projection: Option<&Vec<usize>>, filters: &[Expr], limit: Option<usize>) -> Result<Arc<dyn ExecutionPlan>> {
+    async fn scan(
+        &self,
+        state: &dyn Session,
+        projection: Option<&Vec<usize>>,
+        filters: &[Expr],
+        limit: Option<usize>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
         let wanted: Vec<String> = filters.iter().filter_map(|filter| self.wanted(filter)).collect();
         let may_match = |file: &&DataFile| {
             let Some((least, greatest)) = &file.bounds else { return true };
@@ -78,11 +85,21 @@ impl TableProvider for PinnedTable {
         let rows = usize::try_from(files.iter().map(|file| file.rows).sum::<u64>()).unwrap_or(usize::MAX);
         let file = |file: &&DataFile| -> Result<PartitionedFile> {
             let location = ObjectPath::from_absolute_path(&file.path)?;
-            Ok(PartitionedFile::new_from_meta(ObjectMeta { location, size: file.bytes, last_modified: Default::default(), e_tag: None, version: None }))
+            Ok(PartitionedFile::new_from_meta(ObjectMeta {
+                location,
+                size: file.bytes,
+                last_modified: Default::default(),
+                e_tag: None,
+                version: None,
+            }))
         };
         let files = files.iter().map(file).collect::<Result<Vec<_>>>()?;
         let source = ParquetSource::new(self.schema.clone()).with_table_parquet_options(state.default_table_options().parquet);
-        let statistics = Statistics { num_rows: Precision::Exact(rows), total_byte_size: Precision::Absent, column_statistics: Statistics::unknown_column(&self.schema) };
+        let statistics = Statistics {
+            num_rows: Precision::Exact(rows),
+            total_byte_size: Precision::Absent,
+            column_statistics: Statistics::unknown_column(&self.schema),
+        };
         let config = FileScanConfigBuilder::new(ObjectStoreUrl::local_filesystem(), Arc::new(source))
             .with_file_groups(FileGroup::new(files).split_files(state.config().target_partitions()))
             .with_statistics(statistics)

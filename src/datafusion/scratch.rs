@@ -44,7 +44,8 @@ impl Scratch {
         if self.memory_bytes > MEMORY_BYTES {
             std::fs::create_dir_all(&self.folder)?;
             let path = self.folder.join(format!("scratch-{}.parquet", Uuid::now_v7()));
-            let properties = WriterProperties::builder().set_compression(Compression::LZ4_RAW).set_statistics_enabled(EnabledStatistics::None).build();
+            let properties =
+                WriterProperties::builder().set_compression(Compression::LZ4_RAW).set_statistics_enabled(EnabledStatistics::None).build();
             let mut writer = ArrowWriter::try_new(File::create_new(&path)?, self.schema.clone(), Some(properties))?;
             for batch in self.memory.drain(..) {
                 writer.write(&batch)?;

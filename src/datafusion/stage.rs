@@ -63,7 +63,13 @@ pub(crate) struct Layout {
 
 impl Layout {
     /// Columns that the table has keep their ids; others get new ones.
-    pub(crate) fn new(folder: PathBuf, table: Option<&CatalogTable>, columns: &[Column], with_hash: bool, about: &[(&str, String)]) -> Self {
+    pub(crate) fn new(
+        folder: PathBuf,
+        table: Option<&CatalogTable>,
+        columns: &[Column],
+        with_hash: bool,
+        about: &[(&str, String)],
+    ) -> Self {
         let mut next = table.and_then(|table| table.columns.iter().map(|column| column.id).max()).unwrap_or(0);
         let wanted = columns.iter().map(|column| (column.name.as_str(), Some(column.ty)));
         let wanted = wanted.chain(with_hash.then_some((ROW_HASH, None)));
@@ -155,7 +161,8 @@ impl Stager {
         fs::create_dir_all(folder).map_err(|why| error::file(folder, why))?;
         let path = folder.join(format!("{PREFIX}{}.parquet", Uuid::now_v7()));
         let file = File::create_new(&path).map_err(|why| error::file(&path, why))?;
-        let writer = ArrowWriter::try_new(file, self.layout.schema.clone(), Some(self.layout.properties.clone())).map_err(|why| error::file(&path, why))?;
+        let writer = ArrowWriter::try_new(file, self.layout.schema.clone(), Some(self.layout.properties.clone()))
+            .map_err(|why| error::file(&path, why))?;
         Ok(Open { path, writer })
     }
 
@@ -169,7 +176,14 @@ impl Stager {
             let columns: Vec<_> = self.layout.columns.iter().map(|(id, _, ty)| (*id, *ty)).collect();
             let rows = u64::try_from(metadata.file_metadata().num_rows())?;
             let name = open.path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            Ok(StagedFile { name, path: open.path.clone(), rows, bytes, footer_bytes: footer_bytes(&open.path)?, columns: stats::of_file(&metadata, &columns) })
+            Ok(StagedFile {
+                name,
+                path: open.path.clone(),
+                rows,
+                bytes,
+                footer_bytes: footer_bytes(&open.path)?,
+                columns: stats::of_file(&metadata, &columns),
+            })
         };
         let mut finish = finish;
         match finish() {
@@ -211,6 +225,13 @@ fn footer_bytes(path: &Path) -> std::io::Result<u32> {
     file.seek(SeekFrom::End(-8))?;
     file.read_exact(&mut tail)?;
     Ok(u32::from_le_bytes(tail))
+}
+
+/// Removes files that were never published; one that stays is reclaimed by a later run.
+pub(crate) fn remove(files: &[StagedFile]) {
+    for file in files {
+        let _ = fs::remove_file(&file.path);
+    }
 }
 
 /// Makes new names in a folder durable.

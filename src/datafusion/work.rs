@@ -3,33 +3,29 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
     time::Instant,
 };
 
 use arrow::{
-    array::{Array, AsArray, Int64Array, RecordBatch, StringViewArray, TimestampMicrosecondArray},
-    datatypes::{DataType, Field, Schema, SchemaRef},
+    array::{AsArray, RecordBatch},
+    datatypes::SchemaRef,
 };
 use async_trait::async_trait;
 use datafusion::{
-    catalog::{TableProvider, streaming::StreamingTable},
+    catalog::streaming::StreamingTable,
     error::{DataFusionError, Result as PlanResult},
-    execution::TaskContext,
     logical_expr::LogicalPlan,
-    physical_plan::{SendableRecordBatchStream, execute_stream_partitioned, stream::RecordBatchStreamAdapter, streaming::PartitionStream},
+    physical_plan::{execute_stream_partitioned, streaming::PartitionStream},
     prelude::SessionContext,
 };
 use futures::StreamExt;
 use qetl_core::{
-    DatasetName, Plan, Task, Type,
-    ir::{AsOf, Op, Rel, Steps},
-    plan::{Check, LANDING_COLUMNS},
+    DatasetName, Plan, Task,
+    ir::{Op, Rel, Steps},
+    plan::Check,
 };
-use qetl_ingest::{ReadSpec, RowHasher, SourceFile, arrow_type};
+use qetl_ingest::{ReadSpec, SourceFile};
 use qetl_runtime::{
     BatchContext, RunError, Work,
     engine::{LandError, Landed, Publish},
@@ -38,20 +34,18 @@ use qetl_runtime::{
     run::blocking,
 };
 use tokio::{sync::mpsc, task::JoinSet};
-use xxhash_rust::xxh3::xxh3_128;
 
 use crate::{
-    catalog::{BatchRange, Catalog, Changes, DataFile, Snapshot, TableChange},
+    catalog::{BatchRange, Catalog, Changes, Snapshot, TableChange},
     classify, error,
-    lower::{Lowering, Tables, empty_like, scan},
-    scan::PinnedTable,
+    landing::{StopWhenDropped, land},
+    lower::{Lowering, empty_like, scan},
+    pipe::Pipe,
     scratch::Scratch,
     session::Limits,
-    stage::{Layout, ROW_HASH, StagedFile, Stager, sync_folder},
+    stage::{Layout, StagedFile, Stager, remove, sync_folder},
+    view::View,
 };
-
-/// The column whose bounds files are left out by.
-const BOUNDED: &str = "xt_record_type";
 
 pub(crate) struct DataFusionWork {
     pub(crate) catalog: Catalog,
@@ -63,24 +57,48 @@ pub(crate) struct DataFusionWork {
     pub(crate) views: Vec<(DatasetName, String)>,
     session: SessionContext,
     /// Staged files by dataset and batch; a batch without files is empty from now on.
-    staged: BTreeMap<DatasetName, BTreeMap<i64, Vec<StagedFile>>>,
+    pub(crate) staged: BTreeMap<DatasetName, BTreeMap<i64, Vec<StagedFile>>>,
     /// Small steps that were computed for a batch.
     computed: Vec<(i64, Rel, LogicalPlan)>,
     published: bool,
 }
 
 impl DataFusionWork {
-    pub(crate) fn new(catalog: Catalog, limits: Limits, plan: Arc<Plan>, snapshot: Snapshot, fence: i64, views: Vec<(DatasetName, String)>, run_id: &str) -> Result<Self, RunError> {
+    pub(crate) fn new(
+        catalog: Catalog,
+        limits: Limits,
+        plan: Arc<Plan>,
+        snapshot: Snapshot,
+        fence: i64,
+        views: Vec<(DatasetName, String)>,
+        run_id: &str,
+    ) -> Result<Self, RunError> {
         let session = limits.work_session(true).map_err(error::engine)?;
         let mut layouts = BTreeMap::new();
         for dataset in plan.datasets.iter().filter(|dataset| dataset.is_stored()) {
             let table = snapshot.tables.get(&dataset.name);
-            let folder = table.map_or_else(|| catalog.data.join(&dataset.name.namespace).join(&dataset.name.name), |table| table.folder.clone());
-            let with_hash = plan.tasks.iter().any(|task| task.target == dataset.name && task.steps.0.iter().any(|step| matches!(&*step.rel.op, Op::Classify(_))));
+            let folder =
+                table.map_or_else(|| catalog.data.join(&dataset.name.namespace).join(&dataset.name.name), |table| table.folder.clone());
+            let with_hash = plan
+                .tasks
+                .iter()
+                .any(|task| task.target == dataset.name && task.steps.0.iter().any(|step| matches!(&*step.rel.op, Op::Classify(_))));
             let about = [("flow", plan.flow.id().to_owned()), ("run", run_id.to_owned())];
             layouts.insert(dataset.name.clone(), Arc::new(Layout::new(folder, table, dataset.schema.columns(), with_hash, &about)));
         }
-        Ok(Self { catalog, limits, plan, snapshot, fence, layouts, views, session, staged: BTreeMap::new(), computed: Vec::new(), published: false })
+        Ok(Self {
+            catalog,
+            limits,
+            plan,
+            snapshot,
+            fence,
+            layouts,
+            views,
+            session,
+            staged: BTreeMap::new(),
+            computed: Vec::new(),
+            published: false,
+        })
     }
 
     fn layout(&self, dataset: &DatasetName) -> Result<Arc<Layout>, RunError> {
@@ -222,7 +240,13 @@ impl DataFusionWork {
     }
 
     /// The steps after a classification, over its rows.
-    fn after(&self, batch: &BatchContext, before: &BTreeMap<String, LogicalPlan>, parts: &classify::Parts<'_>, rows: LogicalPlan) -> PlanResult<LogicalPlan> {
+    fn after(
+        &self,
+        batch: &BatchContext,
+        before: &BTreeMap<String, LogicalPlan>,
+        parts: &classify::Parts<'_>,
+        rows: LogicalPlan,
+    ) -> PlanResult<LogicalPlan> {
         let view = View { work: self, batch };
         let mut lowering = Lowering { steps: before.clone(), ..self.lowering(batch, &view) };
         lowering.steps.insert(parts.name.to_owned(), rows.clone());
@@ -267,16 +291,16 @@ impl Drop for DataFusionWork {
     }
 }
 
-/// Removes files that were never published; one that stays is reclaimed by a later run.
-fn remove(files: &[StagedFile]) {
-    for file in files {
-        let _ = std::fs::remove_file(&file.path);
-    }
-}
-
 #[async_trait]
 impl Work for DataFusionWork {
-    async fn land(&mut self, batch: &BatchContext, files: &[SourceFile], spec: &ReadSpec, ordered: bool, progress: &Progress) -> Result<Landed, LandError> {
+    async fn land(
+        &mut self,
+        batch: &BatchContext,
+        files: &[SourceFile],
+        spec: &ReadSpec,
+        ordered: bool,
+        progress: &Progress,
+    ) -> Result<Landed, LandError> {
         let Some(landing) = self.plan.landing().map(|landing| landing.name.clone()) else { return Ok(Landed::default()) };
         let layout = self.layout(&landing)?;
         let (batch_id, files, spec, progress) = (batch.batch_id, files.to_vec(), spec.clone(), progress.clone());
@@ -341,126 +365,6 @@ impl Work for DataFusionWork {
     }
 }
 
-/// Tells a thread to stop when nobody waits for it any more.
-struct StopWhenDropped(Arc<AtomicBool>);
-
-impl Drop for StopWhenDropped {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
-/// Reads the files in order and writes their rows with several writers, each its own files.
-#[expect(clippy::too_many_arguments, reason = "all that landing needs, handed to a thread of its own")]
-fn land(
-    files: &[SourceFile],
-    spec: &ReadSpec,
-    batch_id: i64,
-    ordered: bool,
-    layout: &Arc<Layout>,
-    writers: usize,
-    progress: &Progress,
-    stop: &AtomicBool,
-) -> Result<(Landed, Vec<StagedFile>), LandError> {
-    let loaded_at = chrono::Utc::now().timestamp_micros();
-    let total: u64 = files.iter().filter_map(|file| std::fs::metadata(&file.path).ok()).map(|meta| meta.len()).sum();
-    let hasher = RowHasher::new(spec.columns.iter().map(|column| column.name.as_str()));
-    std::thread::scope(|scope| {
-        let mut senders = Vec::new();
-        let mut threads = Vec::new();
-        for _ in 0..writers {
-            let (sender, receiver) = std::sync::mpsc::sync_channel::<(RecordBatch, u64)>(2);
-            let (hasher, columns) = (&hasher, spec.columns.len());
-            threads.push(scope.spawn(move || -> Result<(u128, Vec<StagedFile>), RunError> {
-                let mut stager = Stager::new(layout.clone());
-                let (mut sum, mut hashes) = (0_u128, Vec::new());
-                for (batch, first) in receiver {
-                    hashes.clear();
-                    let input = batch.project(&(0..columns).collect::<Vec<_>>()).map_err(RunError::failed)?;
-                    hasher.hash(&input, &mut hashes).map_err(RunError::failed)?;
-                    for (place, hash) in (first..).zip(&hashes) {
-                        sum = sum.wrapping_add(if ordered { placed(*hash, place) } else { *hash });
-                    }
-                    stager.write(&batch)?;
-                }
-                Ok((sum, stager.finish()?))
-            }));
-            senders.push(sender);
-        }
-        let mut landed = Landed::default();
-        let (mut turn, mut read_before) = (0, 0);
-        let mut read = || -> Result<(), LandError> {
-            for file in files {
-                let mut rows_of_file = 0_i64;
-                let mut reader = qetl_ingest::read(file, spec)?;
-                while let Some(batch) = reader.next() {
-                    if stop.load(Ordering::Relaxed) {
-                        return Err(LandError::Run(RunError::Interrupted));
-                    }
-                    let batch = batch?;
-                    let rows = batch.num_rows();
-                    let batch = with_place(&batch, batch_id, loaded_at, &file.name, rows_of_file).map_err(RunError::failed)?;
-                    rows_of_file += i64::try_from(rows).unwrap_or(i64::MAX);
-                    // A writer that failed is no longer there; its error is told below.
-                    if senders[turn % writers].send((batch, landed.rows)).is_err() {
-                        return Ok(());
-                    }
-                    landed.rows += rows as u64;
-                    turn += 1;
-                    let share = (total > 0).then(|| (read_before + reader.bytes_read()) as f64 / total as f64);
-                    progress.tell(Event::Rows { rows: landed.rows, share });
-                }
-                read_before += std::fs::metadata(&file.path).map_or(0, |meta| meta.len());
-                landed.warnings.extend(reader.warnings().iter().cloned());
-            }
-            Ok(())
-        };
-        let outcome = read();
-        drop(senders);
-        let mut staged = Vec::new();
-        let mut failure = outcome.err();
-        for thread in threads {
-            match thread.join().unwrap_or_else(|_| Err(RunError::failed("a writer ended early"))) {
-                Ok((sum, files)) => {
-                    landed.content_hash = landed.content_hash.wrapping_add(sum);
-                    staged.extend(files);
-                }
-                Err(error) => failure = failure.or(Some(error.into())),
-            }
-        }
-        match failure {
-            None => Ok((landed, staged)),
-            Some(failure) => {
-                remove(&staged);
-                Err(failure)
-            }
-        }
-    })
-}
-
-/// A row's hash together with its place among all rows, for batches in which order counts.
-fn placed(hash: u128, place: u64) -> u128 {
-    let mut bytes = [0; 24];
-    bytes[..16].copy_from_slice(&hash.to_le_bytes());
-    bytes[16..].copy_from_slice(&place.to_le_bytes());
-    xxh3_128(&bytes)
-}
-
-/// The rows with what landing adds to them.
-fn with_place(batch: &RecordBatch, batch_id: i64, loaded_at: i64, file: &str, rows_before: i64) -> Result<RecordBatch, arrow::error::ArrowError> {
-    let rows = batch.num_rows();
-    let first = rows_before + 1;
-    let numbers = Int64Array::from_iter_values(first..first + i64::try_from(rows).unwrap_or(i64::MAX));
-    let added: [Arc<dyn Array>; 4] = [
-        Arc::new(Int64Array::from_value(batch_id, rows)),
-        Arc::new(TimestampMicrosecondArray::from_value(loaded_at, rows).with_timezone("UTC")),
-        Arc::new(StringViewArray::from_iter_values(std::iter::repeat_n(file, rows))),
-        Arc::new(numbers),
-    ];
-    let fields = batch.schema().fields().iter().map(|field| field.as_ref().clone()).chain(LANDING_COLUMNS.iter().map(|(name, ty)| Field::new(*name, arrow_type(*ty), true))).collect::<Vec<_>>();
-    RecordBatch::try_new(Arc::new(Schema::new(fields)), batch.columns().iter().cloned().chain(added).collect())
-}
-
 /// What a task wrote.
 #[derive(Default)]
 struct Written {
@@ -498,74 +402,12 @@ impl Written {
     }
 }
 
-/// Where the scans of a batch's instructions find their rows: the version that the work began on, with what it staged.
-struct View<'a> {
-    work: &'a DataFusionWork,
-    batch: &'a BatchContext,
-}
-
-impl Tables for View<'_> {
-    fn table(&self, dataset: &DatasetName, rel: &Rel, as_of: AsOf) -> PlanResult<Arc<dyn TableProvider>> {
-        let range = match as_of {
-            AsOf::ThisBatch => BatchRange::Only(self.batch.batch_id),
-            // Batch ids begin at 1.
-            AsOf::PreviousBatch => BatchRange::Only(self.batch.previous.unwrap_or(0)),
-            AsOf::BeforeThisBatch => BatchRange::Below(self.batch.batch_id),
-            AsOf::AllBatches => BatchRange::All,
-        };
-        let (work, staged) = (self.work, self.work.staged.get(dataset));
-        let table = work.snapshot.tables.get(dataset);
-        let mut files = Vec::new();
-        if let Some(table) = table {
-            let published = work.catalog.files(work.snapshot.id, table, range, Some(BOUNDED)).map_err(external)?;
-            let stands = |batch: &Option<i64>| !batch.is_some_and(|batch| staged.is_some_and(|staged| staged.contains_key(&batch)));
-            files.extend(published.into_iter().filter(|(batch, _)| stands(batch)).map(|(_, file)| file));
-        }
-        for (_, staged) in staged.into_iter().flatten().filter(|(batch, _)| range.contains(**batch)) {
-            files.extend(staged.iter().map(|file| self.staged_file(dataset, file)));
-        }
-        let hash = work.layouts.get(dataset).is_some_and(|layout| layout.schema().field_with_name(ROW_HASH).is_ok());
-        let fields = rel.columns().iter().map(|column| Field::new(&column.name, arrow_type(column.ty), true));
-        let fields: Vec<Field> = fields.chain(hash.then(|| Field::new(ROW_HASH, DataType::FixedSizeBinary(16), true))).collect();
-        Ok(Arc::new(PinnedTable::new(Arc::new(Schema::new(fields)), files, Some(BOUNDED))))
-    }
-}
-
-impl View<'_> {
-    fn staged_file(&self, dataset: &DatasetName, file: &StagedFile) -> DataFile {
-        let columns = self.work.layouts.get(dataset).map(|layout| &layout.columns);
-        let bounded = columns.and_then(|columns| columns.iter().find(|(_, name, ty)| name == BOUNDED && *ty == Some(Type::Text)));
-        let stats = bounded.and_then(|(id, ..)| file.columns.iter().find(|stats| stats.column_id == *id));
-        let bounds = stats.and_then(|stats| stats.min.clone().zip(stats.max.clone()));
-        DataFile { path: file.path.clone(), rows: file.rows, bytes: file.bytes, bounds }
-    }
-}
-
-/// One partition of rows that another plan makes while this one reads them.
-#[derive(Debug)]
-struct Pipe {
-    schema: SchemaRef,
-    receiver: Mutex<Option<mpsc::Receiver<PlanResult<RecordBatch>>>>,
-}
-
-impl PartitionStream for Pipe {
-    fn schema(&self) -> &SchemaRef {
-        &self.schema
-    }
-
-    fn execute(&self, _: Arc<TaskContext>) -> SendableRecordBatchStream {
-        let receiver = lock(&self.receiver).take();
-        let stream = futures::stream::unfold(receiver, |receiver| async move {
-            let mut receiver = receiver?;
-            let batch = receiver.recv().await?;
-            Some((batch, Some(receiver)))
-        });
-        Box::pin(RecordBatchStreamAdapter::new(self.schema.clone(), stream))
-    }
-}
-
 /// Executes a plan and gives its batches away, from several threads.
-async fn drain(session: &SessionContext, plan: LogicalPlan, give: impl Fn(RecordBatch) -> PlanResult<()> + Clone + Send + 'static) -> PlanResult<()> {
+async fn drain(
+    session: &SessionContext,
+    plan: LogicalPlan,
+    give: impl Fn(RecordBatch) -> PlanResult<()> + Clone + Send + 'static,
+) -> PlanResult<()> {
     let physical = session.state().create_physical_plan(&plan).await?;
     let mut tasks = JoinSet::new();
     for mut stream in execute_stream_partitioned(physical, session.task_ctx())? {

@@ -118,11 +118,8 @@ struct Building {
 impl Batch {
     pub(crate) fn new(spec: &ReadSpec, rules: Rules) -> Self {
         let columns = spec.columns.iter().zip(spec.types());
-        let columns = columns.map(|(column, ty)| Building {
-            column: Column::new(ty),
-            required: column.required,
-            inferred: column.inferred,
-        });
+        let columns =
+            columns.map(|(column, ty)| Building { column: Column::new(ty), required: column.required, inferred: column.inferred });
         Self { columns: columns.collect(), schema: spec.schema(), rules, bytes: 0 }
     }
 

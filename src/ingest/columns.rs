@@ -11,8 +11,7 @@ use crate::{
 pub(crate) fn missing_columns(file: &str, missing: &[&str], known: &[String]) -> DataProblem {
     let many = if missing.len() == 1 { "column" } else { "columns" };
     let message = format!("the file has no {many} {}", listed(missing.iter().copied()));
-    DataProblem::new("qetl::ingest::missing_column", file, message)
-        .help(suggest::help(missing[0], known.iter().map(String::as_str)))
+    DataProblem::new("qetl::ingest::missing_column", file, message).help(suggest::help(missing[0], known.iter().map(String::as_str)))
 }
 
 /// The warning about columns that nobody asked for, or the refusal.

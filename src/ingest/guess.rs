@@ -36,8 +36,7 @@ impl Default for Guess {
 impl Guess {
     /// The first of integer, float, boolean, date, timestamp that holds all values, else text.
     pub(crate) fn ty(&self) -> Type {
-        let order =
-            [(INT, Type::Int), (FLOAT, Type::Float), (BOOL, Type::Bool), (DATE, Type::Date), (TIMESTAMP, Type::Timestamp)];
+        let order = [(INT, Type::Int), (FLOAT, Type::Float), (BOOL, Type::Bool), (DATE, Type::Date), (TIMESTAMP, Type::Timestamp)];
         let first = order.into_iter().find(|(bit, _)| self.possible & bit != 0);
         first.filter(|_| self.seen).map_or(Type::Text, |(_, ty)| ty)
     }
@@ -91,8 +90,7 @@ impl Guess {
                 self.decimals = self.decimals.max(number.decimals);
                 self.whole = self.whole.max(number.whole_digits());
                 let int = if number.plain && number::integer(text.as_bytes()).is_ok() { INT } else { 0 };
-                let past = number.is_past_exact_float()
-                    || (number.whole_digits() > 300 && number::float(text, rules.separator).is_err());
+                let past = number.is_past_exact_float() || (number.whole_digits() > 300 && number::float(text, rules.separator).is_err());
                 int | if past { 0 } else { FLOAT }
             }
             // A plain integer of so many digits would lose some of them in a float.
@@ -163,8 +161,7 @@ mod tests {
     }
 
     fn fields(texts: &[&str], ty: Type, decimals: Option<u8>) {
-        let cells: Vec<Cell<'_>> =
-            texts.iter().map(|text| if text.is_empty() { Cell::Null } else { Cell::Field(text) }).collect();
+        let cells: Vec<Cell<'_>> = texts.iter().map(|text| if text.is_empty() { Cell::Null } else { Cell::Field(text) }).collect();
         check(&cells, ty, decimals);
     }
 

@@ -64,8 +64,7 @@ impl RowHasher {
     /// [`crate::arrow_type`] (or other string types); else it is an error.
     pub fn hash(&self, batch: &RecordBatch, hashes: &mut Vec<u128>) -> Result<(), ArrowError> {
         let columns = self.columns.iter().map(|(name, tag)| {
-            let array =
-                batch.column_by_name(name).ok_or_else(|| ArrowError::SchemaError(format!("no column `{name}` to hash")))?;
+            let array = batch.column_by_name(name).ok_or_else(|| ArrowError::SchemaError(format!("no column `{name}` to hash")))?;
             Ok(Column { tag: *tag, nullable: array.null_count() > 0, values: Values::of(array)? })
         });
         let columns = columns.collect::<Result<Vec<_>, ArrowError>>()?;
@@ -211,9 +210,7 @@ mod tests {
     use std::sync::Arc;
 
     fn hashes(columns: &[(&str, ArrayRef)]) -> Vec<u128> {
-        let batch =
-            RecordBatch::try_from_iter_with_nullable(columns.iter().map(|(name, array)| (*name, Arc::clone(array), true)))
-                .unwrap();
+        let batch = RecordBatch::try_from_iter_with_nullable(columns.iter().map(|(name, array)| (*name, Arc::clone(array), true))).unwrap();
         let mut hashes = Vec::new();
         RowHasher::new(columns.iter().map(|(name, _)| *name)).hash(&batch, &mut hashes).unwrap();
         hashes
@@ -270,10 +267,7 @@ mod tests {
         check(text(&[Some("ü")]), Arc::new(StringArray::from(vec!["ü"])));
         check(text(&[Some("ü")]), Arc::new(LargeStringArray::from(vec!["ü"])));
         let (a, b) = (ints(&[1]), text(&[Some("2")]));
-        assert_eq!(
-            hashes(&[("a", Arc::clone(&a)), ("b", Arc::clone(&b))]),
-            hashes(&[("b", Arc::clone(&b)), ("a", Arc::clone(&a))])
-        );
+        assert_eq!(hashes(&[("a", Arc::clone(&a)), ("b", Arc::clone(&b))]), hashes(&[("b", Arc::clone(&b)), ("a", Arc::clone(&a))]));
         assert_eq!(hashes(&[("a", Arc::clone(&a)), ("new", text(&[None]))]), hashes(&[("a", a)]));
     }
 

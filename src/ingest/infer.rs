@@ -57,9 +57,7 @@ fn one(declared: Option<Type>, guess: Option<&Guess>, brought: Brought<'_>, colu
         Some((ty, _)) if !guess.seen => Ok(known(ty)),
         // Text files and Parquet files side by side.
         Some((ty, file)) => match common(guess.ty(), ty) {
-            Some(common) => {
-                Ok(Inferred { ty: common, decimals: guess.decimals().zip(known(common).decimals).map(|(a, b)| a.max(b)) })
-            }
+            Some(common) => Ok(Inferred { ty: common, decimals: guess.decimals().zip(known(common).decimals).map(|(a, b)| a.max(b)) }),
             None => Err(unlike(file, column, ty, guess.ty())),
         },
     }
@@ -81,9 +79,7 @@ fn both<'a>(before: Brought<'a>, ty: Type, file: &'a SourceFile, column: &str) -
 
 fn unlike(file: &str, column: &str, ty: Type, other: Type) -> DataProblem {
     let message = format!("is {} in this file and {} in another", a(ty), a(other));
-    DataProblem::new("qetl::ingest::type", file, message)
-        .of_column(column)
-        .help(format!("declare a `schema_type` for `{}`", shown(column)))
+    DataProblem::new("qetl::ingest::type", file, message).of_column(column).help(format!("declare a `schema_type` for `{}`", shown(column)))
 }
 
 /// The type that holds all values of both without loss.
@@ -117,9 +113,7 @@ mod tests {
             SourceFile { path, name: (*name).to_owned(), format: Format::of_file(name).unwrap() }
         });
         let inferred = infer(&sources.collect::<Vec<_>>(), &crate::testing::spec("a; b string!; c"));
-        let types = inferred
-            .map(|all| all.into_iter().map(|column| column.ty).collect::<Vec<_>>())
-            .map_err(|problem| problem.to_string());
+        let types = inferred.map(|all| all.into_iter().map(|column| column.ty).collect::<Vec<_>>()).map_err(|problem| problem.to_string());
         assert_eq!(types, expected.map(<[Type]>::to_vec).map_err(str::to_owned), "{files:?}");
     }
 

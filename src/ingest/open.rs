@@ -43,12 +43,10 @@ impl ReadFault {
     pub(crate) fn problem(&self, file: &str) -> DataProblem {
         match self {
             ReadFault::Io(error) => DataProblem::unreadable(file, error),
-            ReadFault::Corrupt { compression, why } => DataProblem::new(
-                "qetl::ingest::corrupt",
-                file,
-                format!("the {compression} stream is damaged or cut short: {why}"),
-            )
-            .help("write or copy the file again"),
+            ReadFault::Corrupt { compression, why } => {
+                DataProblem::new("qetl::ingest::corrupt", file, format!("the {compression} stream is damaged or cut short: {why}"))
+                    .help("write or copy the file again")
+            }
             ReadFault::Malformed { encoding } => {
                 DataProblem::new("qetl::ingest::encoding", file, format!("the bytes here are not {encoding} text"))
                     .help("`encoding` names the file's encoding, such as `encoding = \"windows-1252\"`")
@@ -80,9 +78,7 @@ pub(crate) fn open_text(file: &SourceFile, encoding: &str) -> Result<OpenText, D
     let rest = Counted { source, count: Arc::clone(&read) };
     let raw = io::Cursor::new(magic.clone()).chain(rest);
     let (reader, compression): (Box<dyn Read + Send>, _) = match magic.as_slice() {
-        [0x1f, 0x8b, ..] => {
-            (Box::new(flate2::read::MultiGzDecoder::new(io::BufReader::with_capacity(1 << 16, raw))), Some("gzip"))
-        }
+        [0x1f, 0x8b, ..] => (Box::new(flate2::read::MultiGzDecoder::new(io::BufReader::with_capacity(1 << 16, raw))), Some("gzip")),
         [0x28, 0xb5, 0x2f, 0xfd, ..] => (Box::new(zstd::Decoder::new(raw).map_err(unreadable)?), Some("zstd")),
         _ => (Box::new(raw), None),
     };

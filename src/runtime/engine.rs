@@ -5,10 +5,7 @@ use std::{sync::Arc, time::Duration};
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use async_trait::async_trait;
 use futures::stream::BoxStream;
-use qetl_core::{
-    Column, DatasetName, Plan, Task,
-    plan::Check,
-};
+use qetl_core::{Column, DatasetName, Plan, Task, plan::Check};
 use qetl_ingest::{DataProblem, ProblemKind, ReadSpec, SourceFile};
 
 use crate::{
@@ -113,7 +110,14 @@ pub trait Engine: Send + Sync {
 #[async_trait]
 pub trait Work: Send {
     /// Reads the files into the landing dataset.
-    async fn land(&mut self, batch: &BatchContext, files: &[SourceFile], spec: &ReadSpec, ordered: bool, progress: &Progress) -> Result<Landed, LandError>;
+    async fn land(
+        &mut self,
+        batch: &BatchContext,
+        files: &[SourceFile],
+        spec: &ReadSpec,
+        ordered: bool,
+        progress: &Progress,
+    ) -> Result<Landed, LandError>;
 
     /// Runs a task for a batch.
     async fn run(&mut self, batch: &BatchContext, task: &Task, progress: &Progress) -> Result<StepReport, RunError>;
@@ -129,7 +133,10 @@ pub trait Work: Send {
 #[derive(Debug)]
 pub enum LandError {
     /// A value does not fit the inferred type of its column, and would fit this one.
-    Widen { column: usize, to: qetl_core::Type },
+    Widen {
+        column: usize,
+        to: qetl_core::Type,
+    },
     Run(RunError),
 }
 

@@ -85,7 +85,9 @@ impl RunError {
             RunError::Data { problem, .. } => problem.help.clone(),
             RunError::Locked { .. } => "wait for it to end, or give `--wait SECONDS`".to_owned(),
             RunError::Interrupted => "nothing is half-visible: run the same command again".to_owned(),
-            RunError::Problems(_) => String::new(),
+            RunError::Problems(problems) => {
+                problems.0.iter().map(|problem| problem.help.clone()).find(|help| !help.is_empty()).unwrap_or_default()
+            }
         }
     }
 

@@ -5,12 +5,30 @@ use std::sync::Arc;
 /// Something that happened in a run.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
-    BatchStarted { flow: String, batch_id: i64, files: usize },
-    StepStarted { flow: String, batch_id: i64, step: String },
+    BatchStarted {
+        flow: String,
+        batch_id: i64,
+        files: usize,
+    },
+    StepStarted {
+        flow: String,
+        batch_id: i64,
+        step: String,
+    },
     /// Rows that the current step has written so far, and the share of its input that it has read, if that is known.
-    Rows { rows: u64, share: Option<f64> },
-    StepDone { flow: String, batch_id: i64, report: crate::report::StepReport },
-    Warning { flow: String, message: String },
+    Rows {
+        rows: u64,
+        share: Option<f64>,
+    },
+    StepDone {
+        flow: String,
+        batch_id: i64,
+        report: crate::report::StepReport,
+    },
+    Warning {
+        flow: String,
+        message: String,
+    },
 }
 
 /// Where events go. Cheap to clone; called from several threads.

@@ -33,6 +33,8 @@ pub struct Planned {
     pub records: FlowRecords,
     /// What keeps the flow from running, although its file is right.
     pub obstacles: qetl_core::Problems,
+    /// What is worth knowing before it runs.
+    pub notes: Vec<String>,
 }
 
 /// Works out what `execute` would do now. Reads data only to infer types that are not known.
@@ -44,8 +46,9 @@ pub async fn plan_flow(engine: &dyn Engine, flow: &Flow, roots: &Roots, request:
     let files: Vec<SourceFile> = jobs.iter().flat_map(|job| &job.files).map(|file| file.source.clone()).collect();
     let (owned, known) = (flow.clone(), types::known(flow, &records));
     let input = blocking(move || types::infer(&owned, known, &files)).await.map_err(|error| error.at(&place))?;
+    let notes = types::column_changes(&input, &records);
     let plan = Arc::new(plan::expand(flow, input)?);
-    Ok(Planned { plan, jobs, records, obstacles })
+    Ok(Planned { plan, jobs, records, obstacles, notes })
 }
 
 /// Runs flows, each with its request. A flow that fails does not keep the others from going on.
@@ -86,7 +89,10 @@ fn flow_exit_code(flow: &FlowReport) -> i32 {
 fn overall(statuses: impl Iterator<Item = Status>) -> Status {
     let statuses: Vec<Status> = statuses.collect();
     let has = |status: Status| statuses.contains(&status);
-    [Status::Failed, Status::Rejected, Status::Succeeded, Status::Unchanged].into_iter().find(|status| has(*status)).unwrap_or(Status::UpToDate)
+    [Status::Failed, Status::Rejected, Status::Succeeded, Status::Unchanged]
+        .into_iter()
+        .find(|status| has(*status))
+        .unwrap_or(Status::UpToDate)
 }
 
 fn flow_report(flow: &Flow, batches: Vec<BatchReport>, outcome: Result<(), RunError>) -> FlowReport {
@@ -143,7 +149,8 @@ impl FlowRun<'_> {
                 (report.status, report.error) = (failure_status(error), Some(error.into()));
             }
             if report.status != Status::Succeeded {
-                let run = self.run_record(&job, report.status, started_at, started, 0, report.error.as_ref().map_or("", |error| &error.message));
+                let run =
+                    self.run_record(&job, report.status, started_at, started, 0, report.error.as_ref().map_or("", |error| &error.message));
                 // What the run did not achieve is already told; that it could not be recorded must not hide that.
                 if let Err(error) = self.engine.record_run(&run).await {
                     let message = format!("the run could not be recorded: {error}");
@@ -177,7 +184,10 @@ impl FlowRun<'_> {
             let wanted = qetl_core::Column::new(&column.name, column.ty);
             let misfits = self.engine.misfits(&landing.name, &wanted).await?;
             if misfits > 0 {
-                let message = format!("column `{}` was {} and is declared {} now, which {misfits} stored values do not fit", column.name, old.ty, column.ty);
+                let message = format!(
+                    "column `{}` was {} and is declared {} now, which {misfits} stored values do not fit",
+                    column.name, old.ty, column.ty
+                );
                 return Err(RunError::usage(message, "set the type back, or load the column under another name"));
             }
         }
@@ -217,7 +227,8 @@ impl FlowRun<'_> {
         let later: Vec<BatchRecord> = records.batches.iter().filter(|batch| batch.batch_id > job.batch_id).cloned().collect();
         if let (Some(last), LateBatches::Reject) = (later.last(), self.flow.properties.late_batches()) {
             let what = if known.is_some() { "would be replaced with other content" } else { "arrives late" };
-            let message = format!("batch {} {what}: batch {} is published already, and `late_batches` is `reject`", job.batch_id, last.batch_id);
+            let message =
+                format!("batch {} {what}: batch {} is published already, and `late_batches` is `reject`", job.batch_id, last.batch_id);
             let help = "load it as a new batch, or set `late_batches = \"cascade\"` to derive the later batches again";
             return Err(RunError::refused(Place::default(), message, help));
         }
@@ -225,7 +236,9 @@ impl FlowRun<'_> {
         for batch in &later {
             let previous = records.previous(batch.batch_id).max(Some(job.batch_id).filter(|id| *id < batch.batch_id));
             let context = context_of(batch, previous);
-            self.derive(&plan, &mut *work, &context, job, false, &mut Vec::new()).await.map_err(|error| error.at(&Place::default().batch(batch.batch_id)))?;
+            self.derive(&plan, &mut *work, &context, job, false, &mut Vec::new())
+                .await
+                .map_err(|error| error.at(&Place::default().batch(batch.batch_id)))?;
             report.derived_again.push(batch.batch_id);
         }
         let record = BatchRecord {
@@ -300,7 +313,15 @@ impl FlowRun<'_> {
     }
 
     /// Runs the flow's tasks for one batch and judges them.
-    async fn derive(&self, plan: &Plan, work: &mut dyn Work, context: &BatchContext, job: &Job, own: bool, steps: &mut Vec<StepReport>) -> Result<(), RunError> {
+    async fn derive(
+        &self,
+        plan: &Plan,
+        work: &mut dyn Work,
+        context: &BatchContext,
+        job: &Job,
+        own: bool,
+        steps: &mut Vec<StepReport>,
+    ) -> Result<(), RunError> {
         for task in &plan.tasks {
             let step = task.target.to_string();
             let place = Place::default().step(&step);
@@ -338,7 +359,9 @@ impl FlowRun<'_> {
         for batch in &mut batches {
             let job = Job { batch_id: batch.batch_id, files: Vec::new(), replay: true };
             let context = context_of(batch, previous);
-            self.derive(plan, &mut *work, &context, &job, false, &mut Vec::new()).await.map_err(|error| error.at(&Place::default().batch(batch.batch_id)))?;
+            self.derive(plan, &mut *work, &context, &job, false, &mut Vec::new())
+                .await
+                .map_err(|error| error.at(&Place::default().batch(batch.batch_id)))?;
             batch.generation += 1;
             batch.shape = self.flow.shape.clone();
             previous = Some(batch.batch_id);
@@ -359,7 +382,11 @@ impl FlowRun<'_> {
             let record = |file: &JobFile| {
                 let content_hash = match file.content_hash {
                     Some(hash) => hash,
-                    None => qetl_ingest::fingerprint(&file.source.path).map_err(|error| RunError::failed(format!("`{}` cannot be read: {error}", file.source.name)))?.1,
+                    None => {
+                        qetl_ingest::fingerprint(&file.source.path)
+                            .map_err(|error| RunError::failed(format!("`{}` cannot be read: {error}", file.source.name)))?
+                            .1
+                    }
                 };
                 Ok(FileRecord { name: file.source.name.clone(), size: file.size, modified: file.modified, content_hash, loaded_at: now })
             };

@@ -70,9 +70,32 @@ pub fn read_spec(flow: &Flow, types: &[InputType]) -> ReadSpec {
 
 /// The columns to record: those of the flow, then those that it once had.
 pub fn pinned(types: &[InputType], records: &FlowRecords) -> Vec<PinnedColumn> {
-    let now = types.iter().map(|column| PinnedColumn { name: column.name.clone(), ty: column.ty, inferred: column.known != Known::Declared });
+    let now =
+        types.iter().map(|column| PinnedColumn { name: column.name.clone(), ty: column.ty, inferred: column.known != Known::Declared });
     let gone = records.columns.iter().filter(|old| !types.iter().any(|column| column.name == old.name)).cloned();
     now.chain(gone).collect()
+}
+
+/// Columns that came, went or changed since the flow's batches were made.
+pub fn column_changes(types: &[InputType], records: &FlowRecords) -> Vec<String> {
+    if records.batches.is_empty() {
+        return Vec::new();
+    }
+    let mut notes = Vec::new();
+    for column in types {
+        match records.columns.iter().find(|old| old.name == column.name) {
+            None => notes.push(format!(
+                "column `{}` is new: it is NULL in the batches there are, so rows that have a value now count as changed",
+                column.name
+            )),
+            Some(old) if old.ty != column.ty => notes.push(format!("column `{}` was {} and is {} now", column.name, old.ty, column.ty)),
+            Some(_) => (),
+        }
+    }
+    for gone in records.columns.iter().filter(|old| !types.iter().any(|column| column.name == old.name)) {
+        notes.push(format!("column `{}` is no longer read: it stays in the tables, NULL from now on", gone.name));
+    }
+    notes
 }
 
 /// What differs between the flow and what its batches were made with; empty when they can go on.

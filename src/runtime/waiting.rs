@@ -95,7 +95,10 @@ impl Finder<'_> {
         let mut files = Vec::new();
         for input in inputs {
             let file = self.look_at(input).map_err(|error| {
-                RunError::usage(format!("`--input {}` cannot be read: {error}", input.display()), "name a file that is there; paths are relative to the current folder")
+                RunError::usage(
+                    format!("`--input {}` cannot be read: {error}", input.display()),
+                    "name a file that is there; paths are relative to the current folder",
+                )
             })?;
             if files.iter().any(|other: &JobFile| other.source.name == file.source.name) {
                 return Err(RunError::usage(format!("`--input {}` is given twice", input.display()), "name each file once"));
@@ -136,7 +139,10 @@ impl Finder<'_> {
             1 => Ok(vec![self.job(batch_id, waiting)]),
             count => {
                 let names = waiting.iter().take(3).map(|file| format!("`{}`", file.source.name)).collect::<Vec<_>>().join(", ");
-                let message = format!("{count} files wait ({names}{}), and `--batch-id {batch_id}` does not say which of them it is", if count > 3 { ", …" } else { "" });
+                let message = format!(
+                    "{count} files wait ({names}{}), and `--batch-id {batch_id}` does not say which of them it is",
+                    if count > 3 { ", …" } else { "" }
+                );
                 Err(RunError::usage(message, format!("name it: `--batch-id {batch_id} --input FILE`")))
             }
         }
@@ -208,8 +214,14 @@ impl Finder<'_> {
             let folder = |name: &str| name.rsplit_once('/').map(|(folder, _)| folder.to_owned());
             let loaded = self.records.batches.iter().flat_map(|batch| &batch.files);
             let beside = loaded.filter(|file| folder(&file.name) == folder(&first.source.name));
-            if let Some(later) = beside.max_by(|a, b| natural::compare(&a.name, &b.name)).filter(|last| natural::compare(&first.source.name, &last.name).is_lt()) {
-                let message = format!("`{}` stands before `{}`, which is loaded already: its batch id is not the next one", first.source.name, later.name);
+            if let Some(later) = beside
+                .max_by(|a, b| natural::compare(&a.name, &b.name))
+                .filter(|last| natural::compare(&first.source.name, &last.name).is_lt())
+            {
+                let message = format!(
+                    "`{}` stands before `{}`, which is loaded already: its batch id is not the next one",
+                    first.source.name, later.name
+                );
                 let help = "say which batch it is with `--batch-id N --input FILE`, or take ids from the file names with `batch_id_from`";
                 return Err(RunError::usage(message, help));
             }
@@ -235,7 +247,10 @@ impl Finder<'_> {
                     Some(text) => format!("`batch_id_from` finds `{text}` in `{name}`, which is not a batch id"),
                     None => format!("`batch_id_from = '{pattern}'` finds no batch id in `{name}`"),
                 };
-                Err(RunError::usage(message, "a batch id is an integer from 1, or a date; narrow `file_pattern` if the file is none of the flow's"))
+                Err(RunError::usage(
+                    message,
+                    "a batch id is an integer from 1, or a date; narrow `file_pattern` if the file is none of the flow's",
+                ))
             }
         }
     }
@@ -252,7 +267,8 @@ impl Finder<'_> {
             if is_untouched(file, known) {
                 continue;
             }
-            let (_, hash) = qetl_ingest::fingerprint(&file.source.path).map_err(|error| RunError::failed(format!("`{}` cannot be read: {error}", file.source.name)))?;
+            let (_, hash) = qetl_ingest::fingerprint(&file.source.path)
+                .map_err(|error| RunError::failed(format!("`{}` cannot be read: {error}", file.source.name)))?;
             if hash != known.content_hash {
                 changed.push(JobFile { content_hash: Some(hash), ..file.clone() });
             }
@@ -277,14 +293,29 @@ impl Finder<'_> {
         let root = self.roots.project.join(load.source_path.as_str());
         let missing = |error: std::io::Error| {
             let (line, column) = self.flow.source.place(load.source_path.span.start);
-            let message = format!("{}:{line}:{column}: `source_path = \"{}\"` cannot be read: {error}", self.flow.source.name(), load.source_path.value);
+            let message = format!(
+                "{}:{line}:{column}: `source_path = \"{}\"` cannot be read: {error}",
+                self.flow.source.name(),
+                load.source_path.value
+            );
             let is_pattern = load.source_path.contains(['*', '?']);
-            RunError::usage(message, if is_pattern { "name the folder, and the files in it with `file_pattern`" } else { "paths are relative to the project's folder" })
+            RunError::usage(
+                message,
+                if is_pattern {
+                    "name the folder, and the files in it with `file_pattern`"
+                } else {
+                    "paths are relative to the project's folder"
+                },
+            )
         };
         let real = root.canonicalize().map_err(missing)?;
         if !self.is_allowed(&real) {
             let (line, column) = self.flow.source.place(load.source_path.span.start);
-            let message = format!("{}:{line}:{column}: `source_path = \"{}\"` is outside the project", self.flow.source.name(), load.source_path.value);
+            let message = format!(
+                "{}:{line}:{column}: `source_path = \"{}\"` is outside the project",
+                self.flow.source.name(),
+                load.source_path.value
+            );
             return Err(RunError::usage(message, "allow its folder in `qetl.toml`: `[project] allowed_paths = [\"…\"]`"));
         }
         let mut paths = Vec::new();
@@ -298,12 +329,20 @@ impl Finder<'_> {
             walk(&root, &root, pattern.contains('/'), &glob.compile_matcher(), &mut paths).map_err(missing)?;
         }
         let look = |path: &PathBuf| {
-            let named = |error: &dyn std::fmt::Display, help: &str| RunError::usage(format!("`{}` {error}", path.strip_prefix(&self.roots.project).unwrap_or(path).display()), help);
-            let real = path.canonicalize().map_err(|error| named(&format!("cannot be read: {error}"), "take it out of the folder, or narrow `file_pattern`"))?;
+            let named = |error: &dyn std::fmt::Display, help: &str| {
+                RunError::usage(format!("`{}` {error}", path.strip_prefix(&self.roots.project).unwrap_or(path).display()), help)
+            };
+            let real = path
+                .canonicalize()
+                .map_err(|error| named(&format!("cannot be read: {error}"), "take it out of the folder, or narrow `file_pattern`"))?;
             if !self.is_allowed(&real) {
-                return Err(named(&"is a link out of the project", "allow the folder it leads to in `qetl.toml`: `[project] allowed_paths = [\"…\"]`"));
+                return Err(named(
+                    &"is a link out of the project",
+                    "allow the folder it leads to in `qetl.toml`: `[project] allowed_paths = [\"…\"]`",
+                ));
             }
-            self.look_at(path).map_err(|error| named(&format!("cannot be read: {error}"), "take it out of the folder, or narrow `file_pattern`"))
+            self.look_at(path)
+                .map_err(|error| named(&format!("cannot be read: {error}"), "take it out of the folder, or narrow `file_pattern`"))
         };
         let mut files = paths.iter().map(look).collect::<Result<Vec<_>, _>>()?;
         files.sort_by(|a, b| natural::compare(&a.source.name, &b.source.name));
@@ -324,7 +363,8 @@ impl Finder<'_> {
         let name = name_of(path, &real, &self.roots.project);
         let format = match self.flow.load.as_ref().and_then(|load| load.format.as_ref()) {
             Some(format) => format.value,
-            None => Format::of_file(&name).ok_or_else(|| std::io::Error::other("its ending does not tell its format: set `format` in `[properties.load]`"))?,
+            None => Format::of_file(&name)
+                .ok_or_else(|| std::io::Error::other("its ending does not tell its format: set `format` in `[properties.load]`"))?,
         };
         let modified = meta.modified().map_or(0, micros);
         Ok(JobFile { source: SourceFile { path: path.to_owned(), name, format }, size: meta.len(), modified, content_hash: None })

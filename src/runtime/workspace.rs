@@ -25,7 +25,9 @@ impl Workspace {
             Some(folder) => folder.to_owned(),
             None => find_root()?,
         };
-        let root = root.canonicalize().map_err(|error| RunError::usage(format!("`{}` cannot be opened: {error}", root.display()), "`--project DIR` names a project's folder"))?;
+        let root = root.canonicalize().map_err(|error| {
+            RunError::usage(format!("`{}` cannot be opened: {error}", root.display()), "`--project DIR` names a project's folder")
+        })?;
         let file = root.join("qetl.toml");
         let text = match fs::read_to_string(&file) {
             Ok(text) => text,
@@ -57,7 +59,8 @@ impl Workspace {
                 None => {
                     bad().or(())?;
                     let help = suggest::help(id, good.iter().map(|flow| flow.id()));
-                    let help = if help.is_empty() { "there are no flows: `qetl init DIR` makes a project that has one".to_owned() } else { help };
+                    let help =
+                        if help.is_empty() { "there are no flows: `qetl init DIR` makes a project that has one".to_owned() } else { help };
                     return Err(RunError::usage(format!("there is no flow `{id}`"), help));
                 }
             }
@@ -96,7 +99,9 @@ fn find_root() -> Result<PathBuf, RunError> {
 fn read_flows(root: &Path, registry: &Registry) -> Result<Vec<Result<Flow, Problems>>, RunError> {
     let folder = root.join("flows");
     let mut names: Vec<String> = match fs::read_dir(&folder) {
-        Ok(entries) => entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).filter(|name| name.ends_with(".toml")).collect(),
+        Ok(entries) => {
+            entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).filter(|name| name.ends_with(".toml")).collect()
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Vec::new(),
         Err(error) => return Err(RunError::failed(format!("`{}` cannot be read: {error}", folder.display()))),
     };
@@ -127,7 +132,8 @@ fn refuse_twins(flow: Flow, others: &[Result<Flow, Problems>]) -> Result<Flow, P
             Problem::new("qetl::parse::same_id", flow.header.id.span, format!("`{there}` has the flow id `{}` too", other.id()))
         } else if (other.namespace(), other.dataset_prefix.to_lowercase()) == (flow.namespace(), flow.dataset_prefix.to_lowercase()) {
             let message = format!("the flow makes the same datasets (`{}_…`) as `{there}`", flow.dataset_prefix);
-            Problem::new("qetl::parse::same_datasets", flow.header.id.span, message).help("give one of them another `dataset_prefix` or `namespace`")
+            Problem::new("qetl::parse::same_datasets", flow.header.id.span, message)
+                .help("give one of them another `dataset_prefix` or `namespace`")
         } else {
             continue;
         };

@@ -42,7 +42,9 @@ impl Scope<'_> {
                 Ok(case(branches.collect(), None).unwrap_or_else(|| tree::number(0)))
             }
             Expr::Binary { op: BinaryOp::IsDistinct, left, right } => Ok(self.dialect.is_distinct(self.lower(left)?, self.lower(right)?)),
-            Expr::Binary { op: BinaryOp::IsNotDistinct, left, right } => Ok(self.dialect.is_not_distinct(self.lower(left)?, self.lower(right)?)),
+            Expr::Binary { op: BinaryOp::IsNotDistinct, left, right } => {
+                Ok(self.dialect.is_not_distinct(self.lower(left)?, self.lower(right)?))
+            }
             Expr::Binary { op, left, right } => Ok(tree::binary(self.lower(left)?, operator(*op), self.lower(right)?)),
             Expr::Not(expr) => Ok(ast::Expr::UnaryOp { op: ast::UnaryOperator::Not, expr: Box::new(tree::nested(self.lower(expr)?)) }),
             Expr::IsNull(expr) => Ok(ast::Expr::IsNull(Box::new(tree::nested(self.lower(expr)?)))),
@@ -53,7 +55,9 @@ impl Scope<'_> {
             }
             Expr::Cast { expr, ty } => self.dialect.cast(self.lower(expr)?, *ty),
             Expr::JoinText { parts, .. } if parts.is_empty() => self.literal(&Value::Null(qetl_core::Type::Text)),
-            Expr::JoinText { separator, parts } => Ok(self.dialect.join_text(separator, parts.iter().map(|part| self.lower(part)).collect::<Result<_, _>>()?)),
+            Expr::JoinText { separator, parts } => {
+                Ok(self.dialect.join_text(separator, parts.iter().map(|part| self.lower(part)).collect::<Result<_, _>>()?))
+            }
         }
     }
 

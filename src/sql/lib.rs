@@ -7,8 +7,8 @@ mod expr;
 mod query;
 mod tree;
 
-use qetl_core::{DatasetName, ir::Steps};
 pub use dialects::Dialect;
+use qetl_core::{DatasetName, ir::Steps};
 pub use query::Sql;
 pub use sqlparser::ast::{Ident, ObjectName};
 pub use tree::ident;
@@ -34,6 +34,11 @@ pub struct Batch {
 }
 
 /// The query that the steps are, for one batch. `table` says what a dataset is called.
-pub fn query(dialect: &dyn Dialect, steps: &Steps, batch: &Batch, table: &dyn Fn(&DatasetName) -> ObjectName) -> Result<String, Unsupported> {
+pub fn query(
+    dialect: &dyn Dialect,
+    steps: &Steps,
+    batch: &Batch,
+    table: &dyn Fn(&DatasetName) -> ObjectName,
+) -> Result<String, Unsupported> {
     Sql { dialect, batch, table }.text(steps)
 }

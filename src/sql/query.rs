@@ -61,7 +61,11 @@ impl Sql<'_> {
     /// A relation to select from.
     fn factor(&self, rel: &Rel, alias: &str) -> Result<TableFactor, Unsupported> {
         match &*rel.op {
-            Op::Ref { step } => Ok(tree::named_table(ObjectName::from(vec![self.ident(step)]), Some(alias).filter(|alias| !alias.is_empty()), self.dialect.quote())),
+            Op::Ref { step } => Ok(tree::named_table(
+                ObjectName::from(vec![self.ident(step)]),
+                Some(alias).filter(|alias| !alias.is_empty()),
+                self.dialect.quote(),
+            )),
             _ => Ok(tree::derived_table(self.rel(rel)?, if alias.is_empty() { "t" } else { alias }, self.dialect.quote())),
         }
     }
@@ -70,7 +74,8 @@ impl Sql<'_> {
         match &*rel.op {
             Op::Scan { dataset, as_of } => {
                 let mut query = tree::select(self.columns(rel, ""), tree::named_table((self.table)(dataset), None, self.dialect.quote()));
-                let batch = |op: BinaryOperator, id: i64| Some(tree::binary(self.scope("").column("", "xt_batch_id"), op, tree::number(id)));
+                let batch =
+                    |op: BinaryOperator, id: i64| Some(tree::binary(self.scope("").column("", "xt_batch_id"), op, tree::number(id)));
                 tree::select_of(&mut query).selection = match as_of {
                     AsOf::ThisBatch => batch(BinaryOperator::Eq, self.batch.batch_id),
                     AsOf::PreviousBatch => batch(BinaryOperator::Eq, self.batch.previous),
@@ -128,7 +133,8 @@ impl Sql<'_> {
                     Op::Sort { .. } => self.rel(input)?,
                     _ => tree::select(self.columns(rel, ""), self.factor(input, "")?),
                 };
-                query.limit_clause = Some(ast::LimitClause::LimitOffset { limit: Some(tree::number(rows)), offset: None, limit_by: Vec::new() });
+                query.limit_clause =
+                    Some(ast::LimitClause::LimitOffset { limit: Some(tree::number(rows)), offset: None, limit_by: Vec::new() });
                 Ok(query)
             }
             Op::LatestPerKey(_) | Op::Classify(_) => unreachable!("expansion leaves plain operators"),
@@ -159,7 +165,14 @@ impl Sql<'_> {
         equal.reduce(|all, next| ast::Expr::BinaryOp { left: Box::new(all), op: BinaryOperator::And, right: Box::new(next) })
     }
 
-    fn join(&self, kind: JoinKind, left: &Rel, right: &Rel, on: &[(String, String)], columns: &[(String, Expr)]) -> Result<Query, Unsupported> {
+    fn join(
+        &self,
+        kind: JoinKind,
+        left: &Rel,
+        right: &Rel,
+        on: &[(String, String)],
+        columns: &[(String, Expr)],
+    ) -> Result<Query, Unsupported> {
         let mut query = tree::skeleton("SELECT 1 FROM t JOIN t ON true");
         let scope = self.scope("l");
         let items = columns.iter().map(|(name, expr)| Ok(self.item(scope.lower(expr)?, name))).collect::<Result<Vec<_>, _>>()?;
@@ -216,7 +229,8 @@ impl Sql<'_> {
         }
         let mut query = tree::select(items, self.factor(input, "")?);
         if !keys.is_empty() {
-            tree::select_of(&mut query).group_by = GroupByExpr::Expressions(keys.iter().map(|key| scope.column("", key)).collect(), Vec::new());
+            tree::select_of(&mut query).group_by =
+                GroupByExpr::Expressions(keys.iter().map(|key| scope.column("", key)).collect(), Vec::new());
         }
         Ok(query)
     }

@@ -91,7 +91,12 @@ pub(crate) fn binary(left: ast::Expr, op: ast::BinaryOperator, right: ast::Expr)
 
 pub(crate) fn nested(expr: ast::Expr) -> ast::Expr {
     match expr {
-        simple @ (ast::Expr::Identifier(_) | ast::Expr::CompoundIdentifier(_) | ast::Expr::Value(_) | ast::Expr::Function(_) | ast::Expr::Nested(_) | ast::Expr::Cast { .. }) => simple,
+        simple @ (ast::Expr::Identifier(_)
+        | ast::Expr::CompoundIdentifier(_)
+        | ast::Expr::Value(_)
+        | ast::Expr::Function(_)
+        | ast::Expr::Nested(_)
+        | ast::Expr::Cast { .. }) => simple,
         other => ast::Expr::Nested(Box::new(other)),
     }
 }

@@ -53,7 +53,12 @@ fn example_flows() {
 }
 
 fn sql(plan: &Plan, dialect: &dyn qetl_sql::Dialect) -> String {
-    let batch = qetl_sql::Batch { batch_id: 2, previous: 1, processed_at: 1_704_103_200_000_000, files: vec!["a.csv".to_owned(), "b's.csv".to_owned()] };
+    let batch = qetl_sql::Batch {
+        batch_id: 2,
+        previous: 1,
+        processed_at: 1_704_103_200_000_000,
+        files: vec!["a.csv".to_owned(), "b's.csv".to_owned()],
+    };
     let table = |dataset: &qetl_core::DatasetName| {
         let names = [dataset.namespace.as_str(), dataset.name.as_str()];
         qetl_sql::ObjectName::from(names.map(|name| qetl_sql::ident(dialect.quote(), name)).to_vec())

@@ -11,7 +11,10 @@ fn the_reference_is_up_to_date() {
     let mut stale = Vec::new();
     for entry in qetl_plugins::registry().entries() {
         let schema = file_schema(Some(entry));
-        let mut page = format!("# {}\n\n{}.\n\nMade from the declarations by `cargo test -p qetl-test-plan`; do not edit.\n", entry.name, entry.summary);
+        let mut page = format!(
+            "# {}\n\n{}.\n\nMade from the declarations by `cargo test -p qetl-test-plan`; do not edit.\n",
+            entry.name, entry.summary
+        );
         let sections = [("[input]", &schema["properties"]["input"]), ("[properties]", &schema["properties"]["properties"])];
         let load = ("[properties.load]", &schema["properties"]["properties"]["properties"]["load"]);
         for (title, table) in sections.into_iter().chain([load]) {

@@ -73,7 +73,8 @@ impl TestProject {
 
 fn texts(batch: &RecordBatch) -> Vec<TextRow> {
     let options = FormatOptions::new().with_timestamp_tz_format(Some("%Y-%m-%dT%H:%M:%S%.6fZ"));
-    let formatters: Vec<ArrayFormatter<'_>> = batch.columns().iter().map(|column| ArrayFormatter::try_new(column, &options).unwrap()).collect();
+    let formatters: Vec<ArrayFormatter<'_>> =
+        batch.columns().iter().map(|column| ArrayFormatter::try_new(column, &options).unwrap()).collect();
     let cell = |column: usize, row: usize| {
         let array = batch.column(column);
         (!array.is_null(row)).then(|| match array.data_type() {

@@ -37,11 +37,18 @@ fn search(name: &'static str, floats: bool, check: fn(&tokio::runtime::Runtime, 
         for _ in 0..2 {
             scope.spawn(move || {
                 let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-                let config = Config { cases: each, max_shrink_iters: std::env::var("QETL_SHRINK").ok().and_then(|text| text.parse().ok()).unwrap_or(400), failure_persistence: None, ..Config::default() };
+                let config = Config {
+                    cases: each,
+                    max_shrink_iters: std::env::var("QETL_SHRINK").ok().and_then(|text| text.parse().ok()).unwrap_or(400),
+                    failure_persistence: None,
+                    ..Config::default()
+                };
                 let mut runner = TestRunner::new(config);
                 match runner.run(&history(floats), |history| check(&runtime, &history)) {
                     Ok(()) => (),
-                    Err(TestError::Fail(why, history)) => panic!("{name}: {why}\nflow:\n{}\narrivals: {:#?}", flow_toml(&history), history.arrivals),
+                    Err(TestError::Fail(why, history)) => {
+                        panic!("{name}: {why}\nflow:\n{}\narrivals: {:#?}", flow_toml(&history), history.arrivals)
+                    }
                     Err(TestError::Abort(why)) => panic!("{name}: {why}"),
                 }
             });
@@ -59,11 +66,15 @@ fn on_datafusion(runtime: &tokio::runtime::Runtime, history: &History) -> Result
             let request = Request { batch_id: Some(arrival.batch_id), inputs, accept_guards: arrival.accept_guards, ..Request::default() };
             let report = project.execute(&request).await.map_err(|error| TestCaseError::fail(error.to_string()))?;
             let expected = model.execute(arrival.batch_id, &arrival.rows, arrival.accept_guards);
-            compare_outcome(&report, &expected, history).map_err(|why| TestCaseError::fail(format!("arrival {index} (batch {}): {why}", arrival.batch_id)))?;
+            compare_outcome(&report, &expected, history)
+                .map_err(|why| TestCaseError::fail(format!("arrival {index} (batch {}): {why}", arrival.batch_id)))?;
         }
         compare_tables(&project, &model).await?;
         // Deriving everything again changes nothing.
-        project.execute(&Request { full_refresh: true, ..Request::default() }).await.map_err(|error| TestCaseError::fail(error.to_string()))?;
+        project
+            .execute(&Request { full_refresh: true, ..Request::default() })
+            .await
+            .map_err(|error| TestCaseError::fail(error.to_string()))?;
         compare_tables(&project, &model).await
     })
 }
@@ -116,7 +127,10 @@ fn expected(model: &Model) -> BTreeMap<String, Expected> {
     let feed_rows = |stale: bool| {
         let wanted = feed.iter().filter(|found| model.options.emit_stale || (found.record_type == RecordType::Stale) == stale);
         let rows = wanted.map(|found| {
-            row(&found.row, vec![Some(found.batch_id.to_string()), Some(found.record_type.name().to_owned()), found.changed_columns.clone()])
+            row(
+                &found.row,
+                vec![Some(found.batch_id.to_string()), Some(found.record_type.name().to_owned()), found.changed_columns.clone()],
+            )
         });
         sorted(rows.collect())
     };
@@ -131,7 +145,11 @@ fn expected(model: &Model) -> BTreeMap<String, Expected> {
     datasets.insert("h_landing".to_owned(), Expected { columns: columns(", xt_batch_id"), rows: sorted(landing) });
     let parks = model.options.parks();
     if parks {
-        let parked = model.parked().iter().map(|(values, reason, batch)| row(values, vec![Some((*reason).to_owned()), Some(batch.to_string())])).collect();
+        let parked = model
+            .parked()
+            .iter()
+            .map(|(values, reason, batch)| row(values, vec![Some((*reason).to_owned()), Some(batch.to_string())]))
+            .collect();
         datasets.insert("h_parked".to_owned(), Expected { columns: columns(", xt_parked_reason, xt_batch_id"), rows: sorted(parked) });
     }
     datasets
@@ -152,8 +170,13 @@ fn equal(dataset: &str, found: &[TextRow], expected: &[TextRow]) -> Result<(), T
     if found == expected {
         return Ok(());
     }
-    let only = |a: &[TextRow], b: &[TextRow]| a.iter().filter(|row| !b.contains(row)).map(|row| format!("\n    {row:?}")).collect::<String>();
-    Err(TestCaseError::fail(format!("`{dataset}` differs\n  only there:{}\n  only in the model:{}", only(found, expected), only(expected, found))))
+    let only =
+        |a: &[TextRow], b: &[TextRow]| a.iter().filter(|row| !b.contains(row)).map(|row| format!("\n    {row:?}")).collect::<String>();
+    Err(TestCaseError::fail(format!(
+        "`{dataset}` differs\n  only there:{}\n  only in the model:{}",
+        only(found, expected),
+        only(expected, found)
+    )))
 }
 
 fn compare_outcome(report: &RunReport, expected: &Outcome, history: &History) -> Result<(), String> {
@@ -173,7 +196,12 @@ fn compare_outcome(report: &RunReport, expected: &Outcome, history: &History) ->
             batch.status == Status::Rejected && message.contains(words)
         }
         Outcome::Succeeded { counts, derived_again } => {
-            let told: BTreeMap<String, u64> = batch.steps.iter().filter(|step| step.step == "h_change_feed" || step.step == "h_stale").flat_map(|step| step.counts.clone()).collect();
+            let told: BTreeMap<String, u64> = batch
+                .steps
+                .iter()
+                .filter(|step| step.step == "h_change_feed" || step.step == "h_stale")
+                .flat_map(|step| step.counts.clone())
+                .collect();
             let counts: BTreeMap<String, u64> = counts.iter().map(|(word, count)| (word.name().to_owned(), *count as u64)).collect();
             batch.status == Status::Succeeded && told == counts && batch.derived_again == *derived_again
         }

@@ -35,8 +35,12 @@ impl SqliteTables {
         let plan = plan::expand(flow, types::known(flow, &FlowRecords::default())).unwrap();
         let connection = Connection::open_in_memory().unwrap();
         for dataset in plan.datasets.iter().filter(|dataset| dataset.is_stored()) {
-            let columns: Vec<String> =
-                dataset.schema.columns().iter().map(|column| format!("{} {}", quoted(&column.name), Sqlite.type_name(column.ty).unwrap())).collect();
+            let columns: Vec<String> = dataset
+                .schema
+                .columns()
+                .iter()
+                .map(|column| format!("{} {}", quoted(&column.name), Sqlite.type_name(column.ty).unwrap()))
+                .collect();
             connection.execute_batch(&format!("CREATE TABLE {} ({})", quoted(&dataset.name.name), columns.join(", "))).unwrap();
         }
         let tables = Self { connection, plan, options: options.clone(), batches: BTreeMap::new() };
@@ -56,12 +60,18 @@ impl SqliteTables {
         let landing = self.plan.landing().unwrap().name.name.clone();
         self.connection.execute(&format!("DELETE FROM {} WHERE xt_batch_id = ?1", quoted(&landing)), [arrival.batch_id]).unwrap();
         let mut rows = arrival.rows.iter();
-        let places = (1..=self.options.columns.len() + LANDING_COLUMNS.len()).map(|place| format!("?{place}")).collect::<Vec<_>>().join(", ");
+        let places =
+            (1..=self.options.columns.len() + LANDING_COLUMNS.len()).map(|place| format!("?{place}")).collect::<Vec<_>>().join(", ");
         let insert = format!("INSERT INTO {} VALUES ({places})", quoted(&landing));
         for (file, count) in arrival.files.iter().enumerate() {
             for number in 1..=*count {
                 let row = rows.next().unwrap();
-                let place = [Cell::Integer(arrival.batch_id), Cell::Text(String::new()), Cell::Text(format!("file_{file}")), Cell::Integer(number as i64)];
+                let place = [
+                    Cell::Integer(arrival.batch_id),
+                    Cell::Text(String::new()),
+                    Cell::Text(format!("file_{file}")),
+                    Cell::Integer(number as i64),
+                ];
                 let cells = row.iter().map(cell).chain(place);
                 self.connection.execute(&insert, rusqlite::params_from_iter(cells)).unwrap();
             }
@@ -73,7 +83,8 @@ impl SqliteTables {
                 let target = quoted(&task.target.name);
                 let columns: Vec<String> = task.steps.0.last().unwrap().rel.column_names().map(quoted).collect();
                 let sql = self.sql(&task.steps, batch);
-                let whole = format!("DELETE FROM {target} WHERE xt_batch_id = {batch}; INSERT INTO {target} ({}) {sql};", columns.join(", "));
+                let whole =
+                    format!("DELETE FROM {target} WHERE xt_batch_id = {batch}; INSERT INTO {target} ({}) {sql};", columns.join(", "));
                 self.connection.execute_batch(&whole).unwrap_or_else(|error| panic!("{error}\n{whole}"));
             }
         }

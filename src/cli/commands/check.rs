@@ -21,7 +21,9 @@ pub(crate) fn run(project: &Project, ids: &[String], format: Format, output: &Ou
     }
     problems.or(())?;
     match format {
-        Format::Json => output.print(&format!("{}\n", json!({ "flows": flows.iter().map(|flow| flow.id()).collect::<Vec<_>>(), "warnings": warnings }))),
+        Format::Json => {
+            output.print(&format!("{}\n", json!({ "flows": flows.iter().map(|flow| flow.id()).collect::<Vec<_>>(), "warnings": warnings })))
+        }
         Format::Text if flows.is_empty() => output.print("no flows: `flows/` has no `.toml` files\n"),
         Format::Text => output.print(&format!("{} right\n", counted(flows.len(), "flow is", "flows are"))),
     }

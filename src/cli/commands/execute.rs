@@ -42,7 +42,8 @@ pub(crate) async fn run(project: &Project, args: &BatchArgs, wait: u64, format: 
         output.warnings(&flow.warnings);
     }
     let progress = output.progress(format == Format::Text);
-    let outcome = run::execute(&*project.engine, &flows, &project.workspace.roots(), &request(args)?, Duration::from_secs(wait), &progress).await;
+    let outcome =
+        run::execute(&*project.engine, &flows, &project.workspace.roots(), &request(args)?, Duration::from_secs(wait), &progress).await;
     output.progress_done();
     let report = outcome?;
     match format {
@@ -58,7 +59,9 @@ fn summary(report: &RunReport, output: &Output) {
         for batch in &flow.batches {
             batch.warnings.iter().for_each(|warning| output.warn(&format!("{} batch {}: {warning}", flow.flow, batch.batch_id)));
             match batch.status {
-                Status::Unchanged => output.print(&format!("{} batch {}: unchanged, the same rows are there already\n", flow.flow, batch.batch_id)),
+                Status::Unchanged => {
+                    output.print(&format!("{} batch {}: unchanged, the same rows are there already\n", flow.flow, batch.batch_id))
+                }
                 Status::Succeeded if !batch.derived_again.is_empty() => {
                     let ids = batch.derived_again.iter().map(i64::to_string).collect::<Vec<_>>().join(", ");
                     output.print(&format!("{} batch {}: later batches were derived again: {ids}\n", flow.flow, batch.batch_id));

@@ -26,9 +26,20 @@ pub(crate) async fn run(project: &Project, flow: Option<&str>, limit: usize, for
             let row = |run: &qetl_runtime::records::RunRecord| {
                 let batch = run.batch_id.map_or_else(|| "all".to_owned(), |id| id.to_string());
                 let seconds = format!("{:.2}", run.seconds);
-                vec![show_time(run.started_at), run.flow.clone(), batch, run.status.clone(), run.rows.to_string(), seconds, run.message.clone()]
+                vec![
+                    show_time(run.started_at),
+                    run.flow.clone(),
+                    batch,
+                    run.status.clone(),
+                    run.rows.to_string(),
+                    seconds,
+                    run.message.clone(),
+                ]
             };
-            output.table(&["started (UTC)", "flow", "batch", "status", "rows", "seconds", "message"], &runs.iter().map(row).collect::<Vec<_>>());
+            output.table(
+                &["started (UTC)", "flow", "batch", "status", "rows", "seconds", "message"],
+                &runs.iter().map(row).collect::<Vec<_>>(),
+            );
         }
     }
     Ok(0)
@@ -39,7 +50,8 @@ pub(crate) async fn datasets(project: &Project, format: Format, output: &Output)
     match format {
         Format::Json => {
             for dataset in &datasets {
-                let columns: Vec<_> = dataset.columns.iter().map(|column| json!({ "name": column.name, "type": column.ty.to_string() })).collect();
+                let columns: Vec<_> =
+                    dataset.columns.iter().map(|column| json!({ "name": column.name, "type": column.ty.to_string() })).collect();
                 let line = json!({
                     "dataset": dataset.name.to_string(), "view": dataset.view, "columns": columns, "rows": dataset.rows,
                     "bytes": dataset.bytes, "files": dataset.files, "batches": dataset.batches,

@@ -42,7 +42,10 @@ pub fn init(dir: &Path, template: &str) -> Result<(), RunError> {
         return Err(RunError::usage(format!("there is no template `{template}`"), help));
     };
     if fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some()) || dir.is_file() {
-        return Err(RunError::usage(format!("`{}` is there already, and not empty", dir.display()), "name a new folder: nothing is overwritten"));
+        return Err(RunError::usage(
+            format!("`{}` is there already, and not empty", dir.display()),
+            "name a new folder: nothing is overwritten",
+        ));
     }
     for (name, text) in found.files {
         let path = dir.join(name);

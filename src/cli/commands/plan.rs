@@ -37,6 +37,7 @@ pub(crate) async fn run(project: &Project, args: &BatchArgs, options: &Options<'
     for flow in &flows {
         let planned = plan_flow(&*project.engine, flow, &project.workspace.roots(), &request).await?;
         output.warnings(&planned.plan.warnings);
+        planned.notes.iter().for_each(|note| output.note(&format!("note: {}: {note}", flow.id())));
         let text = match (options.graph, options.show, options.format) {
             (Some(kind), ..) => graph(&planned.plan, kind),
             (None, Some(Show::Instructions), _) => instructions(&planned.plan),
@@ -76,7 +77,8 @@ fn overview(planned: &Planned, output: &Output) -> String {
     text.push_str("\n  steps:\n");
     for node in &plan.dag.0 {
         let from = node.from.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        let rule = plan.tasks.iter().find(|task| task.target == node.dataset).map_or_else(String::new, |task| format!("  ({})", task.write_mode));
+        let rule =
+            plan.tasks.iter().find(|task| task.target == node.dataset).map_or_else(String::new, |task| format!("  ({})", task.write_mode));
         text.push_str(&format!("    {} <- {}{rule}\n", node.dataset, if from.is_empty() { "files" } else { &from }));
         for check in plan.tasks.iter().filter(|task| task.target == node.dataset).flat_map(|task| &task.checks) {
             text.push_str(&format!("      check: {}\n", check.rule));
@@ -98,7 +100,11 @@ fn columns_list(plan: &Plan) -> String {
             Known::Inferred => "  # inferred from the files that wait",
             Known::Presumed => "  # not known yet: no file waits",
         };
-        text.push_str(&format!("      {{ name = {}, schema_type = \"{}\"{required} }},{how}\n", serde_json::Value::from(column.name.as_str()), column.ty));
+        text.push_str(&format!(
+            "      {{ name = {}, schema_type = \"{}\"{required} }},{how}\n",
+            serde_json::Value::from(column.name.as_str()),
+            column.ty
+        ));
     }
     text.push_str("    ]\n");
     text
@@ -123,7 +129,9 @@ fn sql(plan: &Plan, dialect: &dyn Dialect) -> Result<String, RunError> {
         let name = if dataset.namespace == "main" { dataset.name.clone() } else { format!("{}_{}", dataset.namespace, dataset.name) };
         qetl_sql::ObjectName::from(vec![qetl_sql::ident(dialect.quote(), &name)])
     };
-    let render = |steps: &Steps| qetl_sql::query(dialect, steps, &batch, &table).map_err(|why| RunError::usage(why.to_string(), "choose another dialect"));
+    let render = |steps: &Steps| {
+        qetl_sql::query(dialect, steps, &batch, &table).map_err(|why| RunError::usage(why.to_string(), "choose another dialect"))
+    };
     let mut text = String::new();
     for task in &plan.tasks {
         text.push_str(&format!("-- {} ({})\n{};\n\n", task.target, task.write_mode, render(&task.steps)?));
@@ -174,7 +182,9 @@ fn graph(plan: &Plan, kind: Graph) -> String {
 
 fn as_json(planned: &Planned) -> serde_json::Value {
     let Planned { plan, jobs, .. } = planned;
-    let columns = |schema: &qetl_core::Schema| schema.columns().iter().map(|column| json!({ "name": column.name, "type": column.ty.to_string() })).collect::<Vec<_>>();
+    let columns = |schema: &qetl_core::Schema| {
+        schema.columns().iter().map(|column| json!({ "name": column.name, "type": column.ty.to_string() })).collect::<Vec<_>>()
+    };
     let known = |known: Known| match known {
         Known::Declared => "declared",
         Known::Pinned => "pinned",

@@ -30,7 +30,14 @@ pub(crate) async fn run(project: &Project, sql: &str, args: &RowArgs, output: &O
     write(rows, args, output).await
 }
 
-pub(crate) async fn show(project: &Project, dataset: &str, batch: Option<i64>, limit: u64, args: &RowArgs, output: &Output) -> Result<i32, RunError> {
+pub(crate) async fn show(
+    project: &Project,
+    dataset: &str,
+    batch: Option<i64>,
+    limit: u64,
+    args: &RowArgs,
+    output: &Output,
+) -> Result<i32, RunError> {
     let known = project.engine.datasets().await?;
     let Some(found) = known.iter().find(|known| known.name.to_string().eq_ignore_ascii_case(dataset)) else {
         let names: Vec<String> = known.iter().map(|known| known.name.to_string()).collect();

@@ -1,6 +1,11 @@
 //! `qetl flow-types` and `qetl schema`: what flow files may say, from the plugins' own declarations.
 
-use qetl_core::{Registry, flow::file_schema, reference::{self, Property}, suggest};
+use qetl_core::{
+    Registry,
+    flow::file_schema,
+    reference::{self, Property},
+    suggest,
+};
 use qetl_runtime::RunError;
 use serde_json::{Value, json};
 
@@ -18,7 +23,9 @@ pub(crate) fn flow_types(registry: &Registry, name: Option<&str>, format: Format
         }
         return Ok(0);
     };
-    let entry = registry.get(name).ok_or_else(|| RunError::usage(format!("there is no flow type `{name}`"), suggest::help(name, registry.names())))?;
+    let entry = registry
+        .get(name)
+        .ok_or_else(|| RunError::usage(format!("there is no flow type `{name}`"), suggest::help(name, registry.names())))?;
     let schema = file_schema(Some(entry));
     match format {
         Format::Json => output.print(&format!("{schema:#}\n")),

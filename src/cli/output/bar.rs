@@ -34,7 +34,11 @@ impl Bar {
         }
         let bar = self.bar.get_or_insert_with(|| {
             let bar = ProgressBar::with_draw_target(Some(1000), ProgressDrawTarget::stderr_with_hz(10));
-            let template = if share.is_some() { "  {prefix} [{bar:30}] {percent:>3} %  {msg}  {elapsed}" } else { "  {prefix} {spinner} {msg}  {elapsed}" };
+            let template = if share.is_some() {
+                "  {prefix} [{bar:30}] {percent:>3} %  {msg}  {elapsed}"
+            } else {
+                "  {prefix} {spinner} {msg}  {elapsed}"
+            };
             if let Ok(style) = ProgressStyle::with_template(template) {
                 bar.set_style(style.progress_chars("=> "));
             }

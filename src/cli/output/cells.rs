@@ -54,7 +54,9 @@ impl<'a> Cells<'a> {
         if array.is_null(row) {
             return None;
         }
-        let float = |value: f64| if value.is_infinite() { if value > 0.0 { "Infinity" } else { "-Infinity" }.to_owned() } else { format!("{value:?}") };
+        let float = |value: f64| {
+            if value.is_infinite() { if value > 0.0 { "Infinity" } else { "-Infinity" }.to_owned() } else { format!("{value:?}") }
+        };
         match kind {
             Kind::Float => match array.data_type() {
                 DataType::Float64 => Some(float(array.as_primitive::<Float64Type>().value(row))),
@@ -91,7 +93,12 @@ impl<'a> Cells<'a> {
 fn kind(ty: &DataType) -> Kind {
     if ty.is_floating() {
         Kind::Float
-    } else if ty.is_integer() || matches!(ty, DataType::Boolean | DataType::Decimal32(..) | DataType::Decimal64(..) | DataType::Decimal128(..) | DataType::Decimal256(..)) {
+    } else if ty.is_integer()
+        || matches!(
+            ty,
+            DataType::Boolean | DataType::Decimal32(..) | DataType::Decimal64(..) | DataType::Decimal128(..) | DataType::Decimal256(..)
+        )
+    {
         Kind::Bare
     } else if matches!(ty, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View) {
         Kind::Text
@@ -127,7 +134,11 @@ mod tests {
 
     #[test]
     fn values_are_written_as_the_contract_says() {
-        check(Arc::new(StringArray::from(vec![None, Some(""), Some("a,\"b")])), &["", "\"\"", "\"a,\"\"b\""], &["null", "\"\"", r#""a,\"b""#]);
+        check(
+            Arc::new(StringArray::from(vec![None, Some(""), Some("a,\"b")])),
+            &["", "\"\"", "\"a,\"\"b\""],
+            &["null", "\"\"", r#""a,\"b""#],
+        );
         let floats = Float64Array::from(vec![1.0, 0.1, f64::NAN, f64::NEG_INFINITY, 1e300]);
         check(Arc::new(floats), &["1.0", "0.1", "NaN", "-Infinity", "1e300"], &["1.0", "0.1", "\"NaN\"", "\"-Infinity\"", "1e300"]);
         let decimals = Decimal128Array::from(vec![-5, 12345]).with_precision_and_scale(38, 2).unwrap();

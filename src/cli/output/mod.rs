@@ -1,7 +1,7 @@
 //! The only place that prints: results to stdout, all else to stderr.
 
-pub(crate) mod cells;
 mod bar;
+pub(crate) mod cells;
 
 use std::{
     collections::BTreeMap,
@@ -157,7 +157,9 @@ impl Output {
 }
 
 fn step_line(report: &StepReport) -> String {
-    let counts = |counts: &BTreeMap<String, u64>| counts.iter().map(|(word, count)| format!("{word} {}", grouped(*count))).collect::<Vec<_>>().join("  ");
+    let counts = |counts: &BTreeMap<String, u64>| {
+        counts.iter().map(|(word, count)| format!("{word} {}", grouped(*count))).collect::<Vec<_>>().join("  ")
+    };
     let line = format!("  {:<32} {:>13} rows {:>8.2} s   {}", report.step, grouped(report.rows), report.seconds, counts(&report.counts));
     line.trim_end().to_owned()
 }

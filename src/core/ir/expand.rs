@@ -9,7 +9,11 @@ pub fn expand(steps: &Steps) -> Result<Steps, RelError> {
     let mut plain = Steps::default();
     for step in &steps.0 {
         let rel = expand_rel(&step.name, &step.rel, &mut plain)?;
-        if step.small { plain.add_small(&step.name, rel) } else { plain.add(&step.name, rel) };
+        if step.small {
+            plain.add_small(&step.name, rel)
+        } else {
+            plain.add(&step.name, rel)
+        };
     }
     Ok(plain)
 }

@@ -71,19 +71,35 @@ pub enum BinaryOp {
 /// A scalar expression over the columns of one relation, or of the two of a join.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Expr {
-    Column { side: Option<Side>, name: String },
+    Column {
+        side: Option<Side>,
+        name: String,
+    },
     Literal(Value),
     Param(Param),
     /// The position of a source file (its name, as landing records it) among the files of its batch, from 0.
     FilePosition(Box<Expr>),
-    Binary { op: BinaryOp, left: Box<Expr>, right: Box<Expr> },
+    Binary {
+        op: BinaryOp,
+        left: Box<Expr>,
+        right: Box<Expr>,
+    },
     Not(Box<Expr>),
     IsNull(Box<Expr>),
     /// The first branch whose condition is true; NULL conditions are not.
-    Case { branches: Vec<(Expr, Expr)>, otherwise: Option<Box<Expr>> },
-    Cast { expr: Box<Expr>, ty: Type },
+    Case {
+        branches: Vec<(Expr, Expr)>,
+        otherwise: Option<Box<Expr>>,
+    },
+    Cast {
+        expr: Box<Expr>,
+        ty: Type,
+    },
     /// The texts that are not NULL, joined by the separator; NULL when all are.
-    JoinText { separator: String, parts: Vec<Expr> },
+    JoinText {
+        separator: String,
+        parts: Vec<Expr>,
+    },
 }
 
 impl Expr {
@@ -184,7 +200,9 @@ impl Expr {
             Expr::Column { side, name } => {
                 let columns = if *side == Some(Side::Right) { right } else { left };
                 let found = columns.iter().find(|column| column.name == *name);
-                found.map(|column| column.ty).ok_or_else(|| RelError::NoColumn(name.clone(), columns.iter().map(|c| c.name.clone()).collect()))
+                found
+                    .map(|column| column.ty)
+                    .ok_or_else(|| RelError::NoColumn(name.clone(), columns.iter().map(|c| c.name.clone()).collect()))
             }
             Expr::Literal(value) => Ok(value.ty()),
             Expr::Param(param) => Ok(param.ty()),
@@ -195,7 +213,9 @@ impl Expr {
             Expr::Binary { op, left: a, right: b } => match op {
                 BinaryOp::And | BinaryOp::Or => boolean(a).and_then(|_| boolean(b)),
                 BinaryOp::Plus | BinaryOp::Minus => same(&[a, b]),
-                BinaryOp::Eq | BinaryOp::NotEq | BinaryOp::Lt | BinaryOp::LtEq | BinaryOp::Gt | BinaryOp::GtEq => same(&[a, b]).map(|_| Type::Bool),
+                BinaryOp::Eq | BinaryOp::NotEq | BinaryOp::Lt | BinaryOp::LtEq | BinaryOp::Gt | BinaryOp::GtEq => {
+                    same(&[a, b]).map(|_| Type::Bool)
+                }
                 BinaryOp::IsDistinct | BinaryOp::IsNotDistinct => same(&[a, b]).map(|_| Type::Bool),
             },
             Expr::Not(expr) => boolean(expr),

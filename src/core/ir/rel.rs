@@ -17,20 +17,53 @@ pub struct Rel {
 /// What a relation is made by.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Op {
-    Scan { dataset: DatasetName, as_of: AsOf },
+    Scan {
+        dataset: DatasetName,
+        as_of: AsOf,
+    },
     /// The result of an earlier step.
-    Ref { step: String },
-    Filter { input: Rel, predicate: Expr },
-    Project { input: Rel, columns: Vec<(String, Expr)> },
+    Ref {
+        step: String,
+    },
+    Filter {
+        input: Rel,
+        predicate: Expr,
+    },
+    Project {
+        input: Rel,
+        columns: Vec<(String, Expr)>,
+    },
     /// `columns` is empty for semi and anti joins, which keep the left relation's. Keys are never NULL.
-    Join { kind: JoinKind, left: Rel, right: Rel, on: Vec<(String, String)>, columns: Vec<(String, Expr)> },
+    Join {
+        kind: JoinKind,
+        left: Rel,
+        right: Rel,
+        on: Vec<(String, String)>,
+        columns: Vec<(String, Expr)>,
+    },
     /// All rows of all inputs; columns match by name and type, in the first input's order.
     Union(Vec<Rel>),
     /// One row per distinct `keys` (one row in all without keys). NULLs are equal.
-    Aggregate { input: Rel, keys: Vec<String>, columns: Vec<(String, AggregateFunction)> },
-    Window { input: Rel, name: String, function: WindowFunction, partition: Vec<String>, order: Vec<Order> },
-    Sort { input: Rel, order: Vec<Order> },
-    Limit { input: Rel, rows: u64 },
+    Aggregate {
+        input: Rel,
+        keys: Vec<String>,
+        columns: Vec<(String, AggregateFunction)>,
+    },
+    Window {
+        input: Rel,
+        name: String,
+        function: WindowFunction,
+        partition: Vec<String>,
+        order: Vec<Order>,
+    },
+    Sort {
+        input: Rel,
+        order: Vec<Order>,
+    },
+    Limit {
+        input: Rel,
+        rows: u64,
+    },
     LatestPerKey(LatestPerKey),
     Classify(Classify),
 }
@@ -180,7 +213,14 @@ impl Rel {
         self.joined(JoinKind::Anti, other, &pairs(keys), Vec::new(), columns)
     }
 
-    fn joined(self, kind: JoinKind, right: Rel, on: &[(String, String)], columns: Vec<(String, Expr)>, types: Vec<Column>) -> Result<Self, RelError> {
+    fn joined(
+        self,
+        kind: JoinKind,
+        right: Rel,
+        on: &[(String, String)],
+        columns: Vec<(String, Expr)>,
+        types: Vec<Column>,
+    ) -> Result<Self, RelError> {
         for (a, b) in on {
             let equal = Expr::left(a).eq(Expr::Column { side: Some(Side::Right), name: b.clone() });
             expect_bool(&equal, &self.columns, &right.columns)?;
@@ -202,11 +242,14 @@ impl Rel {
     }
 
     pub fn aggregate(self, keys: &[String], columns: Vec<(String, AggregateFunction)>) -> Result<Self, RelError> {
-        let mut types = keys.iter().map(|key| Ok(Column::new(key, Expr::column(key).ty(&self.columns, &[])?))).collect::<Result<Vec<_>, RelError>>()?;
+        let mut types =
+            keys.iter().map(|key| Ok(Column::new(key, Expr::column(key).ty(&self.columns, &[])?))).collect::<Result<Vec<_>, RelError>>()?;
         for (name, function) in &columns {
             let ty = match function {
                 AggregateFunction::Count => Type::Int,
-                AggregateFunction::Sum(expr) | AggregateFunction::Min(expr) | AggregateFunction::Max(expr) => expr.ty(&self.columns, &[])?,
+                AggregateFunction::Sum(expr) | AggregateFunction::Min(expr) | AggregateFunction::Max(expr) => {
+                    expr.ty(&self.columns, &[])?
+                }
             };
             types.push(Column::new(name, ty));
         }
@@ -282,13 +325,19 @@ impl Rel {
             }
             Op::Union(inputs) => Op::Union(inputs.iter().map(go).collect()),
             Op::Aggregate { input, keys, columns } => Op::Aggregate { input: go(input), keys: keys.clone(), columns: columns.clone() },
-            Op::Window { input, name, function, partition, order } => {
-                Op::Window { input: go(input), name: name.clone(), function: function.clone(), partition: partition.clone(), order: order.clone() }
-            }
+            Op::Window { input, name, function, partition, order } => Op::Window {
+                input: go(input),
+                name: name.clone(),
+                function: function.clone(),
+                partition: partition.clone(),
+                order: order.clone(),
+            },
             Op::Sort { input, order } => Op::Sort { input: go(input), order: order.clone() },
             Op::Limit { input, rows } => Op::Limit { input: go(input), rows: *rows },
             Op::LatestPerKey(latest) => Op::LatestPerKey(LatestPerKey { input: go(&latest.input), ..latest.clone() }),
-            Op::Classify(classify) => Op::Classify(Classify { current: go(&classify.current), state: go(&classify.state), ..classify.clone() }),
+            Op::Classify(classify) => {
+                Op::Classify(Classify { current: go(&classify.current), state: go(&classify.state), ..classify.clone() })
+            }
         };
         Rel { op: Box::new(op), columns: self.columns.clone() }
     }

@@ -175,7 +175,9 @@ impl Rel {
                 classify.state.write_inner(f, depth + 1, "state")?;
                 match &classify.gone {
                     Gone::AllExcept(None) => writeln!(f, "{pad}  gone: every key of the state that is not current"),
-                    Gone::AllExcept(Some(kept)) => kept.write_inner(f, depth + 1, "gone: every key of the state that is not current, but for"),
+                    Gone::AllExcept(Some(kept)) => {
+                        kept.write_inner(f, depth + 1, "gone: every key of the state that is not current, but for")
+                    }
                     Gone::Only(None) => writeln!(f, "{pad}  gone: no key"),
                     Gone::Only(Some(named)) => named.write_inner(f, depth + 1, "gone: the keys of"),
                 }

@@ -83,7 +83,8 @@ impl Catalog {
                 return Err(failed(format!("another program altered `{}` meanwhile", change.name)));
             }
             for (batch, rows, _) in &change.batches {
-                let sql = "SELECT coalesce(sum(record_count), 0) FROM ducklake_data_file JOIN ducklake_file_partition_value USING (data_file_id)
+                let sql =
+                    "SELECT coalesce(sum(record_count), 0) FROM ducklake_data_file JOIN ducklake_file_partition_value USING (data_file_id)
                            WHERE ducklake_data_file.table_id = ?1 AND end_snapshot IS NULL AND partition_value = ?2";
                 let live: u64 = transaction.query_row(sql, params![was.id, batch.to_string()], |row| row.get(0)).map_err(error::catalog)?;
                 if live != *rows {
@@ -97,13 +98,21 @@ impl Catalog {
     fn apply(&self, transaction: &Transaction<'_>, changes: &Changes) -> rusqlite::Result<()> {
         let sql = "SELECT snapshot_id, schema_version, next_catalog_id, next_file_id, snapshot_time FROM ducklake_snapshot ORDER BY snapshot_id DESC LIMIT 1";
         let (mut counters, last_time) = transaction.query_row(sql, (), |row| {
-            let counters = Counters { snapshot: row.get::<_, i64>(0)? + 1, schema_version: row.get(1)?, next_catalog_id: row.get(2)?, next_file_id: row.get(3)? };
+            let counters = Counters {
+                snapshot: row.get::<_, i64>(0)? + 1,
+                schema_version: row.get(1)?,
+                next_catalog_id: row.get(2)?,
+                next_file_id: row.get(3)?,
+            };
             Ok((counters, row.get::<_, String>(4)?))
         })?;
         let mut words = Vec::new();
         let mut altered: BTreeSet<i64> = BTreeSet::new();
         let mut schema_changed = false;
-        transaction.execute("UPDATE ducklake_metadata SET value = ?1 WHERE key = 'data_path' AND scope IS NULL AND value <> ?1", [self.data_path()])?;
+        transaction.execute(
+            "UPDATE ducklake_metadata SET value = ?1 WHERE key = 'data_path' AND scope IS NULL AND value <> ?1",
+            [self.data_path()],
+        )?;
         for change in &changes.tables {
             let (schema, made) = schema_id(transaction, &mut counters, &change.name.namespace, &mut words)?;
             schema_changed |= made;
@@ -132,7 +141,8 @@ impl Catalog {
             counters.schema_version += 1;
         }
         for table in altered {
-            transaction.execute("INSERT INTO ducklake_schema_versions VALUES (?1, ?2, ?3)", [counters.snapshot, counters.schema_version, table])?;
+            transaction
+                .execute("INSERT INTO ducklake_schema_versions VALUES (?1, ?2, ?3)", [counters.snapshot, counters.schema_version, table])?;
         }
         let time = next_time(&last_time);
         let row = params![counters.snapshot, time, counters.schema_version, counters.next_catalog_id, counters.next_file_id];
@@ -142,7 +152,10 @@ impl Catalog {
             Some(batch) => format!("{} batch {batch}", publish.flow),
             None => format!("{} full refresh", publish.flow),
         };
-        transaction.execute("INSERT INTO ducklake_snapshot_changes VALUES (?1, ?2, 'qetl', ?3, NULL)", params![counters.snapshot, words.join(","), message])?;
+        transaction.execute(
+            "INSERT INTO ducklake_snapshot_changes VALUES (?1, ?2, 'qetl', ?3, NULL)",
+            params![counters.snapshot, words.join(","), message],
+        )?;
 
         let published_at = Utc::now().timestamp_micros();
         for batch in &publish.batches {
@@ -193,7 +206,15 @@ fn create(transaction: &Transaction<'_>, counters: &mut Counters, schema: i64, c
     Ok(id)
 }
 
-fn insert_column(transaction: &Transaction<'_>, counters: &Counters, table: i64, column: i64, order: usize, name: &str, ty: &str) -> rusqlite::Result<()> {
+fn insert_column(
+    transaction: &Transaction<'_>,
+    counters: &Counters,
+    table: i64,
+    column: i64,
+    order: usize,
+    name: &str,
+    ty: &str,
+) -> rusqlite::Result<()> {
     let sql = "INSERT INTO ducklake_column VALUES (?1, ?2, NULL, ?3, ?4, ?5, ?6, NULL, 'NULL', 1, NULL, 'literal', 'duckdb')";
     transaction.execute(sql, params![column, counters.snapshot, table, order + 1, name, ty]).map(|_| ())
 }
@@ -220,7 +241,13 @@ fn alter(transaction: &Transaction<'_>, counters: &Counters, was: &CatalogTable,
 }
 
 /// Ends the live files of the replaced batches and adds the new ones.
-fn write_files(transaction: &Transaction<'_>, counters: &mut Counters, table: i64, change: &TableChange, words: &mut Vec<String>) -> rusqlite::Result<()> {
+fn write_files(
+    transaction: &Transaction<'_>,
+    counters: &mut Counters,
+    table: i64,
+    change: &TableChange,
+    words: &mut Vec<String>,
+) -> rusqlite::Result<()> {
     let sql = "SELECT partition_id FROM ducklake_partition_info WHERE table_id = ?1 AND end_snapshot IS NULL";
     let partition: Option<i64> = transaction.query_row(sql, [table], |row| row.get(0)).optional()?;
     let (mut inserted, mut deleted) = (false, false);
@@ -231,10 +258,16 @@ fn write_files(transaction: &Transaction<'_>, counters: &mut Counters, table: i6
         for file in files {
             inserted = true;
             let id = counters.take_file_id();
-            let next: i64 = transaction.query_row("SELECT next_row_id FROM ducklake_table_stats WHERE table_id = ?1", [table], |row| row.get(0))?;
-            let sql = "INSERT INTO ducklake_data_file VALUES (?1, ?2, ?3, NULL, NULL, ?4, 1, 'parquet', ?5, ?6, ?7, ?8, ?9, NULL, NULL, NULL)";
-            transaction.execute(sql, params![id, table, counters.snapshot, file.name, file.rows, file.bytes, file.footer_bytes, next, partition])?;
-            transaction.execute("INSERT INTO ducklake_file_partition_value VALUES (?1, ?2, 0, ?3)", params![id, table, batch.to_string()])?;
+            let next: i64 =
+                transaction.query_row("SELECT next_row_id FROM ducklake_table_stats WHERE table_id = ?1", [table], |row| row.get(0))?;
+            let sql =
+                "INSERT INTO ducklake_data_file VALUES (?1, ?2, ?3, NULL, NULL, ?4, 1, 'parquet', ?5, ?6, ?7, ?8, ?9, NULL, NULL, NULL)";
+            transaction.execute(
+                sql,
+                params![id, table, counters.snapshot, file.name, file.rows, file.bytes, file.footer_bytes, next, partition],
+            )?;
+            transaction
+                .execute("INSERT INTO ducklake_file_partition_value VALUES (?1, ?2, 0, ?3)", params![id, table, batch.to_string()])?;
             for stats in &file.columns {
                 let sql = "INSERT INTO ducklake_file_column_stats VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, NULL, NULL)";
                 let rows = i64::try_from(file.rows).unwrap_or(i64::MAX);
@@ -255,14 +288,23 @@ fn write_files(transaction: &Transaction<'_>, counters: &mut Counters, table: i6
 }
 
 /// Makes the view, or makes it anew when its text differs; true when it did.
-fn replace_view(transaction: &Transaction<'_>, counters: &mut Counters, schema: i64, name: &DatasetName, sql: &str, words: &mut Vec<String>) -> rusqlite::Result<bool> {
+fn replace_view(
+    transaction: &Transaction<'_>,
+    counters: &mut Counters,
+    schema: i64,
+    name: &DatasetName,
+    sql: &str,
+    words: &mut Vec<String>,
+) -> rusqlite::Result<bool> {
     let find = "SELECT view_id, sql FROM ducklake_view WHERE schema_id = ?1 AND view_name = ?2 AND end_snapshot IS NULL";
-    let old: Option<(i64, String)> = transaction.query_row(find, params![schema, name.name], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+    let old: Option<(i64, String)> =
+        transaction.query_row(find, params![schema, name.name], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
     if let Some((id, text)) = old {
         if text == sql {
             return Ok(false);
         }
-        transaction.execute("UPDATE ducklake_view SET end_snapshot = ?1 WHERE view_id = ?2 AND end_snapshot IS NULL", [counters.snapshot, id])?;
+        transaction
+            .execute("UPDATE ducklake_view SET end_snapshot = ?1 WHERE view_id = ?2 AND end_snapshot IS NULL", [counters.snapshot, id])?;
         words.push(format!("dropped_view:{id}"));
     }
     let id = counters.take_catalog_id();

@@ -46,7 +46,8 @@ impl Catalog {
         if !self.exists() {
             return Ok(None);
         }
-        let connection = Connection::open_with_flags(&self.file, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX).map_err(|why| error::file(&self.file, why))?;
+        let connection = Connection::open_with_flags(&self.file, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+            .map_err(|why| error::file(&self.file, why))?;
         connection.busy_timeout(BUSY).map_err(error::catalog)?;
         match is_ready(&connection).map_err(|why| error::file(&self.file, why))? {
             true => {
@@ -84,7 +85,13 @@ impl Catalog {
         let created_by = format!("qetl {}", env!("CARGO_PKG_VERSION"));
         let data_path = self.data_path();
         // DuckDB's default would keep small writes in tables of the catalog, where a replaced batch would miss them.
-        let metadata = [("version", "1.0"), ("created_by", &created_by), ("data_path", &data_path), ("encrypted", "false"), ("data_inlining_row_limit", "0")];
+        let metadata = [
+            ("version", "1.0"),
+            ("created_by", &created_by),
+            ("data_path", &data_path),
+            ("encrypted", "false"),
+            ("data_inlining_row_limit", "0"),
+        ];
         for (key, value) in metadata {
             connection.execute("INSERT INTO ducklake_metadata VALUES (?1, ?2, NULL, NULL)", (key, value))?;
         }
@@ -103,11 +110,16 @@ impl Catalog {
     fn check_version(&self, connection: &Connection) -> Result<(), RunError> {
         let sql = "SELECT value FROM ducklake_metadata WHERE key = 'version' AND scope IS NULL";
         let version: Option<String> = connection.query_row(sql, (), |row| row.get(0)).optional().map_err(error::catalog)?;
-        let own: Option<i64> = connection.query_row("SELECT version FROM qetl_meta", (), |row| row.get(0)).optional().map_err(error::catalog)?;
+        let own: Option<i64> =
+            connection.query_row("SELECT version FROM qetl_meta", (), |row| row.get(0)).optional().map_err(error::catalog)?;
         if version.as_deref() == Some("1.0") && own == Some(1) {
             return Ok(());
         }
-        let message = format!("`{}` is a catalog of another version ({}, {own:?})", self.file.display(), version.unwrap_or_else(|| "none".to_owned()));
+        let message = format!(
+            "`{}` is a catalog of another version ({}, {own:?})",
+            self.file.display(),
+            version.unwrap_or_else(|| "none".to_owned())
+        );
         Err(RunError::usage(message, "this qetl reads DuckLake 1.0 catalogs that a qetl of this version made"))
     }
 }

@@ -100,7 +100,9 @@ impl Catalog {
             let folder = self.data.join(row.get::<_, String>(3)?).join(row.get::<_, String>(4)?);
             snapshot.tables.insert(name, CatalogTable { id: row.get(0)?, folder, columns: Vec::new() });
         }
-        let sql = format!("SELECT table_id, column_id, column_name, column_type FROM ducklake_column WHERE {LIVE} AND parent_column IS NULL ORDER BY table_id, column_order");
+        let sql = format!(
+            "SELECT table_id, column_id, column_name, column_type FROM ducklake_column WHERE {LIVE} AND parent_column IS NULL ORDER BY table_id, column_order"
+        );
         let mut columns: BTreeMap<i64, Vec<CatalogColumn>> = BTreeMap::new();
         let mut statement = connection.prepare(&sql)?;
         let mut rows = statement.query([id])?;
@@ -110,7 +112,11 @@ impl Catalog {
         for table in snapshot.tables.values_mut() {
             table.columns = columns.remove(&table.id).unwrap_or_default();
         }
-        let sql = format!("SELECT v.view_id, s.schema_name, v.view_name, v.sql FROM ducklake_view v JOIN ducklake_schema s USING (schema_id) WHERE {} AND {}", live("v"), live("s"));
+        let sql = format!(
+            "SELECT v.view_id, s.schema_name, v.view_name, v.sql FROM ducklake_view v JOIN ducklake_schema s USING (schema_id) WHERE {} AND {}",
+            live("v"),
+            live("s")
+        );
         let mut statement = connection.prepare(&sql)?;
         let mut rows = statement.query([id])?;
         while let Some(row) = rows.next()? {
@@ -126,20 +132,32 @@ impl Catalog {
         let read = || -> rusqlite::Result<BTreeSet<PathBuf>> {
             let sql = "SELECT s.path, t.path, f.path FROM ducklake_data_file f JOIN ducklake_table t USING (table_id) JOIN ducklake_schema s USING (schema_id) WHERE f.path_is_relative";
             let mut statement = connection.prepare(sql)?;
-            let rows = statement.query_map((), |row| Ok(self.data.join(row.get::<_, String>(0)?).join(row.get::<_, String>(1)?).join(row.get::<_, String>(2)?)))?;
+            let rows = statement.query_map((), |row| {
+                Ok(self.data.join(row.get::<_, String>(0)?).join(row.get::<_, String>(1)?).join(row.get::<_, String>(2)?))
+            })?;
             rows.filter(|path| path.as_ref().map_or(true, |path| path.starts_with(folder))).collect()
         };
         read().map_err(error::catalog)
     }
 
     /// The files of a table at a version, with the batch of each; the bounds of one column come along when asked for.
-    pub(crate) fn files(&self, snapshot: i64, table: &CatalogTable, range: BatchRange, bounds_of: Option<&str>) -> Result<Vec<(Option<i64>, DataFile)>, RunError> {
+    pub(crate) fn files(
+        &self,
+        snapshot: i64,
+        table: &CatalogTable,
+        range: BatchRange,
+        bounds_of: Option<&str>,
+    ) -> Result<Vec<(Option<i64>, DataFile)>, RunError> {
         let Some(connection) = self.read()? else { return Ok(Vec::new()) };
         let deleted = format!("SELECT count(*) FROM ducklake_delete_file WHERE {LIVE} AND table_id = ?2");
         let deleted: i64 = connection.query_row(&deleted, [snapshot, table.id], |row| row.get(0)).map_err(error::catalog)?;
         if deleted > 0 {
             let message = format!("another program deleted single rows below `{}`, which qetl does not read yet", table.folder.display());
-            return Err(RunError::Failed { place: Default::default(), message, help: "replay the batch to write it whole again".to_owned() });
+            return Err(RunError::Failed {
+                place: Default::default(),
+                message,
+                help: "replay the batch to write it whole again".to_owned(),
+            });
         }
         let column = bounds_of.and_then(|name| table.columns.iter().find(|column| column.name == name)).map_or(-1, |column| column.id);
         let (condition, bound) = match range {
@@ -170,7 +188,8 @@ impl Catalog {
 }
 
 fn version(connection: &Connection, at: Option<&At>) -> Result<i64, RunError> {
-    let newest: i64 = connection.query_row("SELECT max(snapshot_id) FROM ducklake_snapshot", (), |row| row.get(0)).map_err(error::catalog)?;
+    let newest: i64 =
+        connection.query_row("SELECT max(snapshot_id) FROM ducklake_snapshot", (), |row| row.get(0)).map_err(error::catalog)?;
     let found = match at {
         None => Some(newest),
         Some(At::Version(id)) => {
@@ -182,7 +201,9 @@ fn version(connection: &Connection, at: Option<&At>) -> Result<i64, RunError> {
             connection.query_row(sql, [super::commit::time_text(*micros)], |row| row.get(0)).optional().map_err(error::catalog)?
         }
     };
-    found.ok_or_else(|| RunError::usage("there is no such version", format!("versions are 0 to {newest}; `SELECT * FROM qetl.versions` lists them")))
+    found.ok_or_else(|| {
+        RunError::usage("there is no such version", format!("versions are 0 to {newest}; `SELECT * FROM qetl.versions` lists them"))
+    })
 }
 
 /// The format's word for a type.

@@ -66,15 +66,28 @@ pub(super) fn insert_run(connection: &Connection, run: &RunRecord) -> rusqlite::
     Ok(())
 }
 
-pub(super) fn insert_batch(connection: &Connection, flow: &str, run_id: &str, version: i64, published_at: i64, batch: &BatchRecord) -> rusqlite::Result<()> {
+pub(super) fn insert_batch(
+    connection: &Connection,
+    flow: &str,
+    run_id: &str,
+    version: i64,
+    published_at: i64,
+    batch: &BatchRecord,
+) -> rusqlite::Result<()> {
     let hash = format!("{:032x}", batch.content_hash);
     let sql = "INSERT INTO qetl_batches VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
     let shape = batch.shape.to_string();
-    connection.execute(sql, params![flow, batch.batch_id, batch.generation, run_id, version, batch.processed_at, published_at, batch.rows, hash, shape])?;
+    connection.execute(
+        sql,
+        params![flow, batch.batch_id, batch.generation, run_id, version, batch.processed_at, published_at, batch.rows, hash, shape],
+    )?;
     for (position, file) in batch.files.iter().enumerate() {
         let hash = format!("{:032x}", file.content_hash);
         let sql = "INSERT INTO qetl_files VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
-        connection.execute(sql, params![flow, batch.batch_id, batch.generation, position, file.name, file.size, file.modified, hash, file.loaded_at])?;
+        connection.execute(
+            sql,
+            params![flow, batch.batch_id, batch.generation, position, file.name, file.size, file.modified, hash, file.loaded_at],
+        )?;
     }
     Ok(())
 }

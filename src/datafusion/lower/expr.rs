@@ -39,10 +39,13 @@ impl<'a> Scope<'a> {
             }),
             Expr::Literal(value) => literal(value),
             Expr::Param(Param::BatchId) => Ok(lit(self.batch.batch_id)),
-            Expr::Param(Param::ProcessedAt) => Ok(lit(ScalarValue::TimestampMicrosecond(Some(self.batch.processed_at), Some("UTC".into())))),
+            Expr::Param(Param::ProcessedAt) => {
+                Ok(lit(ScalarValue::TimestampMicrosecond(Some(self.batch.processed_at), Some("UTC".into()))))
+            }
             Expr::FilePosition(file) => {
                 let file = self.lower(file)?;
-                let mut branches = self.batch.files.iter().zip(0_i64..).map(|(name, position)| (file.clone().eq(text(name)), lit(position)));
+                let mut branches =
+                    self.batch.files.iter().zip(0_i64..).map(|(name, position)| (file.clone().eq(text(name)), lit(position)));
                 match branches.next() {
                     None => Ok(lit(0_i64)),
                     Some((when, then)) => {

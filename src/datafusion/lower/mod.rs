@@ -13,7 +13,9 @@ use datafusion::{
     datasource::provider_as_source,
     functions_aggregate::expr_fn::{count, max, min, sum},
     functions_window::expr_fn::row_number,
-    logical_expr::{EmptyRelation, Expr, ExprFunctionExt, LogicalPlan, LogicalPlanBuilder, WindowFrame, WindowFrameBound, WindowFrameUnits},
+    logical_expr::{
+        EmptyRelation, Expr, ExprFunctionExt, LogicalPlan, LogicalPlanBuilder, WindowFrame, WindowFrameBound, WindowFrameUnits,
+    },
     prelude::lit,
     scalar::ScalarValue,
 };
@@ -62,7 +64,9 @@ pub(crate) fn scan(name: &str, provider: Arc<dyn TableProvider>) -> Result<Logic
 
 /// Joins on equal keys, the left plan as the one that is held in memory.
 pub(crate) fn join(left: LogicalPlanBuilder, right: LogicalPlan, kind: JoinType, on: &[(String, String)]) -> Result<LogicalPlanBuilder> {
-    let keys = |side: &str, names: Vec<&String>| names.into_iter().map(|name| PlanColumn::new(Some(TableReference::bare(side)), name.as_str())).collect::<Vec<_>>();
+    let keys = |side: &str, names: Vec<&String>| {
+        names.into_iter().map(|name| PlanColumn::new(Some(TableReference::bare(side)), name.as_str())).collect::<Vec<_>>()
+    };
     let right = LogicalPlanBuilder::new(right).alias(TableReference::bare("r"))?.build()?;
     let on = (keys("l", on.iter().map(|pair| &pair.0).collect()), keys("r", on.iter().map(|pair| &pair.1).collect()));
     left.alias(TableReference::bare("l"))?.join_detailed(right, kind, on, None, NullEquality::NullEqualsNothing)
@@ -108,8 +112,12 @@ impl Lowering<'_> {
                 LogicalPlanBuilder::new(plan).project(columns.into_iter().chain(hash))?.build()
             }
             // The right relation of a semi or anti join is the small one: it is held, the left one passes by.
-            Op::Join { kind: JoinKind::Semi, left, right, on, .. } => join(self.builder(right)?, self.rel(left)?, JoinType::RightSemi, &swapped(on))?.build(),
-            Op::Join { kind: JoinKind::Anti, left, right, on, .. } => join(self.builder(right)?, self.rel(left)?, JoinType::RightAnti, &swapped(on))?.build(),
+            Op::Join { kind: JoinKind::Semi, left, right, on, .. } => {
+                join(self.builder(right)?, self.rel(left)?, JoinType::RightSemi, &swapped(on))?.build()
+            }
+            Op::Join { kind: JoinKind::Anti, left, right, on, .. } => {
+                join(self.builder(right)?, self.rel(left)?, JoinType::RightAnti, &swapped(on))?.build()
+            }
             Op::Join { kind, left, right, on, columns } => {
                 let kind = match kind {
                     JoinKind::Inner => JoinType::Inner,
@@ -138,13 +146,22 @@ impl Lowering<'_> {
             }
             Op::Window { input, name, function, partition, order } => {
                 let WindowFunction::RowNumber = function;
-                let rows = WindowFrame::new_bounds(WindowFrameUnits::Rows, WindowFrameBound::Preceding(ScalarValue::UInt64(None)), WindowFrameBound::CurrentRow);
-                let window = row_number().partition_by(partition.iter().map(|name| column(name)).collect()).order_by(self.order(order)?).window_frame(rows).build()?;
+                let rows = WindowFrame::new_bounds(
+                    WindowFrameUnits::Rows,
+                    WindowFrameBound::Preceding(ScalarValue::UInt64(None)),
+                    WindowFrameBound::CurrentRow,
+                );
+                let window = row_number()
+                    .partition_by(partition.iter().map(|name| column(name)).collect())
+                    .order_by(self.order(order)?)
+                    .window_frame(rows)
+                    .build()?;
                 let plan = self.builder(input)?.window(vec![window.alias(name)])?;
                 // The engine counts rows unsigned.
                 let columns = plan.schema().columns().into_iter().map(|found| {
                     let expr = Expr::Column(found.clone());
-                    let expr = if found.name == *name { datafusion::logical_expr::cast(expr, arrow::datatypes::DataType::Int64) } else { expr };
+                    let expr =
+                        if found.name == *name { datafusion::logical_expr::cast(expr, arrow::datatypes::DataType::Int64) } else { expr };
                     expr.alias(found.name)
                 });
                 let columns: Vec<Expr> = columns.collect();
@@ -176,7 +193,8 @@ impl Lowering<'_> {
     fn union(&self, plans: Vec<LogicalPlan>, rel: &Rel) -> Result<LogicalPlan> {
         let hash = plans.iter().all(has_hash).then_some(ROW_HASH);
         let names: Vec<&str> = rel.column_names().chain(hash).collect();
-        let mut aligned = plans.into_iter().map(|plan| LogicalPlanBuilder::new(plan).project(names.iter().map(|name| column(name).alias(*name))));
+        let mut aligned =
+            plans.into_iter().map(|plan| LogicalPlanBuilder::new(plan).project(names.iter().map(|name| column(name).alias(*name))));
         let Some(first) = aligned.next() else { return plan_err!("a union of nothing") };
         aligned.try_fold(first?, |all, next| all.union(next?.build()?))?.build()
     }
@@ -202,7 +220,8 @@ impl Lowering<'_> {
     /// For each key the row with the greatest `by`: the greatest value a key, and back to its row.
     fn greatest(&self, plan: LogicalPlan, latest: &LatestPerKey) -> Result<LogicalPlan> {
         let names: Vec<String> = plan.schema().columns().into_iter().map(|column| column.name).collect();
-        let greatest = LogicalPlanBuilder::new(plan.clone()).aggregate(latest.keys.iter().map(|key| column(key)), vec![max(column(&latest.by)).alias(&latest.by)])?;
+        let greatest = LogicalPlanBuilder::new(plan.clone())
+            .aggregate(latest.keys.iter().map(|key| column(key)), vec![max(column(&latest.by)).alias(&latest.by)])?;
         let mut on = pairs(&latest.keys);
         on.push((latest.by.clone(), latest.by.clone()));
         join(greatest, plan, JoinType::Inner, &on)?.project(names.iter().map(|name| column_of("r", name).alias(name)))?.build()

@@ -19,12 +19,7 @@ pub(super) struct Header {
 
 impl Header {
     /// The wanted column of each field.
-    pub(super) fn targets(
-        &self,
-        file: &str,
-        spec: &ReadSpec,
-        warnings: &mut Vec<String>,
-    ) -> Result<Vec<Option<usize>>, DataProblem> {
+    pub(super) fn targets(&self, file: &str, spec: &ReadSpec, warnings: &mut Vec<String>) -> Result<Vec<Option<usize>>, DataProblem> {
         let mut places = BTreeMap::new();
         for (index, name) in self.names.iter().enumerate() {
             if places.insert(name.as_str(), index).is_some() {
@@ -52,9 +47,8 @@ impl Header {
 
     fn help(&self, missing: &[&str]) -> String {
         if let [only] = self.names.as_slice()
-            && let Some(other) = [';', '\t', '|', ',']
-                .into_iter()
-                .find(|other| only.contains(*other) && u32::from(*other) != u32::from(self.delimiter))
+            && let Some(other) =
+                [';', '\t', '|', ','].into_iter().find(|other| only.contains(*other) && u32::from(*other) != u32::from(self.delimiter))
         {
             return format!("is the delimiter `{0}`? then set `delimiter = \"{0}\"`", other.escape_default());
         }

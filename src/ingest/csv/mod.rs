@@ -161,19 +161,16 @@ impl CsvRows {
         let problem = |message: &str, help: &str| DataProblem::new("qetl::ingest::quote", &self.name, message).help(help);
         let problem = match &fault.what {
             What::Read(fault) => fault.problem(&self.name),
-            What::Unclosed => problem(
-                "the quote that opens here is never closed",
-                "close it, or set `quote = \"\"` if quotes mean nothing in this file",
-            ),
+            What::Unclosed => {
+                problem("the quote that opens here is never closed", "close it, or set `quote = \"\"` if quotes mean nothing in this file")
+            }
             What::AfterQuote => problem(
                 "text follows a closing quote",
                 "a quote inside quotes is doubled; `escape` names another way, and `quote = \"\"` says that quotes mean nothing",
             ),
-            What::TooManyFields => DataProblem::new(
-                "qetl::ingest::header",
-                &self.name,
-                format!("the record has more than {} fields", records::FIELD_LIMIT),
-            ),
+            What::TooManyFields => {
+                DataProblem::new("qetl::ingest::header", &self.name, format!("the record has more than {} fields", records::FIELD_LIMIT))
+            }
         };
         match fault.what {
             // A damaged stream has no place in the text, and a disk neither.

@@ -14,11 +14,8 @@ fn typed_rows() {
     let good = format!(
         "{header} 1 ,-0.0, 1.5 ,T,2024-02-29,2024-02-29 10:00:00.5+01:00, x \n,,,,,,\n\"2\",nan,\"-3\",0,0001-01-01,2024-01-01,\"\"\n"
     );
-    let rows = [
-        "1|0.0|1.50|true|2024-02-29|2024-02-29T09:00:00.500Z| x ",
-        "∅|∅|∅|∅|∅|∅|∅",
-        "2|NaN|-3.00|false|0001-01-01|2024-01-01T00:00:00Z|",
-    ];
+    let rows =
+        ["1|0.0|1.50|true|2024-02-29|2024-02-29T09:00:00.500Z| x ", "∅|∅|∅|∅|∅|∅|∅", "2|NaN|-3.00|false|0001-01-01|2024-01-01T00:00:00Z|"];
     check("o.csv", &good, &all, &rows, "");
     check("o.csv", good.replace('\n', "\r\n"), &all, &rows, "");
     check("o.csv", good.replace('\n', "\r"), &all, &rows, "");
@@ -100,20 +97,8 @@ fn full_batches_come_before_a_problem() {
 
 #[test]
 fn required_columns() {
-    check(
-        "o.csv",
-        "a,b\n1,x\n,y\n",
-        &spec("a integer!; b string"),
-        &[],
-        "o.csv:3:1: column `a`: NULL, and the column is required",
-    );
-    check(
-        "o.csv",
-        "a,b\n1,\"\"\n2,\n",
-        &spec("a integer; b string!"),
-        &[],
-        "o.csv:3:3: column `b`: NULL, and the column is required",
-    );
+    check("o.csv", "a,b\n1,x\n,y\n", &spec("a integer!; b string"), &[], "o.csv:3:1: column `a`: NULL, and the column is required");
+    check("o.csv", "a,b\n1,\"\"\n2,\n", &spec("a integer; b string!"), &[], "o.csv:3:3: column `b`: NULL, and the column is required");
 }
 
 #[test]
@@ -214,11 +199,7 @@ fn very_wide_files() {
 
 #[test]
 fn unreadable_files() {
-    let missing =
-        crate::SourceFile { path: "/nowhere/o.csv".into(), name: "o.csv".into(), format: qetl_core::format::Format::Csv };
+    let missing = crate::SourceFile { path: "/nowhere/o.csv".into(), name: "o.csv".into(), format: qetl_core::format::Format::Csv };
     let problem = crate::read(&missing, &spec("a string")).err().unwrap();
-    assert_eq!(
-        (problem.kind, problem.to_string().starts_with("o.csv: cannot be read: No such file")),
-        (ProblemKind::Unreadable, true)
-    );
+    assert_eq!((problem.kind, problem.to_string().starts_with("o.csv: cannot be read: No such file")), (ProblemKind::Unreadable, true));
 }

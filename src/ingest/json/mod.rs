@@ -145,8 +145,7 @@ impl JsonRows {
                 let message = format!("the object has the key `{}` twice", shown(&known.name));
                 return Err(problem(
                     at,
-                    DataProblem::new("qetl::ingest::json", name, message)
-                        .help("each key stands once in an object; remove or rename one"),
+                    DataProblem::new("qetl::ingest::json", name, message).help("each key stands once in an object; remove or rename one"),
                 ));
             }
             known.row = self.rows;
@@ -179,10 +178,9 @@ impl JsonRows {
             {
                 let column_spec = &self.spec.columns[column];
                 let message = unfit.problem(name, column, column_spec, "").on_line(number);
-                return Err(message.help(format!(
-                    "the object has no key `{}`; {}",
-                    column_spec.name, "mend the file, or let the column be NULL"
-                )));
+                return Err(
+                    message.help(format!("the object has no key `{}`; {}", column_spec.name, "mend the file, or let the column be NULL"))
+                );
             }
         }
         Ok(true)

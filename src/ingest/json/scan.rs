@@ -342,10 +342,7 @@ mod tests {
         };
         let (plain, escaped) = (Kind::String { escaped: false }, Kind::String { escaped: true });
         check(" { } \r", &[]);
-        check(
-            r#"{"a":1.50e+2,"b":null,"":true}"#,
-            &[("a", Kind::Number, "1.50e+2"), ("b", Kind::Null, "null"), ("", Kind::Bool, "true")],
-        );
+        check(r#"{"a":1.50e+2,"b":null,"":true}"#, &[("a", Kind::Number, "1.50e+2"), ("b", Kind::Null, "null"), ("", Kind::Bool, "true")]);
         check(r#"{ "a\u0041\ud83d\ude00" : "x\n\"\/é" , "b":"" }"#, &[("aA😀", escaped, "x\n\"/é"), ("b", plain, "")]);
         check(r#"{"a":[1, {"b":[]}, {}],"c":-0}"#, &[("a", Kind::Nested, r#"[1, {"b":[]}, {}]"#), ("c", Kind::Number, "-0")]);
     }

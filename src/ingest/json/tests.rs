@@ -57,13 +57,7 @@ fn keys() {
 #[test]
 fn required_and_inferred_columns() {
     let required = spec("a integer!; b string");
-    check(
-        "o.jsonl",
-        "{\"a\":1,\"b\":\"\"}\n{\"b\":\"\"}\n",
-        &required,
-        &[],
-        "o.jsonl:2: column `a`: NULL, and the column is required",
-    );
+    check("o.jsonl", "{\"a\":1,\"b\":\"\"}\n{\"b\":\"\"}\n", &required, &[], "o.jsonl:2: column `a`: NULL, and the column is required");
     check("o.jsonl", "{\"a\":null}\n", &required, &[], "o.jsonl:1:6: column `a`: NULL, and the column is required");
     let found = outcome("o.jsonl", b"{\"a\":1.25}", &spec("a integer?"));
     let widened = found.problem.map(|problem| problem.kind);

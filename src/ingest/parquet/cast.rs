@@ -39,8 +39,7 @@ pub(super) fn cast(array: &ArrayRef, own: Type, to: Type, rules: &Rules) -> Resu
     }
     match (own, to) {
         (Type::Int, Type::Decimal { precision, scale }) => {
-            let values =
-                each(array.as_primitive::<Int64Type>(), |value| Number::of(i128::from(value), 0).to_scale(precision, scale));
+            let values = each(array.as_primitive::<Int64Type>(), |value| Number::of(i128::from(value), 0).to_scale(precision, scale));
             decimal(values, to)
         }
         (Type::Decimal { scale: from, .. }, Type::Decimal { precision, scale }) => {
@@ -51,13 +50,11 @@ pub(super) fn cast(array: &ArrayRef, own: Type, to: Type, rules: &Rules) -> Resu
             let whole = Number::of(value, scale).to_scale(38, 0).map_err(|_| Unfit::NotA)?;
             i64::try_from(whole).map_err(|_| Unfit::Range)
         })),
-        (Type::Decimal { scale, .. }, Type::Float) => {
-            shared::<Float64Type>(each(array.as_primitive::<Decimal128Type>(), |value| {
-                let float = number::float(&format::decimal(value, scale), b'.')?;
-                let back = Number::parse(format::float(float).as_bytes(), b'.').and_then(|number| number.to_scale(38, scale));
-                if back == Ok(value) { Ok(float) } else { Err(Unfit::Digits) }
-            }))
-        }
+        (Type::Decimal { scale, .. }, Type::Float) => shared::<Float64Type>(each(array.as_primitive::<Decimal128Type>(), |value| {
+            let float = number::float(&format::decimal(value, scale), b'.')?;
+            let back = Number::parse(format::float(float).as_bytes(), b'.').and_then(|number| number.to_scale(38, scale));
+            if back == Ok(value) { Ok(float) } else { Err(Unfit::Digits) }
+        })),
         (Type::Int, Type::Float) => shared::<Float64Type>(each(array.as_primitive::<Int64Type>(), |value| {
             if value.unsigned_abs() <= EXACT_FLOAT { Ok(value as f64) } else { Err(Unfit::Digits) }
         })),

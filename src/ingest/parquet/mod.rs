@@ -87,8 +87,8 @@ struct Opened {
 impl Opened {
     fn new(file: &SourceFile) -> Result<Self, DataProblem> {
         let source = File::open(&file.path).map_err(|error| DataProblem::unreadable(&file.name, &error))?;
-        let metadata = guarded(|| ArrowReaderMetadata::load(&source, ArrowReaderOptions::new()))
-            .map_err(|error| damaged(&file.name, &error))?;
+        let metadata =
+            guarded(|| ArrowReaderMetadata::load(&source, ArrowReaderOptions::new())).map_err(|error| damaged(&file.name, &error))?;
         let roots = metadata.parquet_schema().root_schema().get_fields().iter().enumerate();
         let is_int96 = |root: &::parquet::schema::types::Type| root.is_primitive() && root.get_physical_type() == Physical::INT96;
         let int96: Vec<usize> = roots.filter(|(_, root)| is_int96(root)).map(|(index, _)| index).collect();
@@ -101,12 +101,8 @@ impl Opened {
         let mut index = BTreeMap::new();
         for (place, name) in names.iter().enumerate() {
             if index.insert(name.as_str(), place).is_some() {
-                return Err(DataProblem::new(
-                    "qetl::ingest::header",
-                    &file.name,
-                    format!("the file has two columns `{}`", shown(name)),
-                )
-                .help("each column has its own name; rename one of them"));
+                return Err(DataProblem::new("qetl::ingest::header", &file.name, format!("the file has two columns `{}`", shown(name)))
+                    .help("each column has its own name; rename one of them"));
             }
         }
         let wanted = spec.columns.iter().map(|column| (column.name.as_str(), index.get(column.name.as_str())));
@@ -158,8 +154,7 @@ impl ParquetRows {
             }
         }
         let metadata = Arc::clone(opened.metadata.metadata());
-        let hinted =
-            ArrowReaderMetadata::try_new(metadata, ArrowReaderOptions::new().with_schema(opened.hinted())).map_err(damaged)?;
+        let hinted = ArrowReaderMetadata::try_new(metadata, ArrowReaderOptions::new().with_schema(opened.hinted())).map_err(damaged)?;
         let limit = batch_rows(spec.columns.len());
         let reader = |source: File, metadata: ArrowReaderMetadata, places: &[usize]| {
             let mask = ProjectionMask::roots(metadata.parquet_schema(), places.iter().copied());
@@ -222,9 +217,7 @@ impl ParquetRows {
         };
         let array = match normalise::own(array.data_type()) {
             Ok(Own::Nothing) => arrow::array::new_null_array(&arrow_type(to), array.len()),
-            Ok(Own::Nested) => {
-                cast::json(array, field).map_err(|error| damaged(&self.name, &error.into()).of_column(&column.name))?
-            }
+            Ok(Own::Nested) => cast::json(array, field).map_err(|error| damaged(&self.name, &error.into()).of_column(&column.name))?,
             Ok(Own::Type(own)) => {
                 let normal = normalise::normalise(array, own);
                 let normal = normal.map_err(|misfit| refuse(&misfit, &normalise::raw_text(array, misfit.index)))?;
@@ -236,11 +229,8 @@ impl ParquetRows {
             }
             Err(what) => unreachable!("refused when the file was opened: {what}"),
         };
-        let null = if column.required {
-            array.nulls().and_then(|nulls| (0..nulls.len()).find(|index| nulls.is_null(*index)))
-        } else {
-            None
-        };
+        let null =
+            if column.required { array.nulls().and_then(|nulls| (0..nulls.len()).find(|index| nulls.is_null(*index))) } else { None };
         match null {
             Some(index) => Err(refuse(&Misfit { index, unfit: Unfit::Null }, "")),
             None => Ok(array),
@@ -252,8 +242,7 @@ impl ParquetRows {
         let Some(reader) = &mut self.nanoseconds else { return Ok(()) };
         let Some(fine) = next(reader, &self.name)? else { return Ok(()) };
         for (field, fine) in fine.schema_ref().fields().iter().zip(fine.columns()) {
-            let coarse =
-                batch.column_by_name(field.name()).and_then(|array| array.as_primitive_opt::<TimestampMicrosecondType>());
+            let coarse = batch.column_by_name(field.name()).and_then(|array| array.as_primitive_opt::<TimestampMicrosecondType>());
             let (Some(coarse), Some(fine)) = (coarse, fine.as_primitive_opt::<TimestampNanosecondType>()) else { continue };
             // Both wrap around in the same way.
             let lost = coarse.iter().zip(fine).position(|(coarse, fine)| coarse.map(|micros| micros.wrapping_mul(1000)) != fine);

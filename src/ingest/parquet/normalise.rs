@@ -7,9 +7,9 @@ use std::sync::Arc;
 use arrow::{
     array::{Array, ArrayRef, ArrowPrimitiveType, AsArray as _, PrimitiveArray, StringViewArray},
     datatypes::{
-        DataType, Date32Type, Date64Type, Decimal128Type, Decimal256Type, Float16Type, Float32Type, Float64Type, Int8Type,
-        Int16Type, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType,
-        TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+        DataType, Date32Type, Date64Type, Decimal128Type, Decimal256Type, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type,
+        Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType,
+        UInt8Type, UInt16Type, UInt32Type, UInt64Type,
     },
     util::display::{ArrayFormatter, FormatOptions},
 };
@@ -35,13 +35,9 @@ pub(super) fn own(ty: &DataType) -> Result<Own, String> {
     use DataType as D;
     let ty = match ty {
         D::Null => return Ok(Own::Nothing),
-        D::List(_)
-        | D::LargeList(_)
-        | D::ListView(_)
-        | D::LargeListView(_)
-        | D::FixedSizeList(..)
-        | D::Struct(_)
-        | D::Map(..) => return Ok(Own::Nested),
+        D::List(_) | D::LargeList(_) | D::ListView(_) | D::LargeListView(_) | D::FixedSizeList(..) | D::Struct(_) | D::Map(..) => {
+            return Ok(Own::Nested);
+        }
         D::Int8 | D::Int16 | D::Int32 | D::Int64 | D::UInt8 | D::UInt16 | D::UInt32 => Type::Int,
         D::UInt64 => Type::Decimal { precision: 20, scale: 0 },
         D::Float16 | D::Float32 | D::Float64 => Type::Float,
@@ -202,9 +198,7 @@ pub(super) fn raw_text(array: &dyn Array, index: usize) -> String {
     let number = || {
         let number = array.as_primitive_opt::<TimestampSecondType>().map(|array| array.value(index));
         let number = number.or_else(|| Some(array.as_primitive_opt::<TimestampMillisecondType>()?.value(index)));
-        number
-            .or_else(|| Some(array.as_primitive_opt::<TimestampMicrosecondType>()?.value(index)))
-            .map(|number| number.to_string())
+        number.or_else(|| Some(array.as_primitive_opt::<TimestampMicrosecondType>()?.value(index))).map(|number| number.to_string())
     };
     text.ok().or_else(number).unwrap_or_default()
 }

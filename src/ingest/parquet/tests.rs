@@ -3,10 +3,9 @@ use std::sync::Arc;
 use ::parquet::arrow::ArrowWriter;
 use arrow::{
     array::{
-        ArrayRef, BinaryArray, BooleanArray, Date32Array, Date64Array, Decimal128Array, Decimal256Array, DictionaryArray,
-        Float32Array, Float64Array, Int32Array, Int64Array, LargeStringArray, ListArray, NullArray, StringArray, StringViewArray,
-        Time64MicrosecondArray, TimestampMicrosecondArray, TimestampMillisecondArray, TimestampNanosecondArray,
-        TimestampSecondArray, UInt8Array, UInt64Array,
+        ArrayRef, BinaryArray, BooleanArray, Date32Array, Date64Array, Decimal128Array, Decimal256Array, DictionaryArray, Float32Array,
+        Float64Array, Int32Array, Int64Array, LargeStringArray, ListArray, NullArray, StringArray, StringViewArray, Time64MicrosecondArray,
+        TimestampMicrosecondArray, TimestampMillisecondArray, TimestampNanosecondArray, TimestampSecondArray, UInt8Array, UInt64Array,
     },
     datatypes::{Int32Type, i256},
     record_batch::RecordBatch,
@@ -55,14 +54,8 @@ fn own_types() {
     check(own_type(TimestampNanosecondArray::from(vec![1])), "timestamp");
     check(own_type(Decimal256Array::from(vec![i256::ONE]).with_precision_and_scale(50, 3).unwrap()), "decimal(38,3)");
     check(own_type(NullArray::new(2)), "string");
-    check(
-        own_type(BinaryArray::from(vec![&b"x"[..]])),
-        "o.parquet: column `a`: holds binary values, which no type of qetl's holds",
-    );
-    check(
-        own_type(Time64MicrosecondArray::from(vec![1])),
-        "o.parquet: column `a`: holds times of day, which no type of qetl's holds",
-    );
+    check(own_type(BinaryArray::from(vec![&b"x"[..]])), "o.parquet: column `a`: holds binary values, which no type of qetl's holds");
+    check(own_type(Time64MicrosecondArray::from(vec![1])), "o.parquet: column `a`: holds times of day, which no type of qetl's holds");
     check(own_type(list()), "o.parquet: column `a`: holds nested values, which no type of qetl's holds");
 }
 
@@ -72,12 +65,7 @@ fn values_of_every_type() {
     column(UInt64Array::from(vec![u64::MAX]), "decimal(20,0)", &["18446744073709551615"], "");
     column(Float32Array::from(vec![-0.0, 0.5]), "float", &["0.0", "0.5"], "");
     column(Float64Array::from(vec![-f64::NAN]), "float", &["NaN"], "");
-    column(
-        StringArray::from(vec![Some(""), None, Some("longer than twelve bytes")]),
-        "string",
-        &["", "∅", "longer than twelve bytes"],
-        "",
-    );
+    column(StringArray::from(vec![Some(""), None, Some("longer than twelve bytes")]), "string", &["", "∅", "longer than twelve bytes"], "");
     column(LargeStringArray::from(vec!["x"]), "string", &["x"], "");
     column(StringViewArray::from(vec!["x"]), "string", &["x"], "");
     column(vec![Some("a"), None, Some("a")].into_iter().collect::<DictionaryArray<Int32Type>>(), "string", &["a", "∅", "a"], "");
@@ -113,18 +101,8 @@ fn values_that_do_not_fit() {
     column(Date32Array::from(vec![0, 3_000_000]), "date", &[], &format!("{place} `+10183-09-21` is outside the range of a date"));
     column(Int64Array::from(vec![Some(1), None]), "integer!", &[], &format!("{place} NULL, and the column is required"));
     column(list(), "integer", &[], "o.parquet: column `a`: is nested in the file and integer in the flow");
-    column(
-        BooleanArray::from(vec![true]),
-        "integer",
-        &[],
-        "o.parquet: column `a`: is boolean in the file and integer in the flow",
-    );
-    column(
-        BinaryArray::from(vec![&b"x"[..]]),
-        "string",
-        &[],
-        "o.parquet: column `a`: holds binary values, which no type of qetl's holds",
-    );
+    column(BooleanArray::from(vec![true]), "integer", &[], "o.parquet: column `a`: is boolean in the file and integer in the flow");
+    column(BinaryArray::from(vec![&b"x"[..]]), "string", &[], "o.parquet: column `a`: holds binary values, which no type of qetl's holds");
 }
 
 #[test]
@@ -133,12 +111,7 @@ fn casts() {
     let decimals = || Decimal128Array::from(vec![500, 125]).with_precision_and_scale(10, 2).unwrap();
     column(Int64Array::from(vec![5, 1 << 53]), "decimal(18,2)", &["5.00", "9007199254740992.00"], "");
     column(Int64Array::from(vec![5, 1 << 53]), "float", &["5.0", "9007199254740992.0"], "");
-    column(
-        Int64Array::from(vec![5, (1 << 53) + 1]),
-        "float",
-        &[],
-        &format!("{place} `9007199254740993` has too many digits for a float"),
-    );
+    column(Int64Array::from(vec![5, (1 << 53) + 1]), "float", &[], &format!("{place} `9007199254740993` has too many digits for a float"));
     column(Int64Array::from(vec![5, 100]), "decimal(3,1)", &[], &format!("{place} `100` has too many digits for a decimal(3,1)"));
     column(decimals(), "decimal(18,4)", &["5.0000", "1.2500"], "");
     column(decimals(), "decimal(18,1)", &[], &format!("{place} `1.25` has too many digits behind the point for a decimal(18,1)"));
@@ -191,10 +164,8 @@ fn int96(values: &[(i64, i64)]) -> Vec<u8> {
         file::{properties::WriterProperties, writer::SerializedFileWriter},
         schema::parser::parse_message_type,
     };
-    let values: Vec<Int96> = values
-        .iter()
-        .map(|(days, nanos)| Int96::from(vec![*nanos as u32, (*nanos >> 32) as u32, (days + 2_440_588) as u32]))
-        .collect();
+    let values: Vec<Int96> =
+        values.iter().map(|(days, nanos)| Int96::from(vec![*nanos as u32, (*nanos >> 32) as u32, (days + 2_440_588) as u32])).collect();
     let schema = Arc::new(parse_message_type("message m { required int96 a; required int32 b; }").unwrap());
     let mut writer = SerializedFileWriter::new(Vec::new(), schema, Arc::new(WriterProperties::new())).unwrap();
     let mut group = writer.next_row_group().unwrap();
@@ -212,13 +183,7 @@ fn int96(values: &[(i64, i64)]) -> Vec<u8> {
 fn int96_timestamps() {
     let both = spec("b integer; a timestamp");
     let last_day = 2_932_896;
-    check(
-        "o.parquet",
-        int96(&[(0, 1000), (last_day, 0)]),
-        &both,
-        &["7|1970-01-01T00:00:00.000001Z", "7|9999-12-31T00:00:00Z"],
-        "",
-    );
+    check("o.parquet", int96(&[(0, 1000), (last_day, 0)]), &both, &["7|1970-01-01T00:00:00.000001Z", "7|9999-12-31T00:00:00Z"], "");
     let refusal = "o.parquet: row 2: column `a`: `1970-01-02T00:00:00.000001001` is finer than a microsecond";
     check("o.parquet", int96(&[(0, 1000), (1, 1001)]), &both, &[], refusal);
     let refusal = "o.parquet: row 1: column `a`: `+10000-01-01T00:00:00` is outside the range of a timestamp";
@@ -243,11 +208,7 @@ fn damaged_files() {
     let one = spec("a string");
     for length in [0, 4, 100, bytes.len() / 2, bytes.len() - 1] {
         let found = outcome("o.parquet", &bytes[..length], &one);
-        assert!(
-            found.refusal().starts_with("o.parquet: not a Parquet file, or damaged or cut short: "),
-            "{length}: {}",
-            found.refusal()
-        );
+        assert!(found.refusal().starts_with("o.parquet: not a Parquet file, or damaged or cut short: "), "{length}: {}", found.refusal());
     }
     let found = outcome("o.parquet", b"a,b\n1,2\n", &one);
     assert!(found.refusal().starts_with("o.parquet: not a Parquet file"), "{}", found.refusal());

@@ -64,10 +64,7 @@ mod tests {
         assert_eq!([decimal(-5, 2), decimal(0, 2), decimal(12345, 2), decimal(-7, 0)], ["-0.05", "0.00", "123.45", "-7"]);
         let floats = [0.1, 5.0, -2.5e-9, 1e21, f64::NAN, f64::NEG_INFINITY, 0.0];
         assert_eq!(floats.map(float), ["0.1", "5", "-2.5e-9", "1e21", "NaN", "-Infinity", "0"]);
-        assert_eq!(
-            [date(0), date(-719_162), date(2_932_896), date(19_782)],
-            ["1970-01-01", "0001-01-01", "9999-12-31", "2024-02-29"]
-        );
+        assert_eq!([date(0), date(-719_162), date(2_932_896), date(19_782)], ["1970-01-01", "0001-01-01", "9999-12-31", "2024-02-29"]);
         assert_eq!(timestamp(-1), "1969-12-31T23:59:59.999999Z");
     }
 }

@@ -132,8 +132,7 @@ mod tests {
 
     fn rules(date: &str, timestamp: &str) -> Rules {
         let pattern = |text: &str| (!text.is_empty()).then(|| text.to_owned());
-        let options =
-            ReaderOptions { date_format: pattern(date), timestamp_format: pattern(timestamp), ..ReaderOptions::default() };
+        let options = ReaderOptions { date_format: pattern(date), timestamp_format: pattern(timestamp), ..ReaderOptions::default() };
         Rules::new(&options)
     }
 
@@ -177,8 +176,7 @@ mod tests {
 
     #[test]
     fn booleans() {
-        for (text, expected) in
-            [("TRUE", Ok(true)), ("f", Ok(false)), ("0", Ok(false)), ("yes", Err(Unfit::NotA)), ("", Err(Unfit::NotA))]
+        for (text, expected) in [("TRUE", Ok(true)), ("f", Ok(false)), ("0", Ok(false)), ("yes", Err(Unfit::NotA)), ("", Err(Unfit::NotA))]
         {
             assert_eq!(boolean(text), expected, "{text}");
         }

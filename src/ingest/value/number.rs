@@ -191,9 +191,7 @@ impl Number {
 
     /// A plain integer that a float may not hold exactly.
     pub(crate) fn is_past_exact_float(self) -> bool {
-        self.plain
-            && (self.whole_digits() > 16
-                || self.to_scale(38, 0).is_ok_and(|value| value.unsigned_abs() > u128::from(EXACT_FLOAT)))
+        self.plain && (self.whole_digits() > 16 || self.to_scale(38, 0).is_ok_and(|value| value.unsigned_abs() > u128::from(EXACT_FLOAT)))
     }
 }
 

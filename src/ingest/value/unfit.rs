@@ -60,9 +60,7 @@ impl Unfit {
         let (kind, code) = match self {
             Unfit::Widen(to) => (ProblemKind::Widen { column: index, to }, "qetl::ingest::widen"),
             Unfit::Null => (ProblemKind::Refused, "qetl::ingest::null"),
-            Unfit::Empty | Unfit::NotA | Unfit::Decimals | Unfit::Digits | Unfit::Range => {
-                (ProblemKind::Refused, "qetl::ingest::value")
-            }
+            Unfit::Empty | Unfit::NotA | Unfit::Decimals | Unfit::Digits | Unfit::Range => (ProblemKind::Refused, "qetl::ingest::value"),
             Unfit::Finer | Unfit::TimeOfDay | Unfit::Nested => (ProblemKind::Refused, "qetl::ingest::value"),
         };
         let mut problem = DataProblem::new(code, file, message).of_column(&column.name).help(self.help(ty, &value));
@@ -77,13 +75,9 @@ impl Unfit {
             Unfit::Empty => "mend the file: an empty field without quotes is NULL, one with quotes is text".to_owned(),
             Unfit::NotA => not_a(ty, value),
             Unfit::Decimals => "mend the file, or declare a `schema_type` with a larger scale".to_owned(),
-            Unfit::Digits | Unfit::Range if ty == Type::Int => {
-                "mend the file, or declare `schema_type = \"decimal(38,0)\"`".to_owned()
-            }
+            Unfit::Digits | Unfit::Range if ty == Type::Int => "mend the file, or declare `schema_type = \"decimal(38,0)\"`".to_owned(),
             Unfit::Digits | Unfit::Range => "mend the file, or declare a `schema_type` that holds the value".to_owned(),
-            Unfit::Finer => {
-                "mend the file, or declare `schema_type = \"string\"`: timestamps are exact to the microsecond".to_owned()
-            }
+            Unfit::Finer => "mend the file, or declare `schema_type = \"string\"`: timestamps are exact to the microsecond".to_owned(),
             Unfit::TimeOfDay => "declare `schema_type = \"timestamp\"`".to_owned(),
             Unfit::Nested => "declare `schema_type = \"string\"` to get its JSON text".to_owned(),
             Unfit::Widen(to) => format!("declare `schema_type = \"{to}\"`"),
@@ -124,9 +118,6 @@ mod tests {
         let problem = Unfit::NotA.problem("o.csv", 0, &column(Type::Int), "N/A");
         assert_eq!(problem.to_string(), "o.csv: column `amount`: `N/A` is not an integer");
         assert!(problem.help.contains("null_values = [\"N/A\"]"), "{}", problem.help);
-        assert_eq!(
-            Unfit::Widen(decimal).problem("o", 3, &column(Type::Int), "1.5").kind,
-            ProblemKind::Widen { column: 3, to: decimal }
-        );
+        assert_eq!(Unfit::Widen(decimal).problem("o", 3, &column(Type::Int), "1.5").kind, ProblemKind::Widen { column: 3, to: decimal });
     }
 }

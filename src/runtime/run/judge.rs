@@ -34,8 +34,13 @@ pub(super) fn judge(flow: &Flow, input: &[InputType], check: &Check, rows: &[Rec
             if deleted as f64 <= most * live as f64 {
                 return Ok(());
             }
-            let message = format!("the batch would delete {deleted} of {live} live keys, which is more than `max_delete_ratio = {most}` allows");
-            Err(RunError::refused(Place::default(), message, "see whether the file is complete; let this batch through with `--accept-guards`"))
+            let message =
+                format!("the batch would delete {deleted} of {live} live keys, which is more than `max_delete_ratio = {most}` allows");
+            Err(RunError::refused(
+                Place::default(),
+                message,
+                "see whether the file is complete; let this batch through with `--accept-guards`",
+            ))
         }
         Rule::DuplicateKey { keys } => {
             let conflicts = conflicts(keys, rows);

@@ -47,7 +47,9 @@ impl Dialect for Sqlite {
                 };
                 digits.map(|text| tree::text(&text)).ok_or_else(|| Unsupported { dialect: self.name(), what: format!("{value} as a {ty}") })
             }
-            (Type::Decimal { .. } | Type::Date | Type::Timestamp, _) => Err(Unsupported { dialect: self.name(), what: format!("a cast to {ty}") }),
+            (Type::Decimal { .. } | Type::Date | Type::Timestamp, _) => {
+                Err(Unsupported { dialect: self.name(), what: format!("a cast to {ty}") })
+            }
         }
     }
 }

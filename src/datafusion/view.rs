@@ -1,0 +1,66 @@
+//! Where the scans of instructions find their rows.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema};
+use datafusion::{catalog::TableProvider, error::Result as PlanResult};
+use qetl_core::{
+    DatasetName, Type,
+    ir::{AsOf, Rel},
+};
+use qetl_ingest::arrow_type;
+use qetl_runtime::BatchContext;
+
+use crate::{
+    catalog::{BatchRange, DataFile},
+    lower::Tables,
+    scan::PinnedTable,
+    stage::{ROW_HASH, StagedFile},
+    work::{DataFusionWork, external},
+};
+
+/// The column whose bounds files are left out by.
+const BOUNDED: &str = "xt_record_type";
+
+/// Where the scans of a batch's instructions find their rows: the version that the work began on, with what it staged.
+pub(crate) struct View<'a> {
+    pub(crate) work: &'a DataFusionWork,
+    pub(crate) batch: &'a BatchContext,
+}
+
+impl Tables for View<'_> {
+    fn table(&self, dataset: &DatasetName, rel: &Rel, as_of: AsOf) -> PlanResult<Arc<dyn TableProvider>> {
+        let range = match as_of {
+            AsOf::ThisBatch => BatchRange::Only(self.batch.batch_id),
+            // Batch ids begin at 1.
+            AsOf::PreviousBatch => BatchRange::Only(self.batch.previous.unwrap_or(0)),
+            AsOf::BeforeThisBatch => BatchRange::Below(self.batch.batch_id),
+            AsOf::AllBatches => BatchRange::All,
+        };
+        let (work, staged) = (self.work, self.work.staged.get(dataset));
+        let table = work.snapshot.tables.get(dataset);
+        let mut files = Vec::new();
+        if let Some(table) = table {
+            let published = work.catalog.files(work.snapshot.id, table, range, Some(BOUNDED)).map_err(external)?;
+            let stands = |batch: &Option<i64>| !batch.is_some_and(|batch| staged.is_some_and(|staged| staged.contains_key(&batch)));
+            files.extend(published.into_iter().filter(|(batch, _)| stands(batch)).map(|(_, file)| file));
+        }
+        for (_, staged) in staged.into_iter().flatten().filter(|(batch, _)| range.contains(**batch)) {
+            files.extend(staged.iter().map(|file| self.staged_file(dataset, file)));
+        }
+        let hash = work.layouts.get(dataset).is_some_and(|layout| layout.schema().field_with_name(ROW_HASH).is_ok());
+        let fields = rel.columns().iter().map(|column| Field::new(&column.name, arrow_type(column.ty), true));
+        let fields: Vec<Field> = fields.chain(hash.then(|| Field::new(ROW_HASH, DataType::FixedSizeBinary(16), true))).collect();
+        Ok(Arc::new(PinnedTable::new(Arc::new(Schema::new(fields)), files, Some(BOUNDED))))
+    }
+}
+
+impl View<'_> {
+    fn staged_file(&self, dataset: &DatasetName, file: &StagedFile) -> DataFile {
+        let columns = self.work.layouts.get(dataset).map(|layout| &layout.columns);
+        let bounded = columns.and_then(|columns| columns.iter().find(|(_, name, ty)| name == BOUNDED && *ty == Some(Type::Text)));
+        let stats = bounded.and_then(|(id, ..)| file.columns.iter().find(|stats| stats.column_id == *id));
+        let bounds = stats.and_then(|stats| stats.min.clone().zip(stats.max.clone()));
+        DataFile { path: file.path.clone(), rows: file.rows, bytes: file.bytes, bounds }
+    }
+}
