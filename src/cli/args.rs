@@ -25,7 +25,7 @@ pub(crate) struct Global {
     /// Print results and errors only
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
-    /// Print more of what happens
+    /// Name each batch's files
     #[arg(short, long, global = true)]
     pub verbose: bool,
     /// When to colour

@@ -70,12 +70,23 @@ pub(crate) async fn run(catalog: &Catalog, snapshot: Snapshot, session: SessionC
 }
 
 /// A mistake in the text is the user's, with what would have been right.
-fn explain(why: DataFusionError, known: &[String]) -> RunError {
+fn explain(mut why: DataFusionError, known: &[String]) -> RunError {
+    loop {
+        why = match why {
+            DataFusionError::Context(_, inner) => *inner,
+            DataFusionError::Diagnostic(_, inner) => *inner,
+            DataFusionError::External(_) => return error::engine(why),
+            other => {
+                why = other;
+                break;
+            }
+        };
+    }
     let text = why.strip_backtrace();
     let missing = text.split('\'').nth(1).filter(|_| text.contains("not found"));
     let help = match missing.and_then(|name| name.rsplit('.').next().map(str::to_owned)) {
-        Some(name) => suggest::help(&name, known.iter().map(String::as_str)),
-        None if text.contains("not supported: DDL") || text.contains("not supported: DML") || text.contains("not supported: Statement") => {
+        Some(name) => suggest::help(&name, known.iter().map(String::as_str).chain(RECORD_TABLES)),
+        None if ["DDL", "DML", "Statement"].iter().any(|kind| text.contains(&format!("{kind} not supported"))) => {
             "`qetl query` only reads".to_owned()
         }
         None => String::new(),
@@ -178,12 +189,12 @@ impl SchemaProvider for Namespace {
 
     fn table_exist(&self, name: &str) -> bool {
         self.table_names().iter().any(|known| known.eq_ignore_ascii_case(name))
-            || (self.namespace == RECORDS && RECORD_TABLES.contains(&name.to_lowercase().as_str()))
+            || (self.namespace == RECORDS && RECORD_TABLES.contains(&format!("{RECORDS}.{}", name.to_lowercase()).as_str()))
     }
 }
 
 /// What `qetl.…` can name.
-const RECORD_TABLES: [&str; 4] = ["batches", "files", "runs", "versions"];
+const RECORD_TABLES: [&str; 4] = ["qetl.batches", "qetl.files", "qetl.runs", "qetl.versions"];
 
 /// One of qetl's records as a table.
 fn records(catalog: &Catalog, name: &str) -> PlanResult<Option<MemTable>> {

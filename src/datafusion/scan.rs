@@ -29,16 +29,30 @@ pub(crate) struct PinnedTable {
     files: Vec<DataFile>,
     /// The text column that the files' bounds are of.
     bounds_of: Option<String>,
+    /// A file that is only this table's goes with it.
+    _own: Option<DeleteOnDrop>,
+}
+
+/// Removes a file when nothing reads it any more.
+#[derive(Debug)]
+struct DeleteOnDrop(PathBuf);
+
+impl Drop for DeleteOnDrop {
+    fn drop(&mut self) {
+        // What stays is removed with its folder, when the flow is locked the next time.
+        let _ = std::fs::remove_file(&self.0);
+    }
 }
 
 impl PinnedTable {
     pub(crate) fn new(schema: SchemaRef, files: Vec<DataFile>, bounds_of: Option<&str>) -> Self {
-        Self { schema, files, bounds_of: bounds_of.map(str::to_owned) }
+        Self { schema, files, bounds_of: bounds_of.map(str::to_owned), _own: None }
     }
 
-    pub(crate) fn of_paths(schema: SchemaRef, files: Vec<(PathBuf, u64, u64)>) -> Self {
-        let files = files.into_iter().map(|(path, rows, bytes)| DataFile { path, rows, bytes, bounds: None }).collect();
-        Self { schema, files, bounds_of: None }
+    /// A table over one file that is removed with it.
+    pub(crate) fn temporary(schema: SchemaRef, path: PathBuf, rows: u64, bytes: u64) -> Self {
+        let file = DataFile { path: path.clone(), rows, bytes, bounds: None };
+        Self { schema, files: vec![file], bounds_of: None, _own: Some(DeleteOnDrop(path)) }
     }
 
     /// The value that the filter wants the bounded column to have, if it is as simple as that.
@@ -94,7 +108,12 @@ impl TableProvider for PinnedTable {
             }))
         };
         let files = files.iter().map(file).collect::<Result<Vec<_>>>()?;
-        let source = ParquetSource::new(self.schema.clone()).with_table_parquet_options(state.default_table_options().parquet);
+        let mut options = state.default_table_options().parquet;
+        if self.schema.fields().iter().any(|field| field.data_type().is_floating()) {
+            // Statistics of floats leave NaN out, so that leaving out row groups by them would lose rows.
+            (options.global.pruning, options.global.enable_page_index) = (false, false);
+        }
+        let source = ParquetSource::new(self.schema.clone()).with_table_parquet_options(options);
         let statistics = Statistics {
             num_rows: Precision::Exact(rows),
             total_byte_size: Precision::Absent,

@@ -55,7 +55,7 @@ impl Scratch {
         Ok(())
     }
 
-    /// The rows to read; `None` when there are none. A file is removed with the folder, when the work ends.
+    /// The rows to read; `None` when there are none. A file goes when nothing reads it any more.
     pub(crate) fn finish(mut self) -> Result<Option<Arc<dyn TableProvider>>> {
         if self.rows == 0 {
             return Ok(None);
@@ -65,7 +65,7 @@ impl Scratch {
             Some((path, writer)) => {
                 writer.close()?;
                 let bytes = std::fs::metadata(&path)?.len();
-                Ok(Some(Arc::new(PinnedTable::of_paths(self.schema.clone(), vec![(path, self.rows, bytes)]))))
+                Ok(Some(Arc::new(PinnedTable::temporary(self.schema.clone(), path, self.rows, bytes))))
             }
         }
     }

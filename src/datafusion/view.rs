@@ -48,7 +48,7 @@ impl Tables for View<'_> {
         for (_, staged) in staged.into_iter().flatten().filter(|(batch, _)| range.contains(**batch)) {
             files.extend(staged.iter().map(|file| self.staged_file(dataset, file)));
         }
-        let hash = work.layouts.get(dataset).is_some_and(|layout| layout.schema().field_with_name(ROW_HASH).is_ok());
+        let hash = work.has_usable_hash(dataset);
         let fields = rel.columns().iter().map(|column| Field::new(&column.name, arrow_type(column.ty), true));
         let fields: Vec<Field> = fields.chain(hash.then(|| Field::new(ROW_HASH, DataType::FixedSizeBinary(16), true))).collect();
         Ok(Arc::new(PinnedTable::new(Arc::new(Schema::new(fields)), files, Some(BOUNDED))))

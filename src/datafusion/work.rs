@@ -21,7 +21,7 @@ use datafusion::{
 };
 use futures::StreamExt;
 use qetl_core::{
-    DatasetName, Plan, Task,
+    DatasetName, Plan, Task, Type,
     ir::{Op, Rel, Steps},
     plan::Check,
 };
@@ -36,14 +36,14 @@ use qetl_runtime::{
 use tokio::{sync::mpsc, task::JoinSet};
 
 use crate::{
-    catalog::{BatchRange, Catalog, Changes, Snapshot, TableChange},
+    catalog::{BatchRange, Catalog, Changes, Snapshot, TableChange, word_type},
     classify, error,
     landing::{StopWhenDropped, land},
     lower::{Lowering, empty_like, scan},
     pipe::Pipe,
     scratch::Scratch,
     session::Limits,
-    stage::{Layout, StagedFile, Stager, remove, sync_folder},
+    stage::{Layout, ROW_HASH, StagedFile, Stager, remove, sync_folder},
     view::View,
 };
 
@@ -268,6 +268,23 @@ impl DataFusionWork {
             None => self.live_rows(&task.target, previous),
         };
         self.layouts.get(&task.target).map_or(0, |layout| classify::held_bytes(layout.schema(), &parts.classify.keys, rows))
+    }
+
+    /// Whether the dataset's stored hashes are those of the columns as they are now. Hashes leave NULL out and numbers
+    /// hash by value, so a column that is added or a number that is widened keeps them; one that went, or became
+    /// another kind of value, does not.
+    pub(crate) fn has_usable_hash(&self, dataset: &DatasetName) -> bool {
+        let Some(layout) = self.layouts.get(dataset).filter(|layout| layout.schema().field_with_name(ROW_HASH).is_ok()) else {
+            return false;
+        };
+        let Some(table) = self.snapshot.tables.get(dataset) else { return true };
+        table.columns.iter().filter(|column| column.name != ROW_HASH).all(|old| {
+            let now = layout.columns.iter().find(|(id, ..)| *id == old.id).and_then(|(_, _, ty)| *ty);
+            match (word_type(&old.ty), now) {
+                (Some(Type::Int | Type::Decimal { .. }), Some(Type::Int | Type::Decimal { .. })) => true,
+                (was, now) => was.is_some() && was == now,
+            }
+        })
     }
 
     fn live_rows(&self, dataset: &DatasetName, batch: i64) -> u64 {

@@ -8,7 +8,7 @@ pub enum Event {
     BatchStarted {
         flow: String,
         batch_id: i64,
-        files: usize,
+        files: Vec<String>,
     },
     StepStarted {
         flow: String,

@@ -24,8 +24,6 @@ pub enum Status {
     Failed,
     /// The data was refused.
     Rejected,
-    /// Not tried, because of what failed before it.
-    Skipped,
 }
 
 impl Status {
@@ -36,7 +34,6 @@ impl Status {
             Status::UpToDate => "up_to_date",
             Status::Failed => "failed",
             Status::Rejected => "rejected",
-            Status::Skipped => "skipped",
         }
     }
 }
@@ -45,6 +42,9 @@ impl Status {
 pub struct FlowReport {
     pub flow: String,
     pub status: Status,
+    /// Batches that a full refresh derived again from what was landed.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub refreshed: Vec<i64>,
     pub batches: Vec<BatchReport>,
     /// What stopped the flow, if no batch of it did.
     #[serde(skip_serializing_if = "Option::is_none")]

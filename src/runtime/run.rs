@@ -63,12 +63,12 @@ pub async fn execute(
     let run_id = Uuid::now_v7().to_string();
     let mut reports = Vec::new();
     for flow in flows {
-        let mut run = FlowRun { engine, flow, roots, request, progress, run_id: &run_id, batches: Vec::new() };
+        let mut run = FlowRun { engine, flow, roots, request, progress, run_id: &run_id, refreshed: Vec::new(), batches: Vec::new() };
         let outcome = run.all(wait).await;
         if let Err(RunError::Interrupted) = outcome {
             return Err(RunError::Interrupted);
         }
-        reports.push(flow_report(flow, run.batches, outcome));
+        reports.push(flow_report(flow, run.refreshed, run.batches, outcome));
     }
     let status = overall(reports.iter().map(|report| report.status));
     Ok(RunReport { run_id, status, flows: reports })
@@ -95,14 +95,14 @@ fn overall(statuses: impl Iterator<Item = Status>) -> Status {
         .unwrap_or(Status::UpToDate)
 }
 
-fn flow_report(flow: &Flow, batches: Vec<BatchReport>, outcome: Result<(), RunError>) -> FlowReport {
+fn flow_report(flow: &Flow, refreshed: Vec<i64>, batches: Vec<BatchReport>, outcome: Result<(), RunError>) -> FlowReport {
     let of_batch = batches.iter().any(|batch| batch.error.is_some());
     let error = outcome.as_ref().err().filter(|_| !of_batch).map(ErrorReport::from);
     let status = match &outcome {
-        Ok(()) => overall(batches.iter().map(|batch| batch.status)),
+        Ok(()) => overall(batches.iter().map(|batch| batch.status).chain((!refreshed.is_empty()).then_some(Status::Succeeded))),
         Err(error) => failure_status(error),
     };
-    FlowReport { flow: flow.id().to_owned(), status, batches, error }
+    FlowReport { flow: flow.id().to_owned(), status, refreshed, batches, error }
 }
 
 fn failure_status(error: &RunError) -> Status {
@@ -116,6 +116,7 @@ struct FlowRun<'a> {
     request: &'a Request,
     progress: &'a Progress,
     run_id: &'a str,
+    refreshed: Vec<i64>,
     batches: Vec<BatchReport>,
 }
 
@@ -130,6 +131,7 @@ impl FlowRun<'_> {
         let mut input = plan.input.clone();
         if self.request.full_refresh && !records.batches.is_empty() {
             self.refresh(&plan, &*lock, &mut records).await.map_err(|error| error.at(&place))?;
+            self.refreshed = records.batches.iter().map(|batch| batch.batch_id).collect();
         }
         for job in jobs {
             let started = Instant::now();
@@ -206,7 +208,8 @@ impl FlowRun<'_> {
         report: &mut BatchReport,
     ) -> Result<(), RunError> {
         let (flow, known) = (self.flow.id().to_owned(), records.batch(job.batch_id).cloned());
-        self.progress.tell(Event::BatchStarted { flow: flow.clone(), batch_id: job.batch_id, files: job.files.len() });
+        let names = job.files.iter().map(|file| file.source.name.clone()).collect();
+        self.progress.tell(Event::BatchStarted { flow: flow.clone(), batch_id: job.batch_id, files: names });
         let now = micros(SystemTime::now());
         let processed_at = self.request.execution_date.or(known.as_ref().map(|batch| batch.processed_at)).unwrap_or(now);
         let context = BatchContext {

@@ -101,16 +101,22 @@ fn ask_duckdb(python: &Path, catalog: &Path, questions: &[Question]) -> Vec<Answ
 fn ask_qetl(cli: &Cli, question: &Question) -> Answer {
     let sql = question.sql.replace("{at}", "");
     let version = question.at.map(|at| at.to_string());
-    let at: Vec<&str> = version.iter().flat_map(|version| ["--at", version]).collect();
-    let header = cli.ok(&[&["query", &format!("SELECT * FROM ({sql}) AS t LIMIT 0"), "--format", "csv"], at.as_slice()].concat());
+    let query = |sql: &str, format: &str| {
+        let mut args = vec!["query", sql, "--format", format];
+        if let Some(version) = &version {
+            args.extend(["--at", version.as_str()]);
+        }
+        cli.ok(&args)
+    };
+    let header = query(&format!("SELECT * FROM ({sql}) AS t LIMIT 0"), "csv");
     let names: Vec<String> = header.trim_end().split(',').map(str::to_owned).collect();
-    let lines = cli.ok(&[&["query", sql.as_str(), "--format", "json"], at.as_slice()].concat());
+    let lines = query(&sql, "json");
     let text = |value: &Value| match (value.is_null(), value.as_str()) {
         (true, _) => None,
         (false, Some(text)) => Some(text.to_owned()),
         (false, None) => Some(value.to_string()),
     };
-    let row = |line: &str| {
+    let row = |line: &str| -> Vec<Option<String>> {
         let object: Value = serde_json::from_str(line).unwrap();
         names.iter().map(|name| text(&object[name.as_str()])).collect()
     };
@@ -164,13 +170,14 @@ fn questions(versions: i64) -> Vec<Question> {
                 ),
                 None,
             );
+            // No fractions: DuckDB 1.5.5 rounds them for files from before a column widened, in tables of its own too.
             for filter in [
                 "order_id > 900",
                 "order_id = 7",
                 "order_id < 0",
                 "xt_batch_id = 2",
                 "xt_batch_id > 2",
-                "amount > 40.5",
+                "amount > 40",
                 "amount < 0",
                 "amount = 12",
                 "status = 's1'",
@@ -200,6 +207,7 @@ fn questions(versions: i64) -> Vec<Question> {
             None,
         );
     }
+    ask("SELECT count(*) AS n, sum(order_id) AS ids FROM stock_landing WHERE amount > 20.5".to_owned(), None);
     for version in 1..=versions {
         ask(
             "SELECT xt_batch_id, count(*) AS n, sum(amount) AS total FROM raw.orders_landing{at} GROUP BY xt_batch_id".to_owned(),

@@ -77,7 +77,7 @@ fn two_flows_publish_into_one_warehouse_at_once() {
             cli.query(&format!("SELECT xt_batch_id, xt_record_type, count(*) AS n, sum(amount) AS total FROM {flow}_change_feed GROUP BY 1, 2 ORDER BY 1, 2"))
         };
         assert_eq!(tables("left"), tables("right"), "round {round}");
-        assert!(tables("left").contains("\n3,NEW,"), "{}", tables("left"));
+        assert!(tables("left").contains("\n3,REACTIVATED,"), "{}", tables("left"));
     }
 }
 

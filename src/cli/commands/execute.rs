@@ -56,6 +56,10 @@ pub(crate) async fn run(project: &Project, args: &BatchArgs, wait: u64, format: 
 /// What the steps' own lines have not said.
 fn summary(report: &RunReport, output: &Output) {
     for flow in &report.flows {
+        if !flow.refreshed.is_empty() {
+            let ids = flow.refreshed.iter().map(i64::to_string).collect::<Vec<_>>().join(", ");
+            output.print(&format!("{}: derived again from what was landed: batches {ids}\n", flow.flow));
+        }
         for batch in &flow.batches {
             batch.warnings.iter().for_each(|warning| output.warn(&format!("{} batch {}: {warning}", flow.flow, batch.batch_id)));
             match batch.status {
@@ -66,7 +70,7 @@ fn summary(report: &RunReport, output: &Output) {
                     let ids = batch.derived_again.iter().map(i64::to_string).collect::<Vec<_>>().join(", ");
                     output.print(&format!("{} batch {}: later batches were derived again: {ids}\n", flow.flow, batch.batch_id));
                 }
-                Status::Succeeded | Status::UpToDate | Status::Failed | Status::Rejected | Status::Skipped => (),
+                Status::Succeeded | Status::UpToDate | Status::Failed | Status::Rejected => (),
             }
             if let Some(error) = &batch.error {
                 output.failure(&error.message, &error.help);

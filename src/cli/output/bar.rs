@@ -12,6 +12,8 @@ const PATIENCE: Duration = Duration::from_millis(400);
 
 pub(super) struct Bar {
     shown: bool,
+    /// The batch that is executed; others are derived again because of it.
+    pub(super) batch: Option<i64>,
     name: String,
     started: Instant,
     bar: Option<ProgressBar>,
@@ -19,7 +21,7 @@ pub(super) struct Bar {
 
 impl Bar {
     pub(super) fn new(shown: bool) -> Self {
-        Self { shown, name: String::new(), started: Instant::now(), bar: None }
+        Self { shown, batch: None, name: String::new(), started: Instant::now(), bar: None }
     }
 
     pub(super) fn start(&mut self, name: &str) {

@@ -129,21 +129,24 @@ impl Output {
             let mut bar = bar.lock().unwrap_or_else(PoisonError::into_inner);
             match event {
                 Event::BatchStarted { flow, batch_id, files } => {
+                    bar.batch = Some(batch_id);
                     if lines && !quiet {
-                        let files = if files == 1 { "1 file".to_owned() } else { format!("{files} files") };
-                        bar.line(&format!("{flow} batch {batch_id}  {}", paint(dim, "2", &files)));
+                        let count = if files.len() == 1 { "1 file".to_owned() } else { format!("{} files", files.len()) };
+                        let told = if verbose { files.join(", ") } else { count };
+                        bar.line(&format!("{flow} batch {batch_id}  {}", paint(dim, "2", &told)));
                     }
                 }
                 Event::StepStarted { batch_id, step, .. } => bar.start(&format!("{step} batch {batch_id}")),
                 Event::Rows { rows, share } => bar.rows(rows, share),
-                Event::StepDone { report, .. } => {
+                Event::StepDone { report, batch_id, .. } => {
                     bar.stop();
                     if lines && !quiet {
-                        bar.line(&step_line(&report));
+                        let again = (bar.batch != Some(batch_id)).then(|| format!("   (batch {batch_id} again)")).unwrap_or_default();
+                        bar.line(&format!("{}{again}", step_line(&report)));
                     }
                 }
                 Event::Warning { flow, message } => {
-                    if !quiet || verbose {
+                    if !quiet {
                         bar.warn(&format!("warning: {flow}: {message}"));
                     }
                 }

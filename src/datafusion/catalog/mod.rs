@@ -1,6 +1,7 @@
 //! The catalog: a SQLite file in the DuckLake 1.0 format, with qetl's records beside it.
 //!
-//! Every function here blocks; callers on async threads go through `blocking`. The layout of the tables and the rules
+//! Every function here blocks. Publishes and anything else that may wait go through `blocking`; the short look-ups of
+//! planning are made where they are needed. The layout of the tables and the rules
 //! for their counters are those of the DuckLake specification, as DuckDB's own extension writes them.
 
 mod commit;

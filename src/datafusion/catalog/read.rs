@@ -156,7 +156,8 @@ impl Catalog {
             return Err(RunError::Failed {
                 place: Default::default(),
                 message,
-                help: "replay the batch to write it whole again".to_owned(),
+                help: "rewrite its files from there: in DuckDB, `CALL ducklake_rewrite_data_files('…', '…', delete_threshold => 0)`"
+                    .to_owned(),
             });
         }
         let column = bounds_of.and_then(|name| table.columns.iter().find(|column| column.name == name)).map_or(-1, |column| column.id);

@@ -151,10 +151,21 @@ pub(crate) struct Cells {
     pub(crate) rows: Vec<Vec<rusqlite::types::Value>>,
 }
 
+/// A catalog without rows.
+fn empty() -> rusqlite::Result<Connection> {
+    let connection = Connection::open_in_memory()?;
+    connection.execute_batch(include_str!("ducklake.sql"))?;
+    connection.execute_batch(include_str!("records.sql"))?;
+    Ok(connection)
+}
+
 impl Catalog {
-    /// Runs a constant query of the catalog; nothing when there is none yet.
+    /// Runs a constant query of the catalog; one without rows when there is none yet.
     pub(crate) fn rows(&self, sql: &'static str) -> Result<Cells, RunError> {
-        let Some(connection) = self.read()? else { return Ok(Cells::default()) };
+        let connection = match self.read()? {
+            Some(connection) => connection,
+            None => empty().map_err(error::catalog)?,
+        };
         let read = || -> rusqlite::Result<Cells> {
             let mut statement = connection.prepare(sql)?;
             let names: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
