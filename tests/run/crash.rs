@@ -102,7 +102,7 @@ fn known_files(cli: &Cli) -> BTreeSet<String> {
     let catalog = rusqlite::Connection::open(cli.path("warehouse/catalog.sqlite")).unwrap();
     let sql = "SELECT s.path || t.path || f.path FROM ducklake_data_file f JOIN ducklake_table t USING (table_id) JOIN ducklake_schema s USING (schema_id)";
     let mut statement = catalog.prepare(sql).unwrap();
-    let files = statement.query_map((), |row| row.get(0)).unwrap();
+    let files = statement.query_map((), |row| row.get::<_, String>(0)).unwrap();
     files.map(|file| file.unwrap()).collect()
 }
 

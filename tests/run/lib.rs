@@ -2,6 +2,12 @@
 //!
 //! One test binary: every further one would link the engine again.
 
+mod broken;
+mod cli;
+mod crash;
+mod duckdb;
+mod race;
+mod semantics;
 mod histories;
 mod oracle;
 mod project;
