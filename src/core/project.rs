@@ -96,11 +96,13 @@ impl Project {
         let mut root = table.into_inner();
         lay_profile(&mut root, profile, &mut problems);
         let mut root = Spanned::new(whole, DeValue::Table(root));
-        fill_in(&mut root, env, &mut problems);
+        let mut filled = Vec::new();
+        fill_in(&mut root, env, &mut filled, &mut problems);
         decode::validate("", &root, &decode::schema_of::<Project>(), &mut problems);
         for problem in &mut problems.0 {
             problem.message = problem.message.replace("a flow file", "`qetl.toml`");
         }
+        hide(&mut problems, &filled);
         problems.or(())?;
         let project: Project = decode::decode(root)?;
         let mut problems = Problems::default();
@@ -117,6 +119,7 @@ impl Project {
                 );
             }
         }
+        hide(&mut problems, &filled);
         problems.or(project)
     }
 
@@ -157,11 +160,21 @@ fn lay_over<'a>(base: &mut DeTable<'a>, over: DeTable<'a>) {
     }
 }
 
-/// Replaces every `${NAME}` in a text by the environment's value.
-fn fill_in(value: &mut Spanned<DeValue<'_>>, env: &dyn Fn(&str) -> Option<String>, problems: &mut Problems) {
+/// What came from the environment may be a secret: problems with it do not repeat it.
+fn hide(problems: &mut Problems, filled: &[Span]) {
+    for problem in problems.0.iter_mut().filter(|problem| filled.contains(&problem.span)) {
+        if problem.code != "qetl::project::environment" {
+            problem.message = "what the environment gives here cannot stand here".to_owned();
+        }
+    }
+}
+
+/// Replaces every `${NAME}` in a text by the environment's value, and notes where.
+fn fill_in(value: &mut Spanned<DeValue<'_>>, env: &dyn Fn(&str) -> Option<String>, places: &mut Vec<Span>, problems: &mut Problems) {
     let span = Span::from(value.span());
     match value.get_mut() {
         DeValue::String(text) if text.contains("${") => {
+            places.push(span);
             let mut filled = String::new();
             let mut rest: &str = text;
             while let Some(at) = rest.find("${") {
@@ -184,8 +197,8 @@ fn fill_in(value: &mut Spanned<DeValue<'_>>, env: &dyn Fn(&str) -> Option<String
             filled.push_str(rest);
             *text = filled.into();
         }
-        DeValue::Table(table) => table.iter_mut().for_each(|(_, value)| fill_in(value, env, problems)),
-        DeValue::Array(items) => items.iter_mut().for_each(|value| fill_in(value, env, problems)),
+        DeValue::Table(table) => table.iter_mut().for_each(|(_, value)| fill_in(value, env, places, problems)),
+        DeValue::Array(items) => items.iter_mut().for_each(|value| fill_in(value, env, places, problems)),
         DeValue::String(_) | DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) => (),
     }
 }

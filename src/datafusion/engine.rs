@@ -88,8 +88,15 @@ impl DataFusionEngine {
 
 /// An OS lock on a file: it dies with its holder.
 struct FileLock {
-    _file: File,
+    file: File,
     fence: i64,
+}
+
+impl Drop for FileLock {
+    fn drop(&mut self) {
+        // Closing is not enough while a child that is just being started still holds a copy of the descriptor.
+        let _ = self.file.unlock();
+    }
 }
 
 impl FlowLock for FileLock {
@@ -118,7 +125,7 @@ impl Engine for DataFusionEngine {
         let fence = blocking(move || catalog.next_fence(&name)).await?;
         // What an earlier holder spilled is nobody's now.
         let _ = std::fs::remove_dir_all(self.spill_folder(flow));
-        Ok(Box::new(FileLock { _file: file, fence }))
+        Ok(Box::new(FileLock { file, fence }))
     }
 
     async fn records(&self, flow: &str) -> Result<FlowRecords, RunError> {

@@ -51,7 +51,8 @@ impl ReadFault {
                 DataProblem::new("qetl::ingest::encoding", file, format!("the bytes here are not {encoding} text"))
                     .help("`encoding` names the file's encoding, such as `encoding = \"windows-1252\"`")
             }
-            ReadFault::TooLong => DataProblem::new("qetl::ingest::too_long", file, "a record is longer than 64 MiB"),
+            ReadFault::TooLong => DataProblem::new("qetl::ingest::too_long", file, "a record is longer than 64 MiB")
+                .help("split it, or see whether a quote opens it that is never closed"),
         }
     }
 }
@@ -88,6 +89,20 @@ pub(crate) fn open_text(file: &SourceFile, encoding: &str) -> Result<OpenText, D
         false => Box::new(Decoding::new(stored, encoding)),
     };
     Ok(OpenText { bytes, read })
+}
+
+/// The damage of a compressed file, if there is some: what was decompressed before it shows may be wrong already.
+pub(crate) fn damage(file: &SourceFile, encoding: &str) -> Option<DataProblem> {
+    let mut text = open_text(file, encoding).ok()?;
+    let mut buffer = vec![0; 1 << 16];
+    loop {
+        match text.bytes.read(&mut buffer) {
+            Ok(0) => return None,
+            Ok(_) => (),
+            Err(fault @ ReadFault::Corrupt { .. }) => return Some(fault.problem(&file.name)),
+            Err(ReadFault::Io(_) | ReadFault::Malformed { .. } | ReadFault::TooLong) => return None,
+        }
+    }
 }
 
 /// Says plainly what a file is that is no text at all.

@@ -10,8 +10,9 @@ use crate::{
     cells::{Nowhere, Sink},
     csv::CsvRows,
     json::JsonRows,
+    open::damage,
     parquet::ParquetRows,
-    problem::DataProblem,
+    problem::{DataProblem, ProblemKind},
     spec::{ReadSpec, SourceFile},
     value::Rules,
 };
@@ -39,7 +40,8 @@ pub fn read(file: &SourceFile, spec: &ReadSpec) -> Result<RowReader, DataProblem
         Format::Csv | Format::Jsonl => {
             let rows = TextRows::open(file, spec)?;
             let batch = Batch::new(spec, rules(file.format, spec));
-            Inner::Text(Box::new(TextBatches { rows, batch, limit: batch_rows(spec.columns.len()) }))
+            let source = (file.clone(), spec.options.encoding.clone());
+            Inner::Text(Box::new(TextBatches { rows, batch, limit: batch_rows(spec.columns.len()), source }))
         }
         Format::Parquet => Inner::Parquet(Box::new(ParquetRows::open(file, spec)?)),
     };
@@ -101,10 +103,20 @@ struct TextBatches {
     rows: TextRows,
     batch: Batch,
     limit: usize,
+    /// The file and its encoding, to look at again when a row is wrong.
+    source: (SourceFile, String),
 }
 
 impl TextBatches {
+    /// A wrong row of a damaged file is told as the damage.
     fn next_batch(&mut self) -> Result<Option<RecordBatch>, DataProblem> {
+        self.next_rows().map_err(|problem| match problem.kind {
+            ProblemKind::Unreadable => problem,
+            ProblemKind::Refused | ProblemKind::Widen { .. } => damage(&self.source.0, &self.source.1).unwrap_or(problem),
+        })
+    }
+
+    fn next_rows(&mut self) -> Result<Option<RecordBatch>, DataProblem> {
         let mut rows = 0;
         while rows < self.limit && self.batch.bytes < BATCH_BYTES && self.rows.next_row(&mut self.batch)? {
             rows += 1;

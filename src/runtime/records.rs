@@ -50,6 +50,8 @@ pub struct FlowRecords {
     pub batches: Vec<BatchRecord>,
     /// Every input column there ever was.
     pub columns: Vec<PinnedColumn>,
+    /// Every file that any generation of a batch was read from: a file is loaded once, even when the batch was replaced.
+    pub ledger: Vec<(i64, FileRecord)>,
 }
 
 impl FlowRecords {
@@ -61,10 +63,10 @@ impl FlowRecords {
         self.batches.last().map(|batch| batch.batch_id)
     }
 
-    /// The batch that has read a file of this name last.
-    pub fn file(&self, name: &str) -> Option<(&BatchRecord, &FileRecord)> {
-        let found = self.batches.iter().filter_map(|batch| batch.files.iter().find(|file| file.name == name).map(|file| (batch, file)));
-        found.max_by_key(|(_, file)| file.loaded_at)
+    /// The batch that has read a file of this name last, and the file as it was then.
+    pub fn file(&self, name: &str) -> Option<(i64, &FileRecord)> {
+        let found = self.ledger.iter().filter(|(_, file)| file.name == name);
+        found.max_by_key(|(_, file)| file.loaded_at).map(|(batch, file)| (*batch, file))
     }
 
     /// The greatest id below `id`.

@@ -258,6 +258,7 @@ impl FlowRun<'_> {
         let publish = Publish { flow, batches: vec![record.clone()], columns: columns.clone(), run };
         work.publish(publish).await?;
         records.columns = columns;
+        records.ledger.extend(record.files.iter().map(|file| (record.batch_id, file.clone())));
         records.batches.retain(|batch| batch.batch_id != record.batch_id);
         records.batches.push(record);
         records.batches.sort_by_key(|batch| batch.batch_id);
@@ -289,7 +290,7 @@ impl FlowRun<'_> {
                     self.step_done(job.batch_id, done, &mut report.steps);
                     return Ok((plan, work, landed));
                 }
-                Err(LandError::Run(error)) => return Err(self.with_key_help(error).at(&place)),
+                Err(LandError::Run(error)) => return Err(self.with_flow_help(error).at(&place)),
                 Err(LandError::Widen { column, to }) => {
                     let widened = &mut input[column];
                     report.warnings.push(format!("column `{}` was {} and is {to} from now on: a value needs it", widened.name, widened.ty));
@@ -299,14 +300,25 @@ impl FlowRun<'_> {
         }
     }
 
-    /// NULL in a key column has a way out of its own.
-    fn with_key_help(&self, mut error: RunError) -> RunError {
-        if let RunError::Data { problem, .. } = &mut error
-            && problem.code == "qetl::ingest::null"
-            && self.flow.input.primary_key.iter().any(|key| problem.place.column.as_deref() == Some(key.as_str()))
-        {
-            problem.help = "a key is never NULL: mend the file, or set such rows aside with `on_null_key = \"park\"`".to_owned();
-        }
+    /// What the flow's own settings say of a value that was refused.
+    fn with_flow_help(&self, mut error: RunError) -> RunError {
+        let RunError::Data { problem, .. } = &mut error else { return error };
+        let reader = &self.flow.reader;
+        let is_key = self.flow.input.primary_key.iter().any(|key| problem.place.column.as_deref() == Some(key.as_str()));
+        let more = match (problem.code, problem.help.as_str()) {
+            ("qetl::ingest::null", _) if is_key => "`on_null_key = \"park\"` sets rows without a key aside".to_owned(),
+            (_, help) if help.contains("`date_format`") && reader.date_format.is_some() => {
+                format!("this flow also reads `date_format = \"{}\"`", reader.date_format.as_deref().unwrap_or_default())
+            }
+            (_, help) if help.contains("`timestamp_format`") && reader.timestamp_format.is_some() => {
+                format!("this flow also reads `timestamp_format = \"{}\"`", reader.timestamp_format.as_deref().unwrap_or_default())
+            }
+            (_, help) if help.starts_with("numbers are") && reader.decimal_separator != b'.' => {
+                "but this flow has `decimal_separator = \",\"`, so `-12,5`".to_owned()
+            }
+            _ => return error,
+        };
+        problem.help = format!("{}; {more}", problem.help);
         error
     }
 

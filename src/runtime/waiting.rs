@@ -165,14 +165,14 @@ impl Finder<'_> {
             match self.flow.on_changed_file(self.is_single_file()) {
                 OnChangedFile::NewBatch => new.push(file),
                 OnChangedFile::Replay => {
-                    replays.extend(self.records.file(&file.source.name).map(|(batch, _)| batch.batch_id));
+                    replays.extend(self.records.file(&file.source.name).map(|(batch, _)| batch));
                 }
                 OnChangedFile::Fail => {
                     let (batch, _) = self.records.file(&file.source.name).unwrap_or_else(|| unreachable!("a changed file is a known one"));
-                    let message = format!("`{}` was read as batch {} and has other content now", file.source.name, batch.batch_id);
+                    let message = format!("`{}` was read as batch {batch} and has other content now", file.source.name);
                     let help = format!(
-                        "restore it, or replay the batch with `--batch-id {}`, or say what a changed file means with `on_changed_file = \"replay\"` or `\"new_batch\"`",
-                        batch.batch_id
+                        "restore it, or replay the batch with `--batch-id {batch} --input {}`, or say what a changed file means with `on_changed_file = \"replay\"` or `\"new_batch\"`",
+                        file.source.name
                     );
                     return Err(RunError::refused(Place::flow(self.flow.id()), message, help));
                 }
@@ -212,7 +212,7 @@ impl Finder<'_> {
             && let Some(first) = new.iter().find(|file| self.records.file(&file.source.name).is_none())
         {
             let folder = |name: &str| name.rsplit_once('/').map(|(folder, _)| folder.to_owned());
-            let loaded = self.records.batches.iter().flat_map(|batch| &batch.files);
+            let loaded = self.records.ledger.iter().map(|(_, file)| file);
             let beside = loaded.filter(|file| folder(&file.name) == folder(&first.source.name));
             if let Some(later) = beside
                 .max_by(|a, b| natural::compare(&a.name, &b.name))
@@ -337,7 +337,7 @@ impl Finder<'_> {
                 .map_err(|error| named(&format!("cannot be read: {error}"), "take it out of the folder, or narrow `file_pattern`"))?;
             if !self.is_allowed(&real) {
                 return Err(named(
-                    &"is a link out of the project",
+                    &"is a link that leads outside the project",
                     "allow the folder it leads to in `qetl.toml`: `[project] allowed_paths = [\"…\"]`",
                 ));
             }

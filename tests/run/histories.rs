@@ -356,7 +356,8 @@ fn options(table: &Table) -> impl Strategy<Value = Options> + use<> {
             on_duplicate_key,
             on_null_key,
             allow_empty_snapshot: empty && batch_mode == BatchMode::Snapshot,
-            max_delete_ratio,
+            // Where nothing can be deleted, the key is refused as doing nothing.
+            max_delete_ratio: max_delete_ratio.filter(|_| batch_mode == BatchMode::Snapshot || table.marks.is_some()),
             late_batches,
         },
     )

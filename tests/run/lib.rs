@@ -1,15 +1,16 @@
 //! Flows, executed: against a plain reference model, from the command line, on broken data, killed and raced.
 //!
 //! One test binary: every further one would link the engine again.
+#![cfg(test)]
 
 mod broken;
 mod cli;
 mod crash;
 mod duckdb;
-mod race;
-mod semantics;
 mod histories;
 mod oracle;
 mod project;
 mod properties;
+mod race;
+mod semantics;
 mod sqlite;

@@ -51,7 +51,7 @@ impl<'a> Cells<'a> {
 
     fn text(&self, column: usize, row: usize) -> Option<String> {
         let Column { array, formatter, kind } = &self.columns[column];
-        if array.is_null(row) {
+        if array.is_null(row) || array.data_type() == &DataType::Null {
             return None;
         }
         let float = |value: f64| {

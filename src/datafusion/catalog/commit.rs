@@ -222,9 +222,21 @@ fn insert_column(
 /// Adds and retypes columns; true when anything differs.
 fn alter(transaction: &Transaction<'_>, counters: &Counters, was: &CatalogTable, change: &TableChange) -> rusqlite::Result<bool> {
     let mut altered = false;
+    let unchanged = change.columns.iter().all(|(id, _, ty)| was.columns.iter().any(|old| old.id == *id && old.ty == *ty));
+    if unchanged {
+        return Ok(false);
+    }
+    let gone = was.columns.iter().filter(|old| !change.columns.iter().any(|(id, ..)| *id == old.id));
+    for (place, old) in gone.enumerate() {
+        let sql = "UPDATE ducklake_column SET column_order = ?1 WHERE table_id = ?2 AND column_id = ?3 AND end_snapshot IS NULL";
+        transaction.execute(sql, params![change.columns.len() + place + 1, was.id, old.id])?;
+    }
     for (order, (column, name, ty)) in change.columns.iter().enumerate() {
         let old = was.columns.iter().find(|old| old.id == *column);
         if old.is_some_and(|old| old.ty == *ty) {
+            // A column that is new stands where the flow has it: others move on.
+            let sql = "UPDATE ducklake_column SET column_order = ?1 WHERE table_id = ?2 AND column_id = ?3 AND end_snapshot IS NULL";
+            transaction.execute(sql, params![order + 1, was.id, column])?;
             continue;
         }
         if old.is_some() {

@@ -10,7 +10,7 @@ mod records;
 
 use std::{
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use qetl_runtime::RunError;
@@ -28,6 +28,12 @@ pub(crate) struct Catalog {
     file: PathBuf,
     /// The folder of the data files; table paths are below it.
     pub(crate) data: PathBuf,
+}
+
+/// Why the catalog could not be opened to write.
+enum Opening {
+    Busy,
+    Failed(Box<RunError>),
 }
 
 /// How long to wait for another writer's commit.
@@ -61,22 +67,41 @@ impl Catalog {
 
     /// Opens the catalog to write, and makes it when there is none.
     fn write(&self) -> Result<Connection, RunError> {
-        if let Some(folder) = self.file.parent() {
-            std::fs::create_dir_all(folder).map_err(|why| error::file(folder, why))?;
-        }
-        let mut connection = Connection::open(&self.file).map_err(|why| error::file(&self.file, why))?;
-        connection.busy_timeout(BUSY).map_err(error::catalog)?;
-        connection.pragma_update(None, "synchronous", "FULL").map_err(error::catalog)?;
-        if !is_ready(&connection).map_err(|why| error::file(&self.file, why))? {
-            connection.pragma_update(None, "journal_mode", "WAL").map_err(error::catalog)?;
-            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(error::catalog)?;
-            // Another process may have made it meanwhile.
-            if !is_ready(&transaction).map_err(error::catalog)? {
-                self.create(&transaction).map_err(error::catalog)?;
+        // Changing the journal's mode does not wait for others, who may be making the same catalog.
+        let until = Instant::now() + BUSY;
+        loop {
+            match self.open_or_make() {
+                Err(Opening::Busy) if Instant::now() < until => std::thread::sleep(Duration::from_millis(10)),
+                Err(Opening::Busy) => return Err(error::file(&self.file, "the catalog is locked by another program")),
+                Err(Opening::Failed(error)) => return Err(*error),
+                Ok(connection) => {
+                    self.check_version(&connection)?;
+                    return Ok(connection);
+                }
             }
-            transaction.commit().map_err(error::catalog)?;
         }
-        self.check_version(&connection)?;
+    }
+
+    fn open_or_make(&self) -> Result<Connection, Opening> {
+        if let Some(folder) = self.file.parent() {
+            std::fs::create_dir_all(folder).map_err(|why| Opening::Failed(Box::new(error::file(folder, why))))?;
+        }
+        let failed = |why: rusqlite::Error| match why.sqlite_error_code() {
+            Some(rusqlite::ErrorCode::DatabaseBusy | rusqlite::ErrorCode::DatabaseLocked) => Opening::Busy,
+            _ => Opening::Failed(Box::new(error::file(&self.file, why))),
+        };
+        let mut connection = Connection::open(&self.file).map_err(failed)?;
+        connection.busy_timeout(BUSY).map_err(failed)?;
+        connection.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
+        if !is_ready(&connection).map_err(failed)? {
+            connection.pragma_update(None, "journal_mode", "WAL").map_err(failed)?;
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+            // Another process may have made it meanwhile.
+            if !is_ready(&transaction).map_err(failed)? {
+                self.create(&transaction).map_err(failed)?;
+            }
+            transaction.commit().map_err(failed)?;
+        }
         Ok(connection)
     }
 

@@ -116,14 +116,19 @@ fn read(connection: &Connection, flow: &str) -> rusqlite::Result<FlowRecords> {
             files: Vec::new(),
         })
     })?;
-    let mut records = FlowRecords { batches: batches.collect::<Result<_, _>>()?, columns: Vec::new() };
-    let mut files = connection.prepare("SELECT path, size, modified, content_hash, loaded_at FROM qetl_files WHERE flow = ?1 AND batch_id = ?2 AND generation = ?3 ORDER BY position")?;
-    for batch in &mut records.batches {
-        let rows = files.query_map(params![flow, batch.batch_id, batch.generation], |row| {
-            let content_hash = hash(&row.get::<_, String>(3)?);
-            Ok(FileRecord { name: row.get(0)?, size: row.get(1)?, modified: row.get(2)?, content_hash, loaded_at: row.get(4)? })
-        })?;
-        batch.files = rows.collect::<Result<_, _>>()?;
+    let mut records = FlowRecords { batches: batches.collect::<Result<_, _>>()?, ..FlowRecords::default() };
+    let sql = "SELECT path, size, modified, content_hash, loaded_at, batch_id, generation FROM qetl_files WHERE flow = ?1
+               ORDER BY batch_id, generation, position";
+    let mut statement = connection.prepare(sql)?;
+    let mut rows = statement.query([flow])?;
+    while let Some(row) = rows.next()? {
+        let content_hash = hash(&row.get::<_, String>(3)?);
+        let file = FileRecord { name: row.get(0)?, size: row.get(1)?, modified: row.get(2)?, content_hash, loaded_at: row.get(4)? };
+        let (batch_id, generation): (i64, i64) = (row.get(5)?, row.get(6)?);
+        if let Some(batch) = records.batches.iter_mut().find(|batch| (batch.batch_id, batch.generation) == (batch_id, generation)) {
+            batch.files.push(file.clone());
+        }
+        records.ledger.push((batch_id, file));
     }
     let mut columns = connection.prepare("SELECT name, type, inferred FROM qetl_columns WHERE flow = ?1 ORDER BY position")?;
     let rows = columns.query_map([flow], |row| {

@@ -170,6 +170,7 @@ impl CsvRows {
             ),
             What::TooManyFields => {
                 DataProblem::new("qetl::ingest::header", &self.name, format!("the record has more than {} fields", records::FIELD_LIMIT))
+                    .help("see whether `delimiter` is what separates the fields, and whether lines end with a line end")
             }
         };
         match fault.what {

@@ -273,7 +273,7 @@ fn damaged(file: &str, error: &ParquetError) -> DataProblem {
         .iter()
         .fold(text.as_str(), |text, kind| text.strip_prefix(kind).unwrap_or(text));
     DataProblem::new("qetl::ingest::corrupt", file, format!("not a Parquet file, or damaged or cut short: {}", shown(text)))
-        .help("write or copy the file again; `format` names another format")
+        .help("write or copy the file again, without gzip or zstd around it: Parquet compresses by itself; `format` names another format")
 }
 
 fn unlike(file: &SourceFile, column: &ReadColumn, own: &str) -> DataProblem {
