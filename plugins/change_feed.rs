@@ -146,7 +146,7 @@ impl FlowType for ChangeFeed {
     }
 
     fn instructions(&self, cx: &Expand<'_>) -> Result<Vec<Task>, Problems> {
-        Ok(self.tasks(cx, &Names::of(self, cx))?)
+        self.tasks(cx, &Names::of(self, cx))
     }
 }
 

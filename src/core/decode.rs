@@ -2,6 +2,7 @@
 //!
 //! A struct's JSON schema, derived from the same declaration as its decoding, is what the table is checked against
 //! first: serde alone stops at the first mistake. Then serde decodes what is known to fit.
+#![expect(clippy::wildcard_enum_match_arm, reason = "errors of any other kind keep their words")]
 
 use std::{borrow::Cow, ops::Deref};
 
@@ -210,14 +211,8 @@ pub fn validate(path: &str, value: &Spanned<DeValue<'_>>, schema: &Value, proble
                 array.iter().for_each(|item| validate(path, item, items, problems));
             }
         }
-        DeValue::Integer(number) => match number.as_str().replace('_', "").parse::<f64>() {
-            Ok(number) => validate_range(path, span, number, schema, problems),
-            Err(_) => (),
-        },
-        DeValue::Float(number) => match number.as_str().replace('_', "").parse::<f64>() {
-            Ok(number) => validate_range(path, span, number, schema, problems),
-            Err(_) => (),
-        },
+        DeValue::Integer(number) => validate_range(path, span, number.as_str(), schema, problems),
+        DeValue::Float(number) => validate_range(path, span, number.as_str(), schema, problems),
         DeValue::String(text) => {
             if text.is_empty() && schema.get("minLength").is_some() {
                 problems.push(Problem::new("qetl::decode::range", span, format!("{path} is empty")));
@@ -296,7 +291,9 @@ fn validate_word(path: &str, value: &Spanned<DeValue<'_>>, words: &[String], sch
     }
 }
 
-fn validate_range(path: &str, span: Span, number: f64, schema: &Value, problems: &mut Problems) {
+fn validate_range(path: &str, span: Span, number: &str, schema: &Value, problems: &mut Problems) {
+    // A number in another base than ten is an integer that serde reads.
+    let Ok(number) = number.replace('_', "").parse::<f64>() else { return };
     let bound = |key: &str| schema.get(key).and_then(Value::as_f64);
     let wrong = if number.is_nan() {
         "a number".to_owned()

@@ -82,6 +82,9 @@ impl<T: FlowType> Expanding for T {
     }
 }
 
+/// From `[properties]` to a flow type's own struct.
+pub type Decode = fn(Spanned<DeValue<'_>>) -> Result<Arc<dyn Expanding>, Problems>;
+
 /// A flow type as the registry holds it, made by [`register_flow_type!`](crate::register_flow_type).
 #[derive(Debug)]
 pub struct FlowTypeEntry {
@@ -92,7 +95,7 @@ pub struct FlowTypeEntry {
     pub prefix: fn(&str) -> String,
     /// The JSON schema of its properties.
     pub schema: fn() -> Value,
-    pub decode: fn(Spanned<DeValue<'_>>) -> Result<Arc<dyn Expanding>, Problems>,
+    pub decode: Decode,
 }
 
 impl FlowTypeEntry {

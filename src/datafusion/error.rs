@@ -1,4 +1,5 @@
 //! Errors of the libraries, as errors of a run.
+#![expect(clippy::wildcard_enum_match_arm, reason = "the engine has many errors, and most are told as they are")]
 
 use datafusion::error::DataFusionError;
 use qetl_runtime::{Place, RunError};

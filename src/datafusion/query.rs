@@ -1,4 +1,5 @@
 //! SQL over the datasets of one version, and over qetl's own records.
+#![expect(clippy::wildcard_enum_match_arm, reason = "the engine's errors and tokens are many, and most stay as they are")]
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -11,8 +11,7 @@ use crate::{
 pub(crate) fn missing_columns(file: &str, missing: &[&str], known: &[String]) -> DataProblem {
     let many = if missing.len() == 1 { "column" } else { "columns" };
     let message = format!("the file has no {many} {}", listed(missing.iter().copied()));
-    DataProblem::new("qetl::ingest::missing_column", file, message)
-        .help(unlike_a_header(known).unwrap_or_else(|| suggest::help(missing[0], known.iter().map(String::as_str))))
+    DataProblem::new("qetl::ingest::missing_column", file, message).help(suggest::help(missing[0], known.iter().map(String::as_str)))
 }
 
 /// The warning about columns that nobody asked for, or the refusal.
@@ -38,17 +37,4 @@ pub(crate) fn extra_columns<'a>(
                 .help("add them to `[input] columns`, or set `on_extra_columns = \"ignore\"`"))
         }
     }
-}
-
-/// What a header that is none of this format's looks like, and the way out.
-fn unlike_a_header(known: &[String]) -> Option<String> {
-    let first = known.first()?;
-    if first.trim_start().starts_with('{') {
-        return Some("the file looks like JSON lines: set `format = \"jsonl\"`".to_owned());
-    }
-    if known.iter().any(|name| name.contains('\0')) {
-        let little = known.concat().find('\0').is_some_and(|at| at % 2 == 1);
-        return Some(format!("the file looks like UTF-16: set `encoding = \"utf-16{}\"`", if little { "le" } else { "be" }));
-    }
-    None
 }

@@ -201,7 +201,7 @@ impl FlowRun<'_> {
         &self,
         lock: &dyn FlowLock,
         records: &mut FlowRecords,
-        input: &mut Vec<InputType>,
+        input: &mut [InputType],
         job: &Job,
         started_at: i64,
         started: Instant,
@@ -269,7 +269,7 @@ impl FlowRun<'_> {
     async fn land(
         &self,
         lock: &dyn FlowLock,
-        input: &mut Vec<InputType>,
+        input: &mut [InputType],
         job: &Job,
         context: &BatchContext,
         report: &mut BatchReport,
@@ -277,7 +277,7 @@ impl FlowRun<'_> {
         let ordered = matches!(self.flow.input.on_duplicate_key, OnDuplicateKey::KeepFirst | OnDuplicateKey::KeepLast);
         let sources: Vec<SourceFile> = job.files.iter().map(|file| file.source.clone()).collect();
         loop {
-            let plan = Arc::new(plan::expand(self.flow, input.clone())?);
+            let plan = Arc::new(plan::expand(self.flow, input.to_vec())?);
             let step = plan.landing().map_or_else(|| "landing".to_owned(), |landing| landing.name.to_string());
             let place = Place::default().step(&step);
             self.progress.tell(Event::StepStarted { flow: self.flow.id().to_owned(), batch_id: job.batch_id, step: step.clone() });

@@ -1,4 +1,5 @@
 //! Relations.
+#![expect(clippy::wildcard_enum_match_arm, reason = "the special forms are named; every other relation is selected from as it is")]
 
 use qetl_core::{
     DatasetName,

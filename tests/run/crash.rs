@@ -54,9 +54,9 @@ pub(crate) fn three_batches() -> Cli {
 /// A snapshot of about [`ROWS`] rows: between any two of them keys come, go, change and stay.
 pub(crate) fn orders(seed: u64) -> String {
     let status = |id: u64| ["open", "paid", "sent"][((id + seed * (id % 5)) % 3) as usize];
-    let amount = |id: u64| id % 97 + if id % 4 == 0 { seed } else { 0 };
+    let amount = |id: u64| id % 97 + if id.is_multiple_of(4) { seed } else { 0 };
     let row = |id: u64| format!("{id},{},{}.50\n", status(id), amount(id));
-    let rows: String = (0..ROWS).filter(|id| (id + seed) % 11 != 0).map(row).collect();
+    let rows: String = (0..ROWS).filter(|id| !(id + seed).is_multiple_of(11)).map(row).collect();
     format!("id,status,amount\n{rows}")
 }
 

@@ -94,7 +94,8 @@ fn ask_duckdb(python: &Path, catalog: &Path, questions: &[Question]) -> Vec<Answ
     child.stdin.take().unwrap().write_all(Value::from(texts).to_string().as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    let answers: Vec<(Vec<String>, Vec<Vec<Option<String>>>)> = serde_json::from_slice(&output.stdout).unwrap();
+    type Told = (Vec<String>, Vec<Vec<Option<String>>>);
+    let answers: Vec<Told> = serde_json::from_slice(&output.stdout).unwrap();
     answers.into_iter().map(|(names, rows)| Answer::new(names, rows)).collect()
 }
 

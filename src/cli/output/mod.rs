@@ -1,4 +1,5 @@
 //! The only place that prints: results to stdout, all else to stderr.
+#![expect(clippy::wildcard_enum_match_arm, reason = "problems have a form of their own; every other error is a message and a help")]
 
 mod bar;
 pub(crate) mod cells;
@@ -141,7 +142,7 @@ impl Output {
                 Event::StepDone { report, batch_id, .. } => {
                     bar.stop();
                     if lines && !quiet {
-                        let again = (bar.batch != Some(batch_id)).then(|| format!("   (batch {batch_id} again)")).unwrap_or_default();
+                        let again = if bar.batch == Some(batch_id) { String::new() } else { format!("   (batch {batch_id} again)") };
                         bar.line(&format!("{}{again}", step_line(&report)));
                     }
                 }
@@ -172,7 +173,7 @@ fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index) % 3 == 0 {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);

@@ -1,4 +1,5 @@
 //! Scalars.
+#![expect(clippy::wildcard_enum_match_arm, reason = "only one type is right there")]
 
 use crate::schema::{Column, Type};
 

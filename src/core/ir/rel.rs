@@ -1,4 +1,5 @@
 //! Relations: tables that are computed.
+#![expect(clippy::wildcard_enum_match_arm, reason = "only one type is right there")]
 
 use crate::{
     plan::DatasetName,

@@ -1,4 +1,5 @@
 //! The stable text form of expressions, relations and steps: a pipeline, one operator a line.
+#![expect(clippy::wildcard_enum_match_arm, reason = "the special forms are named; everything else is written in full")]
 
 use std::fmt::{self, Display, Formatter};
 

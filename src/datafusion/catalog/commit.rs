@@ -61,11 +61,11 @@ impl Catalog {
         let mut connection = self.write()?;
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(error::catalog)?;
         self.refuse_if_stale(&transaction, changes)?;
-        self.apply(&transaction, changes).map_err(|why| match &why {
-            rusqlite::Error::SqliteFailure(code, _) if code.code == rusqlite::ErrorCode::ConstraintViolation => {
-                failed("the batch was published by another run meanwhile".to_owned())
+        self.apply(&transaction, changes).map_err(|why| {
+            if why.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation) {
+                return failed("the batch was published by another run meanwhile".to_owned());
             }
-            _ => error::catalog(why),
+            error::catalog(why)
         })?;
         transaction.commit().map_err(error::catalog)
     }

@@ -173,7 +173,7 @@ impl Catalog {
         };
         let read = || -> rusqlite::Result<Cells> {
             let mut statement = connection.prepare(sql)?;
-            let names: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+            let names: Vec<String> = statement.column_names().map(str::to_owned).collect();
             let rows = statement.query_map((), |row| (0..names.len()).map(|index| row.get(index)).collect())?;
             let rows = rows.collect::<rusqlite::Result<_>>()?;
             Ok(Cells { names, rows })

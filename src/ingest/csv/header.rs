@@ -37,7 +37,8 @@ impl Header {
             }
         }
         if !missing.is_empty() {
-            return Err(missing_columns(file, &missing, &self.names).on_line(self.line).help(self.help(&missing)));
+            let help = unlike_a_header(&self.names).unwrap_or_else(|| self.help(&missing));
+            return Err(missing_columns(file, &missing, &self.names).on_line(self.line).help(help));
         }
         let extra: Vec<&str> =
             self.names.iter().zip(&targets).filter(|(_, target)| target.is_none()).map(|(name, _)| name.as_str()).collect();
@@ -54,4 +55,17 @@ impl Header {
         }
         suggest::help(missing[0], self.names.iter().map(String::as_str))
     }
+}
+
+/// What a header that is none of this format's looks like, and the way out.
+fn unlike_a_header(known: &[String]) -> Option<String> {
+    let first = known.first()?;
+    if first.trim_start().starts_with('{') {
+        return Some("the file looks like JSON lines: set `format = \"jsonl\"`".to_owned());
+    }
+    if known.iter().any(|name| name.contains('\0')) {
+        let little = known.concat().find('\0').is_some_and(|at| at % 2 == 1);
+        return Some(format!("the file looks like UTF-16: set `encoding = \"utf-16{}\"`", if little { "le" } else { "be" }));
+    }
+    None
 }
