@@ -27,6 +27,11 @@ impl Place {
     pub fn step(&self, step: &str) -> Self {
         Place { step: Some(step.to_owned()), ..self.clone() }
     }
+
+    /// What stands before a message: the place and a colon, or nothing.
+    fn before(&self) -> String {
+        if *self == Place::default() { String::new() } else { format!("{self}: ") }
+    }
 }
 
 impl fmt::Display for Place {
@@ -50,13 +55,13 @@ pub enum RunError {
     #[error("{message}")]
     Usage { message: String, help: String },
     /// The data of a batch was refused.
-    #[error("{place}: {message}")]
+    #[error("{}{message}", place.before())]
     Refused { place: Place, message: String, help: String },
     /// A row or file could not be read as the flow says.
-    #[error("{place}: {problem}")]
+    #[error("{}{problem}", place.before())]
     Data { place: Place, problem: Box<DataProblem> },
     /// The disk, the engine or the catalog failed.
-    #[error("{place}: {message}")]
+    #[error("{}{message}", place.before())]
     Failed { place: Place, message: String, help: String },
     /// Another run holds the flow.
     #[error("flow `{flow}` is held by another run")]

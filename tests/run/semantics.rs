@@ -269,3 +269,49 @@ fn the_report_has_the_shape_that_programs_rely_on() {
     let rejected = report(&["execute", "--format", "json"]);
     assert_eq!((&rejected["status"], &rejected["flows"][0]["batches"][0]["status"]), (&json!("rejected"), &json!("rejected")));
 }
+
+#[test]
+fn a_removed_column_changes_nothing() {
+    let cli = project(COLUMNS, "", "");
+    orders(&cli, 1, &["A,open,1", "B,open,2"]);
+    cli.ok(&["execute"]);
+    let flow = std::fs::read_to_string(cli.path("flows/orders_change_feed.toml")).unwrap();
+    cli.write("flows/orders_change_feed.toml", &flow.replace(", \"amount\"]", "]"));
+    orders(&cli, 2, &["A,open,9", "B,paid,2"]);
+    cli.ok(&["execute"]);
+    let feed = "SELECT id, status, amount, xt_record_type, xt_changed_columns FROM orders_change_feed WHERE xt_batch_id = 2 ORDER BY id";
+    let expected = "id,status,amount,xt_record_type,xt_changed_columns\nA,open,,STALE,\nB,paid,,CHANGED,status\n";
+    assert_eq!(cli.query(feed), expected);
+    cli.ok(&["execute", "--full-refresh"]);
+    assert_eq!(cli.query(feed), expected);
+}
+
+#[test]
+fn a_type_may_change_when_every_stored_value_fits() {
+    let with_type = |ty: &str| format!("columns = [\"id\", \"status\", {{ name = \"amount\", schema_type = \"{ty}\" }}]");
+    let cli = project(&with_type("string"), "", "");
+    orders(&cli, 1, &["A,open,1", "B,open,2"]);
+    cli.ok(&["execute"]);
+    let flow = std::fs::read_to_string(cli.path("flows/orders_change_feed.toml")).unwrap();
+    cli.write("flows/orders_change_feed.toml", &flow.replace("schema_type = \"string\"", "schema_type = \"integer\""));
+    orders(&cli, 2, &["A,open,1", "B,open,3"]);
+    cli.ok(&["execute"]);
+    assert_eq!(
+        cli.query("SELECT id, amount, xt_record_type FROM orders_change_feed ORDER BY xt_batch_id, id"),
+        "id,amount,xt_record_type\nA,1,NEW\nB,2,NEW\nA,1,STALE\nB,3,CHANGED\n"
+    );
+    cli.write("flows/orders_change_feed.toml", &flow.replace("schema_type = \"string\"", "schema_type = \"boolean\""));
+    let refused = cli.run(&["execute"]);
+    assert_eq!(refused.code, 2, "{refused:?}");
+    assert!(refused.stderr.contains("column `amount` was integer and is declared boolean now"), "{refused:?}");
+}
+
+#[test]
+fn queries_find_nan() {
+    let cli = project("columns = [\"id\", { name = \"v\", schema_type = \"float\" }]", "", "");
+    cli.write("data/orders/orders_1.csv", "id,v\nA,NaN\nB,1\nC,\n");
+    cli.ok(&["execute"]);
+    assert_eq!(cli.query("SELECT id FROM orders_state WHERE v > 5"), "id\nA\n");
+    assert_eq!(cli.query("SELECT id FROM orders_state WHERE v = CAST('NaN' AS DOUBLE)"), "id\nA\n");
+    assert_eq!(cli.query("SELECT l.id FROM orders_state l JOIN orders_state r ON l.v = r.v ORDER BY 1"), "id\nA\nB\n");
+}

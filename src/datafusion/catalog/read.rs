@@ -149,17 +149,6 @@ impl Catalog {
         bounds_of: Option<&str>,
     ) -> Result<Vec<(Option<i64>, DataFile)>, RunError> {
         let Some(connection) = self.read()? else { return Ok(Vec::new()) };
-        let deleted = format!("SELECT count(*) FROM ducklake_delete_file WHERE {LIVE} AND table_id = ?2");
-        let deleted: i64 = connection.query_row(&deleted, [snapshot, table.id], |row| row.get(0)).map_err(error::catalog)?;
-        if deleted > 0 {
-            let message = format!("another program deleted single rows below `{}`, which qetl does not read yet", table.folder.display());
-            return Err(RunError::Failed {
-                place: Default::default(),
-                message,
-                help: "rewrite its files from there: in DuckDB, `CALL ducklake_rewrite_data_files('…', '…', delete_threshold => 0)`"
-                    .to_owned(),
-            });
-        }
         let column = bounds_of.and_then(|name| table.columns.iter().find(|column| column.name == name)).map_or(-1, |column| column.id);
         let (condition, bound) = match range {
             BatchRange::Only(id) => ("CAST(p.partition_value AS INTEGER) = ?4", id),
@@ -167,24 +156,34 @@ impl Catalog {
             BatchRange::All => ("?4 IS NOT NULL", 0),
         };
         let sql = format!(
-            "SELECT f.path, f.path_is_relative, f.record_count, f.file_size_bytes, s.min_value, s.max_value, CAST(p.partition_value AS INTEGER)
+            "SELECT f.path, f.path_is_relative, f.record_count, f.file_size_bytes, s.min_value, s.max_value, CAST(p.partition_value AS INTEGER),
+                 EXISTS (SELECT 1 FROM ducklake_delete_file d WHERE d.data_file_id = f.data_file_id
+                         AND d.begin_snapshot <= ?1 AND (d.end_snapshot IS NULL OR d.end_snapshot > ?1))
              FROM ducklake_data_file f
              LEFT JOIN ducklake_file_partition_value p USING (data_file_id)
              LEFT JOIN ducklake_file_column_stats s ON s.data_file_id = f.data_file_id AND s.table_id = f.table_id AND s.column_id = ?3
              WHERE f.table_id = ?2 AND f.begin_snapshot <= ?1 AND (f.end_snapshot IS NULL OR f.end_snapshot > ?1) AND {condition}
              ORDER BY f.data_file_id"
         );
-        let read = || -> rusqlite::Result<Vec<(Option<i64>, DataFile)>> {
+        let mut deleted_from = None;
+        let mut read = || -> rusqlite::Result<Vec<(Option<i64>, DataFile)>> {
             let mut statement = connection.prepare_cached(&sql)?;
             let rows = statement.query_map(params![snapshot, table.id, column, bound], |row| {
                 let path: String = row.get(0)?;
                 let path = if row.get::<_, bool>(1)? { table.folder.join(path) } else { PathBuf::from(path) };
+                if row.get(7)? {
+                    deleted_from = Some(path.clone());
+                }
                 let bounds = row.get::<_, Option<String>>(4)?.zip(row.get::<_, Option<String>>(5)?);
                 Ok((row.get(6)?, DataFile { path, rows: row.get(2)?, bytes: row.get(3)?, bounds }))
             })?;
             rows.collect()
         };
-        read().map_err(error::catalog)
+        let files = read().map_err(error::catalog)?;
+        let Some(path) = deleted_from else { return Ok(files) };
+        let message = format!("another program deleted single rows of `{}`, which qetl does not read yet", path.display());
+        let help = "rewrite the file from there: in DuckDB, `CALL ducklake_rewrite_data_files('…', '…', delete_threshold => 0)`";
+        Err(RunError::Failed { place: Default::default(), message, help: help.to_owned() })
     }
 }
 
