@@ -26,6 +26,8 @@ const BOUNDED: &str = "xt_record_type";
 pub(crate) struct View<'a> {
     pub(crate) work: &'a DataFusionWork,
     pub(crate) batch: &'a BatchContext,
+    /// Batches up to that one are not read as those before this batch: a checkpoint tells of them.
+    pub(crate) told_to: i64,
 }
 
 impl Tables for View<'_> {
@@ -34,7 +36,7 @@ impl Tables for View<'_> {
             AsOf::ThisBatch | AsOf::ReplacedBatch => BatchRange::Only(self.batch.batch_id),
             // Batch ids begin at 1.
             AsOf::PreviousBatch => BatchRange::Only(self.batch.previous.unwrap_or(0)),
-            AsOf::BeforeThisBatch => BatchRange::Below(self.batch.batch_id),
+            AsOf::BeforeThisBatch => BatchRange::Between(self.told_to, self.batch.batch_id),
             AsOf::AllBatches => BatchRange::All,
         };
         let work = self.work;
@@ -58,7 +60,11 @@ impl Tables for View<'_> {
     }
 }
 
-impl View<'_> {
+impl<'a> View<'a> {
+    pub(crate) fn of(work: &'a DataFusionWork, batch: &'a BatchContext) -> Self {
+        Self { work, batch, told_to: 0 }
+    }
+
     fn staged_file(&self, dataset: &DatasetName, file: &StagedFile) -> DataFile {
         let columns = self.work.layouts.get(dataset).map(|layout| &layout.columns);
         let bounded = columns.and_then(|columns| columns.iter().find(|(_, name, ty)| name == BOUNDED && *ty == Some(Type::Text)));

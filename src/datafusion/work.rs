@@ -29,7 +29,7 @@ use datafusion::{
 use futures::StreamExt;
 use qetl_core::{
     Column, DatasetName, Plan, Schema, Task, Type,
-    ir::{AsOf, Op, Period, Rel, Sessionize, Step, Steps},
+    ir::{AsOf, LatestPerKey, Op, Period, Rel, Sessionize, Step, Steps},
     plan::{ReplaceKeys, WriteMode},
 };
 use qetl_ingest::{ReadSpec, SourceFile};
@@ -43,11 +43,12 @@ use qetl_runtime::{
 use tokio::{sync::mpsc, task::JoinSet};
 
 use crate::{
-    catalog::{BatchRange, Catalog, Changes, Snapshot, TableChange, word_type},
+    catalog::{BatchRange, Catalog, Changes, Checkpoint, Snapshot, TableChange, word_type},
     classify, error, functions,
     landing::{StopWhenDropped, land},
     lower::{Lowering, empty_like, join, pairs, scan},
     pipe::Pipe,
+    scan::PinnedTable,
     scratch::Scratch,
     session::Limits,
     sessions::{Buckets, Cut, Dealer, schema_of},
@@ -68,10 +69,15 @@ pub(crate) struct DataFusionWork {
     pub(crate) staged: BTreeMap<DatasetName, BTreeMap<i64, Vec<StagedFile>>>,
     /// Staged files of datasets of which all rows are replaced.
     pub(crate) whole: BTreeMap<DatasetName, Vec<StagedFile>>,
-    /// Small steps that were computed for a batch.
-    computed: Vec<(i64, Rel, LogicalPlan)>,
+    /// Steps that were computed for a batch, each with all that it is made from.
+    computed: Vec<(i64, Steps, LogicalPlan)>,
+    /// What was deleted after a batch, by feed.
+    checkpoints: BTreeMap<DatasetName, (i64, Vec<StagedFile>)>,
     published: bool,
 }
+
+/// So many batches are looked through for deleted keys before what is found is kept in one file.
+const CHECKPOINT_BATCHES: usize = 8;
 
 impl DataFusionWork {
     pub(crate) fn new(
@@ -108,6 +114,7 @@ impl DataFusionWork {
             staged: BTreeMap::new(),
             whole: BTreeMap::new(),
             computed: Vec::new(),
+            checkpoints: BTreeMap::new(),
             published: false,
         })
     }
@@ -127,11 +134,22 @@ impl DataFusionWork {
     /// Lowers steps, computing those that are small first.
     async fn prepare(&mut self, batch: &BatchContext, steps: &Steps) -> PlanResult<BTreeMap<String, LogicalPlan>> {
         let mut done: BTreeMap<String, LogicalPlan> = BTreeMap::new();
-        for step in &steps.0 {
-            let known = self.computed.iter().find(|(id, rel, _)| *id == batch.batch_id && *rel == step.rel).map(|found| found.2.clone());
-            let plan = match known {
-                Some(plan) => plan,
-                None => self.prepare_step(batch, &done, step).await?,
+        for (place, step) in steps.0.iter().enumerate() {
+            let is_computed = step.small || matches!(&*step.rel.op, Op::LatestPerKey(_) | Op::Sessionize(_) | Op::Periods { .. });
+            let plan = if is_computed {
+                // What a name means is said by the steps before it.
+                let made_from = Steps(steps.0[..=place].to_vec()).needed();
+                let known = self.computed.iter().find(|(id, from, _)| *id == batch.batch_id && *from == made_from);
+                match known.map(|(.., plan)| plan.clone()) {
+                    Some(plan) => plan,
+                    None => {
+                        let plan = self.prepare_step(batch, &done, step).await?;
+                        self.computed.push((batch.batch_id, made_from, plan.clone()));
+                        plan
+                    }
+                }
+            } else {
+                self.prepare_step(batch, &done, step).await?
             };
             done.insert(step.name.clone(), plan);
         }
@@ -140,22 +158,11 @@ impl DataFusionWork {
 
     async fn prepare_step(&mut self, batch: &BatchContext, done: &BTreeMap<String, LogicalPlan>, step: &Step) -> PlanResult<LogicalPlan> {
         let lower = |lower: &dyn Fn(Lowering<'_>) -> PlanResult<LogicalPlan>| {
-            let view = View { work: self, batch };
+            let view = View::of(self, batch);
             lower(Lowering { steps: done.clone(), ..self.lowering(batch, &view) })
         };
         let plan = match &*step.rel.op {
-            // The state is read more than once, and of its older part little is left: so that is worked out once.
-            Op::LatestPerKey(latest) if latest.dead.is_some() => {
-                let older = lower(&|lowering| lowering.older(latest, &step.rel)?.map_or_else(|| plan_err!("there is no older part"), Ok))?;
-                let older = self.compute(&step.name, older).await?;
-                if matches!(older, LogicalPlan::EmptyRelation(_)) {
-                    lower(&|lowering| lowering.previous(latest))?
-                } else {
-                    let older = lower(&|lowering| lowering.older_latest(latest, older.clone()))?;
-                    let older = self.compute(&step.name, older).await?;
-                    lower(&|lowering| lowering.with_older(latest, &step.rel, older.clone()))?
-                }
-            }
+            Op::LatestPerKey(latest) if latest.dead.is_some() => self.state(batch, done, latest, step).await?,
             Op::Sessionize(spec) => self.sessionize(batch, done, spec, &step.rel).await?,
             Op::Periods { bounds, period, name } => {
                 let bounds = lower(&|lowering| lowering.rel(bounds))?;
@@ -166,10 +173,63 @@ impl DataFusionWork {
                 let plan = lower(&|lowering| lowering.rel(&step.rel))?;
                 self.compute(&step.name, plan).await?
             }
-            _ => return lower(&|lowering| lowering.rel(&step.rel)),
+            _ => lower(&|lowering| lowering.rel(&step.rel))?,
         };
-        self.computed.push((batch.batch_id, step.rel.clone(), plan.clone()));
         Ok(plan)
+    }
+
+    /// The state is read more than once, and of its older part little is left: so that is worked out once. Now and then
+    /// that is kept as a checkpoint, so that the next batches need not look for it in all batches.
+    async fn state(
+        &mut self,
+        batch: &BatchContext,
+        done: &BTreeMap<String, LogicalPlan>,
+        latest: &LatestPerKey,
+        step: &Step,
+    ) -> PlanResult<LogicalPlan> {
+        let feed = latest.input.first_scan().cloned();
+        let checkpoint = feed.as_ref().filter(|_| latest.gaps.is_none()).and_then(|feed| self.checkpoint(feed, batch.batch_id));
+        let told_to = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.batch_id);
+        let lower = |lower: &dyn Fn(Lowering<'_>) -> PlanResult<LogicalPlan>| {
+            let view = View { told_to, ..View::of(self, batch) };
+            lower(Lowering { steps: done.clone(), ..self.lowering(batch, &view) })
+        };
+        let mut older = lower(&|lowering| lowering.older(latest, &step.rel)?.map_or_else(|| plan_err!("there is no older part"), Ok))?;
+        if let (Some(checkpoint), Some(feed)) = (checkpoint, &feed) {
+            let file = checkpoint_table(&older, checkpoint, feed)?;
+            older = LogicalPlanBuilder::new(older).union(file)?.build()?;
+        }
+        let older = self.compute(&step.name, older).await?;
+        if matches!(older, LogicalPlan::EmptyRelation(_)) {
+            return lower(&|lowering| lowering.previous(latest));
+        }
+        let older = lower(&|lowering| lowering.older_latest(latest, older.clone()))?;
+        let older = self.compute(&step.name, older).await?;
+        let state = lower(&|lowering| lowering.with_older(latest, &step.rel, older.clone()))?;
+        if let Some(feed) = feed.filter(|feed| latest.gaps.is_none() && self.wants_checkpoint(feed, told_to, batch)) {
+            let layout = self.layout(&feed).map_err(external)?;
+            let written = self.write(older, layout, None, &Progress::silent()).await?;
+            let kept = (batch.previous.unwrap_or(0), written.files);
+            if let Some((_, old)) = self.checkpoints.insert(feed, kept) {
+                remove(&old);
+            }
+        }
+        Ok(state)
+    }
+
+    /// The checkpoint that tells of batches below that one and of none that was derived again.
+    fn checkpoint(&self, feed: &DatasetName, below: i64) -> Option<Checkpoint> {
+        let table = self.snapshot.tables.get(feed)?;
+        let found = self.catalog.checkpoint(table).ok()??;
+        let first_staged = self.staged.get(feed).and_then(|staged| staged.keys().next().copied());
+        (found.batch_id < below && first_staged.is_none_or(|first| found.batch_id < first)).then_some(found)
+    }
+
+    /// Whether the newest batch has to look into many files.
+    fn wants_checkpoint(&self, feed: &DatasetName, told_to: i64, batch: &BatchContext) -> bool {
+        let is_newest = batch.known.last().is_some_and(|last| last.batch_id == batch.batch_id);
+        let untold = batch.known.iter().filter(|known| known.batch_id > told_to && known.batch_id < batch.batch_id).count();
+        is_newest && untold >= CHECKPOINT_BATCHES && self.staged.get(feed).is_none_or(BTreeMap::is_empty)
     }
 
     /// Deals all events into buckets; the plan that it gives cuts them into sessions, bucket by bucket.
@@ -181,7 +241,7 @@ impl DataFusionWork {
         rel: &Rel,
     ) -> PlanResult<LogicalPlan> {
         let events = {
-            let view = View { work: self, batch };
+            let view = View::of(self, batch);
             let lowering = Lowering { steps: done.clone(), ..self.lowering(batch, &view) };
             lowering.events(spec)?
         };
@@ -286,7 +346,7 @@ impl DataFusionWork {
         };
         let before = self.prepare(batch, &parts.before).await?;
         let compare = {
-            let view = View { work: self, batch };
+            let view = View::of(self, batch);
             let lowering = Lowering { steps: before.clone(), ..self.lowering(batch, &view) };
             classify::compare(&lowering, parts.classify)?
         };
@@ -321,7 +381,7 @@ impl DataFusionWork {
         pumped?;
         if let (Ok(first), Some(open)) = (&mut written, take(open).finish()?) {
             let plan = {
-                let view = View { work: self, batch };
+                let view = View::of(self, batch);
                 let lowering = Lowering { steps: before.clone(), ..self.lowering(batch, &view) };
                 classify::complete(&lowering, parts.classify, scan("open", open)?.build()?)?
             };
@@ -366,7 +426,7 @@ impl DataFusionWork {
         let kept = {
             let columns = layout.columns.iter().filter_map(|(_, name, ty)| ty.map(|ty| Column::new(name, ty))).collect();
             let stored = Rel::scan(&task.target, &Schema::new(columns).unwrap_or_default(), AsOf::AllBatches);
-            let view = View { work: self, batch };
+            let view = View::of(self, batch);
             let stored = self.lowering(batch, &view).rel(&stored)?;
             join(LogicalPlanBuilder::new(touched), stored, JoinType::RightAnti, &pairs(&replaced.keys))?.build()?
         };
@@ -384,7 +444,7 @@ impl DataFusionWork {
         parts: &classify::Parts<'_>,
         rows: LogicalPlan,
     ) -> PlanResult<LogicalPlan> {
-        let view = View { work: self, batch };
+        let view = View::of(self, batch);
         let mut lowering = Lowering { steps: before.clone(), ..self.lowering(batch, &view) };
         lowering.steps.insert(parts.name.to_owned(), rows.clone());
         if parts.after.0.is_empty() { Ok(rows) } else { lowering.steps(&parts.after) }
@@ -446,7 +506,12 @@ impl DataFusionWork {
 impl Drop for DataFusionWork {
     fn drop(&mut self) {
         if !self.published {
-            self.staged.values().flat_map(BTreeMap::values).chain(self.whole.values()).for_each(|files| remove(files));
+            self.staged
+                .values()
+                .flat_map(BTreeMap::values)
+                .chain(self.whole.values())
+                .chain(self.checkpoints.values().map(|(_, files)| files))
+                .for_each(|files| remove(files));
         }
     }
 }
@@ -518,8 +583,23 @@ impl Work for DataFusionWork {
                 folders.extend(files.iter().filter_map(|file| file.path.parent().map(PathBuf::from)));
                 (self.all_rows(&dataset.name), files.clone())
             });
+            folders.extend(
+                self.checkpoints
+                    .get(&dataset.name)
+                    .into_iter()
+                    .flat_map(|(_, files)| files)
+                    .filter_map(|file| file.path.parent().map(PathBuf::from)),
+            );
             let by_batch = self.plan.tasks.iter().all(|task| task.target != dataset.name || task.write_mode.is_of_batch());
-            tables.push(TableChange { name: dataset.name.clone(), was, columns: layout.catalog_columns(), batches, whole, by_batch });
+            tables.push(TableChange {
+                name: dataset.name.clone(),
+                was,
+                columns: layout.catalog_columns(),
+                batches,
+                whole,
+                checkpoint: self.checkpoints.get(&dataset.name).cloned(),
+                by_batch,
+            });
         }
         let changes = Changes { base: self.snapshot.id, fence: self.fence, tables, views: self.views.clone(), publish };
         let catalog = self.catalog.clone();
@@ -531,6 +611,12 @@ impl Work for DataFusionWork {
         self.published = true;
         Ok(())
     }
+}
+
+/// The rows of a checkpoint, with the columns of the rows that they are added to.
+fn checkpoint_table(older: &LogicalPlan, checkpoint: Checkpoint, feed: &DatasetName) -> PlanResult<LogicalPlan> {
+    let schema: SchemaRef = Arc::new(older.schema().as_arrow().clone());
+    scan(&feed.name, Arc::new(PinnedTable::new(schema, checkpoint.files, None)))?.build()
 }
 
 /// The first days of the periods that the only row's `xt_first` and `xt_last` bound.

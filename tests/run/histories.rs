@@ -56,22 +56,33 @@ pub(crate) fn history(floats: bool) -> impl Strategy<Value = History> {
 
 /// The flow file of a history.
 pub(crate) fn flow_toml(history: &History) -> String {
-    let options = &history.options;
-    let name = |column: &usize| toml_text(&options.columns[*column].name);
-    let names = |columns: &[usize]| columns.iter().map(name).collect::<Vec<_>>().join(", ");
+    let mut properties = properties_toml(&history.options);
+    if history.options.late_batches == LateBatches::Reject {
+        properties += "late_batches = \"reject\"\n";
+    }
+    flow_text("id = \"h_change_feed\"\nflow_type = \"change_feed\"", &history.options, &properties)
+}
+
+/// A flow file with these lines in front and these in `[properties]`.
+pub(crate) fn flow_text(header: &str, options: &Options, properties: &str) -> String {
+    let load = "[properties.load]\nsource_path = \"data\"\nformat = \"csv\"\n";
+    format!("{header}\n\n[input]\n{}\n[properties]\n{properties}\n{load}", input_toml(options))
+}
+
+fn input_toml(options: &Options) -> String {
     let columns = options
         .columns
         .iter()
         .map(|column| format!("    {{ name = {}, schema_type = \"{}\" }},\n", toml_text(&column.name), type_name(column.ty)));
-    let mut input = format!("primary_key = [{}]\ncolumns = [\n{}]\n", names(&options.key), columns.collect::<String>());
-    let mut properties = String::new();
+    let key = column_names(options, &options.key);
+    let mut input = format!("primary_key = [{key}]\ncolumns = [\n{}]\n", columns.collect::<String>());
     if options.batch_mode == BatchMode::Delta {
         input += "batch_mode = \"delta\"\n";
     }
     if let Some((column, values)) = &options.delete {
         let values: Vec<String> =
             values.iter().map(|value| if let Value::Text(text) = value { toml_text(text) } else { value.text() }).collect();
-        input += &format!("delete_column = {}\ndelete_values = [{}]\n", name(column), values.join(", "));
+        input += &format!("delete_column = {}\ndelete_values = [{}]\n", column_names(options, &[*column]), values.join(", "));
     }
     input += match options.on_duplicate_key {
         OnDuplicateKey::Fail => "",
@@ -88,19 +99,24 @@ pub(crate) fn flow_toml(history: &History) -> String {
     if let Some(ratio) = options.max_delete_ratio {
         input += &format!("max_delete_ratio = {ratio:?}\n");
     }
+    input
+}
+
+/// The lines that mean the same whatever the flow type: `late_batches` is not among them.
+pub(crate) fn properties_toml(options: &Options) -> String {
+    let mut properties = String::new();
     if let Some(tracked) = &options.change_detection_columns {
-        properties += &format!("change_detection_columns = [{}]\n", names(tracked));
+        properties += &format!("change_detection_columns = [{}]\n", column_names(options, tracked));
     }
     if !options.emit_stale {
         properties += "emit_stale = false\n";
     }
-    if options.late_batches == LateBatches::Reject {
-        properties += "late_batches = \"reject\"\n";
-    }
-    format!(
-        "id = \"h_change_feed\"\nflow_type = \"change_feed\"\n\n[input]\n{input}\n[properties]\n{properties}\n\
-         [properties.load]\nsource_path = \"data\"\nformat = \"csv\"\n"
-    )
+    properties
+}
+
+/// The names of columns, as the items of a TOML list.
+pub(crate) fn column_names(options: &Options, columns: &[usize]) -> String {
+    columns.iter().map(|column| toml_text(&options.columns[*column].name)).collect::<Vec<_>>().join(", ")
 }
 
 fn csv_text(columns: &[Column], rows: &[Row], spelled: fn(&Value) -> String) -> String {
@@ -144,7 +160,7 @@ fn unusual(value: &Value) -> String {
 }
 
 /// JSON's texts are TOML's too.
-fn toml_text(text: &str) -> String {
+pub(crate) fn toml_text(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
@@ -165,7 +181,7 @@ const NAMES: [&str; 16] =
     ["id", "part", "status", "amount", "note", "place", "flag", "order", "a b", "Ünï", "quo\"te", "n", "Mixed", "a.b", "it's", "select"];
 
 /// Few values each, that are easily mixed up.
-fn domains(ty: ColumnType, floats: bool) -> Vec<Vec<Value>> {
+pub(crate) fn domains(ty: ColumnType, floats: bool) -> Vec<Vec<Value>> {
     let texts = |texts: &[&str]| texts.iter().map(|text| Value::Text((*text).to_owned())).collect::<Vec<_>>();
     let float = |values: &[f64]| values.iter().copied().map(Value::Float).collect::<Vec<_>>();
     match ty {
@@ -208,7 +224,7 @@ fn domains(ty: ColumnType, floats: bool) -> Vec<Vec<Value>> {
     }
 }
 
-fn column_type() -> impl Strategy<Value = ColumnType> {
+pub(crate) fn column_type() -> impl Strategy<Value = ColumnType> {
     prop_oneof![
         4 => Just(ColumnType::Text),
         3 => Just(ColumnType::Int),
@@ -222,7 +238,7 @@ fn column_type() -> impl Strategy<Value = ColumnType> {
 
 /// What stands in a column, by the part of the row that fills it.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum Part {
+pub(crate) enum Part {
     Key(usize),
     Value(usize),
     Mark,
@@ -230,9 +246,9 @@ enum Part {
 
 /// A table's columns and the few keys and values that its rows are made of.
 #[derive(Debug, Clone)]
-struct Table {
+pub(crate) struct Table {
     columns: Vec<Column>,
-    parts: Vec<Part>,
+    pub(crate) parts: Vec<Part>,
     keys: Vec<Vec<Value>>,
     /// What the other columns hold together; rows of a few kinds are often equal.
     variants: Vec<Vec<Value>>,
@@ -266,43 +282,65 @@ fn table(floats: bool) -> impl Strategy<Value = Table> {
         // A line of a single NULL would be an empty line.
         .prop_filter("two columns", |(keys, values, marks, _)| keys.len() + values.len() + usize::from(marks.is_some()) > 1)
         .prop_flat_map(move |(key_types, value_types, marks, names)| {
-            let mut parts: Vec<(Part, ColumnType)> = Vec::new();
-            parts.extend(key_types.iter().enumerate().map(|(at, ty)| (Part::Key(at), *ty)));
-            parts.extend(value_types.iter().enumerate().map(|(at, ty)| (Part::Value(at), *ty)));
-            parts.extend(marks.iter().map(|(ty, _)| (Part::Mark, *ty)));
-            let parts = prop_oneof![2 => Just(parts.clone()), 1 => Just(parts).prop_shuffle()];
             let most = if key_types.len() == 1 { 5 } else { 3 };
-            let keys: Vec<_> = key_types.iter().map(|ty| some_of(*ty, floats, most)).collect();
-            let variants: Vec<_> = value_types.iter().map(|ty| some_of(*ty, floats, 3)).collect();
-            let variants = variants.prop_flat_map(|columns| {
-                let value = |values: Vec<Value>| prop_oneof![1 => Just(Value::Null), 5 => select(values)].boxed();
-                vec(columns.into_iter().map(value).collect::<Vec<_>>(), 1..=4)
-            });
-            (parts, keys, variants, Just(marks), Just(names))
-        })
-        .prop_map(|(parts, keys, variants, marks, names)| {
-            let column = |((_, ty), name): (&(Part, ColumnType), &str)| Column { name: name.to_owned(), ty: *ty };
-            let mut all_keys = vec![Vec::new()];
-            for values in keys {
-                all_keys = all_keys
-                    .iter()
-                    .flat_map(|key| values.iter().map(move |value| [key.as_slice(), std::slice::from_ref(value)].concat()))
-                    .collect();
-            }
-            all_keys.truncate(6);
-            Table {
-                columns: parts.iter().zip(names).map(column).collect(),
-                parts: parts.iter().map(|(part, _)| *part).collect(),
-                keys: all_keys,
-                variants,
-                marks: marks.map(|(_, values)| values),
-            }
+            let keys = key_types.iter().map(|ty| some_of(domains(*ty, floats), most)).collect();
+            let variants: Vec<_> = value_types.iter().map(|ty| some_of(domains(*ty, floats), 3)).collect();
+            let variants = variants.prop_flat_map(|columns| vec(variant(columns), 1..=4));
+            table_of(Types { keys: key_types, values: value_types, marks }, names, keys, variants.boxed())
         })
 }
 
-/// At most `most` values of one domain.
-fn some_of(ty: ColumnType, floats: bool, most: usize) -> BoxedStrategy<Vec<Value>> {
-    select(domains(ty, floats))
+/// One value of each column's, or NULL.
+pub(crate) fn variant(columns: Vec<Vec<Value>>) -> impl Strategy<Value = Vec<Value>> {
+    let value = |values: Vec<Value>| prop_oneof![1 => Just(Value::Null), 5 => select(values)].boxed();
+    columns.into_iter().map(value).collect::<Vec<_>>()
+}
+
+/// A delete column's type, the values that mark, and the others.
+pub(crate) type Marks = (ColumnType, (Vec<Value>, Vec<Value>));
+
+/// The types of a table's columns, by the parts that fill them.
+pub(crate) struct Types {
+    pub(crate) keys: Vec<ColumnType>,
+    pub(crate) values: Vec<ColumnType>,
+    pub(crate) marks: Option<Marks>,
+}
+
+/// A table of these columns: rows have one of a few values for each part of the key, and one of the variants.
+pub(crate) fn table_of(
+    types: Types,
+    names: Vec<&'static str>,
+    keys: Vec<BoxedStrategy<Vec<Value>>>,
+    variants: BoxedStrategy<Vec<Vec<Value>>>,
+) -> impl Strategy<Value = Table> {
+    let mut parts: Vec<(Part, ColumnType)> = Vec::new();
+    parts.extend(types.keys.iter().enumerate().map(|(at, ty)| (Part::Key(at), *ty)));
+    parts.extend(types.values.iter().enumerate().map(|(at, ty)| (Part::Value(at), *ty)));
+    parts.extend(types.marks.iter().map(|(ty, _)| (Part::Mark, *ty)));
+    let parts = prop_oneof![2 => Just(parts.clone()), 1 => Just(parts).prop_shuffle()];
+    (parts, keys, variants, Just(types.marks), Just(names)).prop_map(|(parts, keys, variants, marks, names)| {
+        let column = |((_, ty), name): (&(Part, ColumnType), &str)| Column { name: name.to_owned(), ty: *ty };
+        let mut all_keys = vec![Vec::new()];
+        for values in keys {
+            all_keys = all_keys
+                .iter()
+                .flat_map(|key| values.iter().map(move |value| [key.as_slice(), std::slice::from_ref(value)].concat()))
+                .collect();
+        }
+        all_keys.truncate(6);
+        Table {
+            columns: parts.iter().zip(names).map(column).collect(),
+            parts: parts.iter().map(|(part, _)| *part).collect(),
+            keys: all_keys,
+            variants,
+            marks: marks.map(|(_, values)| values),
+        }
+    })
+}
+
+/// At most `most` values of one of the domains.
+pub(crate) fn some_of(domains: Vec<Vec<Value>>, most: usize) -> BoxedStrategy<Vec<Value>> {
+    select(domains)
         .prop_flat_map(move |values| {
             let most = most.min(values.len());
             subsequence(values, 1..=most)
@@ -310,8 +348,8 @@ fn some_of(ty: ColumnType, floats: bool, most: usize) -> BoxedStrategy<Vec<Value
         .boxed()
 }
 
-/// A delete column's type, the values that mark, and the others; NULL never marks.
-fn marks() -> impl Strategy<Value = (ColumnType, (Vec<Value>, Vec<Value>))> {
+/// NULL never marks.
+pub(crate) fn marks() -> impl Strategy<Value = Marks> {
     let texts = ["D", "", "d", " D", "x"].map(|text| Value::Text(text.to_owned())).to_vec();
     let marks = |ty, values: Vec<Value>| {
         let most = values.len() - 1;
@@ -328,7 +366,7 @@ fn marks() -> impl Strategy<Value = (ColumnType, (Vec<Value>, Vec<Value>))> {
     ]
 }
 
-fn options(table: &Table) -> impl Strategy<Value = Options> + use<> {
+pub(crate) fn options(table: &Table) -> impl Strategy<Value = Options> + use<> {
     let value_columns: Vec<usize> = (0..table.parts.len()).filter(|at| matches!(table.parts[*at], Part::Value(_))).collect();
     let tracked = match value_columns.len() {
         0 => Just(None).boxed(),
@@ -457,7 +495,7 @@ impl Replay {
 }
 
 /// All arrivals and rows are kept, until a failing case shrinks: then each of them is tried without.
-fn arrivals(table: &Table, options: &Options) -> BoxedStrategy<Vec<Arrival>> {
+pub(crate) fn arrivals(table: &Table, options: &Options) -> BoxedStrategy<Vec<Arrival>> {
     let content = content(table, options);
     let some = |count| subsequence(vec![1, 2, 3, 4, 5, 7, 8, 20, 20_240_229], count);
     let ids = prop_oneof![1 => some(1..=2), 4 => some(3..=6)];

@@ -232,18 +232,24 @@ pub(crate) struct Model {
 
 /// A batch's rows that have a key, by what becomes of them.
 #[derive(Default)]
-struct Sorted {
+pub(crate) struct Sorted {
     /// L(N).
-    live: BTreeMap<Row, Row>,
-    marked: BTreeSet<Row>,
+    pub(crate) live: BTreeMap<Row, Row>,
+    pub(crate) marked: BTreeSet<Row>,
     /// Keys with rows that differ, where neither the first nor the last of them counts.
-    conflicting: BTreeSet<Row>,
+    pub(crate) conflicting: BTreeSet<Row>,
 }
 
 impl Options {
     /// Whether there is a dataset of parked rows.
     pub(crate) fn parks(&self) -> bool {
         self.on_duplicate_key == OnDuplicateKey::Park || self.on_null_key == OnNullKey::Park
+    }
+
+    /// Whether a column's values are compared.
+    pub(crate) fn is_tracked(&self, column: usize) -> bool {
+        let carried = self.key.contains(&column) || self.delete.as_ref().is_some_and(|(delete, _)| *delete == column);
+        self.change_detection_columns.as_ref().map_or(!carried, |chosen| chosen.contains(&column))
     }
 }
 
@@ -368,9 +374,14 @@ impl Model {
     }
 
     fn sorted(&self, rows: &[Row]) -> Sorted {
+        self.sorted_by(rows, |row| self.key(row))
+    }
+
+    /// Where something else than the key is what no two different rows of a batch may share.
+    pub(crate) fn sorted_by(&self, rows: &[Row], identity: impl Fn(&Row) -> Row) -> Sorted {
         let mut by_key: BTreeMap<Row, Vec<&Row>> = BTreeMap::new();
         for row in rows.iter().filter(|row| !self.has_null_key(row)) {
-            by_key.entry(self.key(row)).or_default().push(row);
+            by_key.entry(identity(row)).or_default().push(row);
         }
         let mut sorted = Sorted::default();
         for (key, rows) in by_key {
@@ -384,8 +395,7 @@ impl Model {
                 OnDuplicateKey::KeepLast => last,
                 OnDuplicateKey::Fail | OnDuplicateKey::Park | OnDuplicateKey::KeepFirst => first,
             };
-            let marked = self.options.delete.as_ref().is_some_and(|(column, values)| values.contains(&row[*column]));
-            if marked {
+            if self.is_marked(row) {
                 sorted.marked.insert(key);
             } else {
                 sorted.live.insert(key, row.clone());
@@ -394,26 +404,28 @@ impl Model {
         sorted
     }
 
-    fn key(&self, row: &Row) -> Row {
+    pub(crate) fn is_marked(&self, row: &Row) -> bool {
+        self.options.delete.as_ref().is_some_and(|(column, values)| values.contains(&row[*column]))
+    }
+
+    pub(crate) fn key(&self, row: &Row) -> Row {
         self.options.key.iter().map(|column| row[*column].clone()).collect()
     }
 
-    fn has_null_key(&self, row: &Row) -> bool {
+    pub(crate) fn has_null_key(&self, row: &Row) -> bool {
         self.key(row).contains(&Value::Null)
     }
 
     /// The tracked columns that differ, in column order; `None` when there are none.
     fn changed_columns(&self, old: &Row, new: &Row) -> Option<String> {
-        let options = &self.options;
-        let carried = |column: &usize| options.key.contains(column) || options.delete.as_ref().is_some_and(|(delete, _)| delete == column);
-        let tracked = |column: &usize| options.change_detection_columns.as_ref().map_or(!carried(column), |chosen| chosen.contains(column));
-        let differing = (0..options.columns.len()).filter(tracked).filter(|column| old[*column] != new[*column]);
-        let names: Vec<&str> = differing.map(|column| options.columns[column].name.as_str()).collect();
+        let columns = &self.options.columns;
+        let differing = (0..columns.len()).filter(|column| self.options.is_tracked(*column) && old[*column] != new[*column]);
+        let names: Vec<&str> = differing.map(|column| columns[column].name.as_str()).collect();
         (!names.is_empty()).then(|| names.join(","))
     }
 
     /// Row order counts only where it decides which row does.
-    fn is_same_content(&self, known: &[Row], rows: &[Row]) -> bool {
+    pub(crate) fn is_same_content(&self, known: &[Row], rows: &[Row]) -> bool {
         let (mut known, mut rows) = (known.to_vec(), rows.to_vec());
         if !matches!(self.options.on_duplicate_key, OnDuplicateKey::KeepFirst | OnDuplicateKey::KeepLast) {
             known.sort();
@@ -424,10 +436,11 @@ impl Model {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn options() -> Options {
+    /// Of the worked example.
+    pub(crate) fn options() -> Options {
         let column = |name: &str, ty| Column { name: name.to_owned(), ty };
         Options {
             columns: vec![column("id", ColumnType::Text), column("status", ColumnType::Text), column("amount", ColumnType::Int)],
@@ -445,7 +458,7 @@ mod tests {
     }
 
     /// Rows such as `A open 100, E open ∅`.
-    fn rows(text: &str) -> Vec<Row> {
+    pub(crate) fn rows(text: &str) -> Vec<Row> {
         let row = |row: &str| row.split_whitespace().map(value).collect();
         text.split(',').filter(|row| !row.trim().is_empty()).map(row).collect()
     }

@@ -1,9 +1,12 @@
 //! Random histories through the embedded engine and through SQLite's words, against the reference model.
 #![expect(clippy::wildcard_enum_match_arm, reason = "all other values are written by the model")]
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Debug};
 
-use proptest::test_runner::{Config, TestCaseError, TestError, TestRunner};
+use proptest::{
+    strategy::{BoxedStrategy, Strategy},
+    test_runner::{Config, TestCaseError, TestError, TestRunner},
+};
 use qetl_runtime::{
     report::{RunReport, Status},
     waiting::Request,
@@ -11,7 +14,7 @@ use qetl_runtime::{
 
 use crate::{
     histories::{History, flow_toml, history},
-    oracle::{Model, Outcome, Reason, RecordType, Row, Value},
+    oracle::{Model, Options, Outcome, Reason, RecordType, Row, Value},
     project::{TestProject, TextRow, float_text},
     sqlite::SqliteTables,
 };
@@ -23,16 +26,21 @@ fn cases() -> u32 {
 
 #[test]
 fn datafusion_is_as_the_model_says() {
-    search("datafusion", true, on_datafusion);
+    search("datafusion", || history(true).boxed(), told, on_datafusion);
 }
 
 #[test]
 fn sqlite_is_as_the_model_says() {
-    search("sqlite", false, on_sqlite);
+    search("sqlite", || history(false).boxed(), told, on_sqlite);
 }
 
 /// Tries random histories on two threads; the smallest one that fails is told.
-fn search(name: &'static str, floats: bool, check: fn(&tokio::runtime::Runtime, &History) -> Result<(), TestCaseError>) {
+pub(crate) fn search<H: Debug>(
+    name: &'static str,
+    histories: fn() -> BoxedStrategy<H>,
+    told: fn(&H) -> String,
+    check: fn(&tokio::runtime::Runtime, &H) -> Result<(), TestCaseError>,
+) {
     let each = cases().div_ceil(2);
     std::thread::scope(|scope| {
         for _ in 0..2 {
@@ -45,16 +53,18 @@ fn search(name: &'static str, floats: bool, check: fn(&tokio::runtime::Runtime, 
                     ..Config::default()
                 };
                 let mut runner = TestRunner::new(config);
-                match runner.run(&history(floats), |history| check(&runtime, &history)) {
+                match runner.run(&histories(), |history| check(&runtime, &history)) {
                     Ok(()) => (),
-                    Err(TestError::Fail(why, history)) => {
-                        panic!("{name}: {why}\nflow:\n{}\narrivals: {:#?}", flow_toml(&history), history.arrivals)
-                    }
+                    Err(TestError::Fail(why, history)) => panic!("{name}: {why}\n{}", told(&history)),
                     Err(TestError::Abort(why)) => panic!("{name}: {why}"),
                 }
             });
         }
     });
+}
+
+fn told(history: &History) -> String {
+    format!("flow:\n{}\narrivals: {:#?}", flow_toml(history), history.arrivals)
 }
 
 fn on_datafusion(runtime: &tokio::runtime::Runtime, history: &History) -> Result<(), TestCaseError> {
@@ -67,7 +77,7 @@ fn on_datafusion(runtime: &tokio::runtime::Runtime, history: &History) -> Result
             let request = Request { batch_id: Some(arrival.batch_id), inputs, accept_guards: arrival.accept_guards, ..Request::default() };
             let report = project.execute(&request).await.map_err(|error| TestCaseError::fail(error.to_string()))?;
             let expected = model.execute(arrival.batch_id, &arrival.rows, arrival.accept_guards);
-            compare_outcome(&report, &expected, history)
+            compare_outcome(&report, &expected, &history.options)
                 .map_err(|why| TestCaseError::fail(format!("arrival {index} (batch {}): {why}", arrival.batch_id)))?;
         }
         compare_tables(&project, &model).await?;
@@ -106,7 +116,7 @@ struct Expected {
     rows: Vec<TextRow>,
 }
 
-fn text(value: &Value) -> Option<String> {
+pub(crate) fn text(value: &Value) -> Option<String> {
     match value {
         Value::Null => None,
         // −0.0 is stored as 0.0.
@@ -115,8 +125,13 @@ fn text(value: &Value) -> Option<String> {
     }
 }
 
+/// A name as SQL has it.
+pub(crate) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
 fn expected(model: &Model) -> BTreeMap<String, Expected> {
-    let names: Vec<String> = model.options.columns.iter().map(|column| format!("\"{}\"", column.name.replace('"', "\"\""))).collect();
+    let names: Vec<String> = model.options.columns.iter().map(|column| quoted(&column.name)).collect();
     let columns = |more: &str| format!("{}{more}", names.join(", "));
     let row = |row: &Row, more: Vec<Option<String>>| row.iter().map(text).chain(more).collect::<TextRow>();
     let sorted = |mut rows: Vec<TextRow>| {
@@ -156,7 +171,7 @@ fn expected(model: &Model) -> BTreeMap<String, Expected> {
     datasets
 }
 
-async fn compare_tables(project: &TestProject, model: &Model) -> Result<(), TestCaseError> {
+pub(crate) async fn compare_tables(project: &TestProject, model: &Model) -> Result<(), TestCaseError> {
     if model.batches.is_empty() {
         return Ok(());
     }
@@ -167,7 +182,7 @@ async fn compare_tables(project: &TestProject, model: &Model) -> Result<(), Test
     Ok(())
 }
 
-fn equal(dataset: &str, found: &[TextRow], expected: &[TextRow]) -> Result<(), TestCaseError> {
+pub(crate) fn equal(dataset: &str, found: &[TextRow], expected: &[TextRow]) -> Result<(), TestCaseError> {
     if found == expected {
         return Ok(());
     }
@@ -180,7 +195,7 @@ fn equal(dataset: &str, found: &[TextRow], expected: &[TextRow]) -> Result<(), T
     )))
 }
 
-fn compare_outcome(report: &RunReport, expected: &Outcome, history: &History) -> Result<(), String> {
+pub(crate) fn compare_outcome(report: &RunReport, expected: &Outcome, options: &Options) -> Result<(), String> {
     let flow = &report.flows[0];
     let batch = flow.batches.first().ok_or_else(|| format!("no batch: {:?}", flow.error))?;
     let message = batch.error.as_ref().map_or("", |error| error.message.as_str());
@@ -207,5 +222,5 @@ fn compare_outcome(report: &RunReport, expected: &Outcome, history: &History) ->
             batch.status == Status::Succeeded && told == counts && batch.derived_again == *derived_again
         }
     };
-    if fits { Ok(()) } else { Err(format!("expected {expected:?}, found {batch:?}\nwith {:?}", history.options)) }
+    if fits { Ok(()) } else { Err(format!("expected {expected:?}, found {batch:?}\nwith {options:?}")) }
 }

@@ -532,6 +532,14 @@ impl Rel {
         }
     }
 
+    /// The dataset that is read first.
+    pub fn first_scan(&self) -> Option<&DatasetName> {
+        match &*self.op {
+            Op::Scan { dataset, .. } => Some(dataset),
+            _ => self.inputs().into_iter().find_map(Rel::first_scan),
+        }
+    }
+
     fn refs(&self, names: &mut Vec<String>) {
         if let Op::Ref { step } = &*self.op {
             names.push(step.clone());

@@ -35,6 +35,8 @@ pub(crate) struct TableChange {
     pub(crate) batches: Vec<(i64, u64, Vec<StagedFile>)>,
     /// When all its rows are replaced: the new files, and how many rows it had at the base version.
     pub(crate) whole: Option<(u64, Vec<StagedFile>)>,
+    /// The keys that were deleted after that batch.
+    pub(crate) checkpoint: Option<(i64, Vec<StagedFile>)>,
     /// Whether its rows are kept apart by batch.
     pub(crate) by_batch: bool,
 }
@@ -143,6 +145,7 @@ impl Catalog {
                 }
             };
             write_files(transaction, &mut counters, table, change, &mut words)?;
+            self.write_checkpoint(transaction, table, change)?;
         }
         for (name, sql) in &changes.views {
             let (schema, made) = schema_id(transaction, &mut counters, &name.namespace, &mut words)?;
@@ -174,6 +177,26 @@ impl Catalog {
         }
         records::replace_columns(transaction, &publish.flow, &publish.columns)?;
         records::insert_run(transaction, &publish.run)
+    }
+}
+
+impl Catalog {
+    /// A checkpoint is no longer true once a batch that it tells of is replaced.
+    fn write_checkpoint(&self, transaction: &Transaction<'_>, table: i64, change: &TableChange) -> rusqlite::Result<()> {
+        if let Some(first) = change.batches.iter().map(|(batch, ..)| *batch).min() {
+            transaction.execute("DELETE FROM qetl_checkpoints WHERE table_id = ?1 AND batch_id >= ?2", [table, first])?;
+        }
+        let Some((batch, files)) = &change.checkpoint else { return Ok(()) };
+        transaction.execute("DELETE FROM qetl_checkpoints WHERE table_id = ?1", [table])?;
+        let sql = "INSERT INTO qetl_checkpoints VALUES (?1, ?2, ?3, ?4, ?5)";
+        for file in files {
+            let path = file.path.strip_prefix(&self.data).unwrap_or(&file.path).to_string_lossy();
+            transaction.execute(sql, params![table, batch, path, file.rows, file.bytes])?;
+        }
+        if files.is_empty() {
+            transaction.execute(sql, params![table, batch, None::<String>, 0, 0])?;
+        }
+        Ok(())
     }
 }
 

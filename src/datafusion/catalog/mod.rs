@@ -18,7 +18,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
 use uuid::Uuid;
 
 pub(crate) use commit::{Changes, TableChange, time_text};
-pub(crate) use read::{BatchRange, CatalogTable, DataFile, Snapshot, type_word, word_type};
+pub(crate) use read::{BatchRange, CatalogTable, Checkpoint, DataFile, Snapshot, type_word, word_type};
 
 use crate::error;
 
@@ -138,7 +138,7 @@ impl Catalog {
         let version: Option<String> = connection.query_row(sql, (), |row| row.get(0)).optional().map_err(error::catalog)?;
         let own: Option<i64> =
             connection.query_row("SELECT version FROM qetl_meta", (), |row| row.get(0)).optional().map_err(error::catalog)?;
-        if version.as_deref() == Some("1.0") && own == Some(1) {
+        if version.as_deref() == Some("1.0") && own == Some(2) {
             return Ok(());
         }
         let message = format!(

@@ -51,11 +51,19 @@ pub(crate) struct DataFile {
     pub(crate) bounds: Option<(String, String)>,
 }
 
+/// The deleted keys of a feed, each with its last row, as they stood after a batch.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Checkpoint {
+    pub(crate) batch_id: i64,
+    pub(crate) files: Vec<DataFile>,
+}
+
 /// Which batches' files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum BatchRange {
     Only(i64),
-    Below(i64),
+    /// Above the first and below the second.
+    Between(i64, i64),
     All,
 }
 
@@ -63,7 +71,7 @@ impl BatchRange {
     pub(crate) fn contains(self, batch: i64) -> bool {
         match self {
             BatchRange::Only(id) => batch == id,
-            BatchRange::Below(id) => batch < id,
+            BatchRange::Between(above, below) => above < batch && batch < below,
             BatchRange::All => true,
         }
     }
@@ -135,7 +143,32 @@ impl Catalog {
             let rows = statement.query_map((), |row| {
                 Ok(self.data.join(row.get::<_, String>(0)?).join(row.get::<_, String>(1)?).join(row.get::<_, String>(2)?))
             })?;
-            rows.filter(|path| path.as_ref().map_or(true, |path| path.starts_with(folder))).collect()
+            let mut known: BTreeSet<PathBuf> = rows.collect::<rusqlite::Result<_>>()?;
+            let mut statement = connection.prepare("SELECT path FROM qetl_checkpoints WHERE path IS NOT NULL")?;
+            let rows = statement.query_map((), |row| Ok(self.data.join(row.get::<_, String>(0)?)))?;
+            known.extend(rows.collect::<rusqlite::Result<Vec<_>>>()?);
+            known.retain(|path| path.starts_with(folder));
+            Ok(known)
+        };
+        read().map_err(error::catalog)
+    }
+
+    /// The newest checkpoint of a table.
+    pub(crate) fn checkpoint(&self, table: &CatalogTable) -> Result<Option<Checkpoint>, RunError> {
+        let Some(connection) = self.read()? else { return Ok(None) };
+        let sql = "SELECT batch_id, path, row_count, bytes FROM qetl_checkpoints WHERE table_id = ?1";
+        let read = || -> rusqlite::Result<Option<Checkpoint>> {
+            let mut found: Option<Checkpoint> = None;
+            let mut statement = connection.prepare(sql)?;
+            let mut rows = statement.query([table.id])?;
+            while let Some(row) = rows.next()? {
+                let batch_id = row.get(0)?;
+                let checkpoint = found.get_or_insert_with(|| Checkpoint { batch_id, files: Vec::new() });
+                if let Some(path) = row.get::<_, Option<String>>(1)? {
+                    checkpoint.files.push(DataFile { path: self.data.join(path), rows: row.get(2)?, bytes: row.get(3)?, bounds: None });
+                }
+            }
+            Ok(found)
         };
         read().map_err(error::catalog)
     }
@@ -149,11 +182,12 @@ impl Catalog {
         bounds_of: Option<&str>,
     ) -> Result<Vec<(Option<i64>, DataFile)>, RunError> {
         let Some(connection) = self.read()? else { return Ok(Vec::new()) };
+        const BETWEEN: &str = "CAST(p.partition_value AS INTEGER) > ?4 AND CAST(p.partition_value AS INTEGER) < ?5";
         let column = bounds_of.and_then(|name| table.columns.iter().find(|column| column.name == name)).map_or(-1, |column| column.id);
-        let (condition, bound) = match range {
-            BatchRange::Only(id) => ("CAST(p.partition_value AS INTEGER) = ?4", id),
-            BatchRange::Below(id) => ("CAST(p.partition_value AS INTEGER) < ?4", id),
-            BatchRange::All => ("?4 IS NOT NULL", 0),
+        let (condition, above, below) = match range {
+            BatchRange::Only(id) => (BETWEEN, id - 1, id + 1),
+            BatchRange::Between(above, below) => (BETWEEN, above, below),
+            BatchRange::All => ("?4 <> ?5", 0, 1),
         };
         let sql = format!(
             "SELECT f.path, f.path_is_relative, f.record_count, f.file_size_bytes, s.min_value, s.max_value, CAST(p.partition_value AS INTEGER),
@@ -168,7 +202,7 @@ impl Catalog {
         let mut deleted_from = None;
         let mut read = || -> rusqlite::Result<Vec<(Option<i64>, DataFile)>> {
             let mut statement = connection.prepare_cached(&sql)?;
-            let rows = statement.query_map(params![snapshot, table.id, column, bound], |row| {
+            let rows = statement.query_map(params![snapshot, table.id, column, above, below], |row| {
                 let path: String = row.get(0)?;
                 let path = if row.get::<_, bool>(1)? { table.folder.join(path) } else { PathBuf::from(path) };
                 if row.get(7)? {

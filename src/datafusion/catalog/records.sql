@@ -1,6 +1,6 @@
 -- qetl's own records: they become true in the same transaction as the data.
 CREATE TABLE qetl_meta(version INTEGER NOT NULL);
-INSERT INTO qetl_meta VALUES (1);
+INSERT INTO qetl_meta VALUES (2);
 -- Grows with every holder of a flow's lock; a publish under an older number is refused.
 CREATE TABLE qetl_fences(flow TEXT PRIMARY KEY, fence INTEGER NOT NULL);
 -- Every generation of every batch; the greatest is the one that stands.
@@ -12,6 +12,9 @@ CREATE TABLE qetl_files(
     flow TEXT NOT NULL, batch_id INTEGER NOT NULL, generation INTEGER NOT NULL, position INTEGER NOT NULL, path TEXT NOT NULL,
     size INTEGER NOT NULL, modified INTEGER NOT NULL, content_hash TEXT NOT NULL, loaded_at INTEGER NOT NULL,
     PRIMARY KEY (flow, batch_id, generation, position));
+-- Keys that were deleted, as they stood after a batch: so that later ones need not look through all batches for them.
+-- One row a file; one without a path when there was no such key.
+CREATE TABLE qetl_checkpoints(table_id INTEGER NOT NULL, batch_id INTEGER NOT NULL, path TEXT, row_count INTEGER NOT NULL, bytes INTEGER NOT NULL);
 CREATE TABLE qetl_columns(flow TEXT NOT NULL, position INTEGER NOT NULL, name TEXT NOT NULL, type TEXT NOT NULL, inferred INTEGER NOT NULL,
     PRIMARY KEY (flow, position));
 CREATE TABLE qetl_runs(
