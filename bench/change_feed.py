@@ -14,7 +14,7 @@ from pathlib import Path
 
 import environment
 import options
-from conclude import conclude, print_costs, write_json
+from conclude import conclude, figures, print_costs, write_json
 from engines import Engine, QetlFolder
 from generate import Dataset, batch_file
 from report import ratio, table
@@ -143,8 +143,12 @@ def main() -> None:
     if args.json:
         dataset = Dataset.read(args.work / "many_data" if args.many else args.data)
         types = {batch: per_record_type(rows) for (batch, _), rows in run.answers.items()}
-        more = {"duckdb": run.fastest(FILES, run.batches[1:]), "record_types": types}
-        write_json(args.json, args, asdict(dataset), more, [run])
+        write_json(args.json, args, asdict(dataset), {
+            "duckdb": run.fastest(FILES, run.batches[1:]),
+            "figures": figures(run),
+            "record_types": types,
+            "failures": run.failures,
+        })
     conclude(args, [run], COPY, [args.work / "many_data"], "feeds")
 
 

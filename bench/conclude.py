@@ -31,21 +31,18 @@ def print_costs(title: str, run: Run, batches: range, duckdb: str | None, copy: 
     print(f"\n{title}\n\n{table(header, rows, markdown)}")
 
 
-def write_json(path: Path, args: argparse.Namespace, dataset: dict, more: dict, runs: list[Run]) -> None:
+def write_json(path: Path, args: argparse.Namespace, dataset: dict, results: dict) -> None:
     import psutil
 
     machine = {"system": platform.platform(), "cores": os.cpu_count(), "memory_mb": round(psutil.virtual_memory().total / 1e6)}
     packages = environment.REQUIREMENTS.read_text().split()
     settings = {"threads": args.threads, "qetl_memory_limit": args.memory_limit, "duckdb_memory_limit": args.duckdb_memory_limit}
-    path.write_text(json.dumps({
-        "machine": machine,
-        "packages": packages,
-        "settings": settings,
-        "dataset": dataset,
-        "figures": [{"engine": f.engine, "batch": f.batch, **asdict(f.cost)} for run in runs for f in run.figures],
-        **more,
-        "failures": [failure for run in runs for failure in run.failures],
-    }, indent=2) + "\n")
+    head = {"machine": machine, "packages": packages, "settings": settings, "dataset": dataset}
+    path.write_text(json.dumps(head | results, indent=2) + "\n")
+
+
+def figures(run: Run) -> list[dict]:
+    return [{"engine": f.engine, "batch": f.batch, **asdict(f.cost)} for f in run.figures]
 
 
 def conclude(args: argparse.Namespace, runs: list[Run], copy: str, folders: list[Path], what: str) -> None:

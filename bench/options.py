@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import environment
-from engines import Worker, default_qetl
+from engines import Qetl, Worker, default_qetl
 
 
 def shared(description: str, known: list[str]) -> argparse.ArgumentParser:
@@ -42,3 +42,7 @@ def finish(parser: argparse.ArgumentParser, args: argparse.Namespace, known: lis
 def worker(args: argparse.Namespace, name: str, script: str, variant: str = "") -> Worker:
     limit = args.duckdb_memory_limit if name != "polars" else None
     return Worker(name, args.work / name, args.threads, script, variant, limit)
+
+
+def qetl(args: argparse.Namespace, flow_id: str, flow: str, datasets: dict[str, str]) -> Qetl:
+    return Qetl("qetl", args.work / "qetl", args.threads, args.qetl, args.memory_limit, flow_id, flow, datasets)
