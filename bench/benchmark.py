@@ -47,7 +47,8 @@ def main(benchmark: Benchmark) -> None:
             print_costs(f"{what}, batch {batch}: {title} (duckdb = {duckdb})", run, only, duckdb, COPY, args.markdown)
     if args.json:
         write_json(args.json, args, sizes, {"runs": {what: _described(run) for what, run in runs.items()}})
-    conclude(args, list(runs.values()), COPY, [] if args.data else [data], "answers")
+    folders = [args.work / what for what in runs]
+    conclude(args, list(runs.values()), COPY, folders if args.data else [*folders, data], "answers")
 
 
 def _run(benchmark: Benchmark, args: argparse.Namespace, data: Path, what: str) -> Run:

@@ -50,8 +50,7 @@ class Run:
         self.engines, self.sources, self.questions = engines, sources, questions
         self.batches = range(1, len(sources) + 1)
         self.figures: list[Figure] = []
-        self.answers: dict[tuple[int, str], list[Row]] = {}
-        """By batch and what the question is about."""
+        self.answers: dict[tuple[int, str], list[Row]] = {}  # by batch and what the question is about
         self.failures: list[str] = []
 
     def run(self) -> None:

@@ -34,7 +34,7 @@ def _sessions(events: str, now: str) -> str:
             (epoch_us(end_time) - epoch_us(start_time)) / 1e6 AS duration_seconds, count(*) AS event_count, {ends},
             max(xt_batch_id) AS xt_batch_id, {now} AS xt_processed_at
         FROM (
-            SELECT *, count(CASE WHEN starts THEN 1 END) OVER (by_time ROWS UNBOUNDED PRECEDING) AS number
+            SELECT *, count(*) FILTER (starts) OVER (by_time ROWS UNBOUNDED PRECEDING) AS number
             FROM (
                 SELECT *, coalesce(timestamp > lag(timestamp) OVER by_time + INTERVAL {TIMEOUT_SECONDS} SECOND, true) AS starts
                 FROM {events} WINDOW by_time AS (PARTITION BY user_id ORDER BY timestamp)
