@@ -1,4 +1,7 @@
-"""The engines that are compared: how each is given a batch, and how its feed is counted afterwards."""
+"""The engines that are compared: how each is given a batch, and how its datasets are queried afterwards.
+
+A batch is a file or a folder of files.
+"""
 
 import os
 import shutil
@@ -21,8 +24,8 @@ class Engine:
     def command(self, batch: int, source: Path) -> list[str]:
         raise NotImplementedError
 
-    def counts_command(self, batch: int, query: str) -> list[str] | None:
-        """Prints the result of a query, in which `{feed}` stands for the feed, as CSV; None: there is no feed."""
+    def query_command(self, batch: int, query: str, datasets: list[str]) -> list[str] | None:
+        """Prints the result of a query as CSV. `{feed}` stands for the dataset `feed`; None: there are no datasets."""
         return None
 
     def environment(self) -> dict[str, str]:
@@ -42,13 +45,13 @@ class Worker(Engine):
         command += ["--source", str(source), "--threads", str(self.threads), "--variant", self.variant]
         return command + (["--memory-limit", self.memory_limit] if self.memory_limit else [])
 
-    def counts_command(self, batch: int, query: str) -> list[str] | None:
+    def query_command(self, batch: int, query: str, datasets: list[str]) -> list[str] | None:
         if self.script == "copy_floor.py":
             return None
         native = self.script == "duckdb_native.py"
         database = str(self.folder / "feed.duckdb") if native else ":memory:"
-        feed = "feed" if native else f"'{self.folder / 'feed' / f'batch_{batch}.parquet'}'"
-        return [sys.executable, str(WORKERS / "query.py"), database, query.format(feed=feed)]
+        places = {name: name if native else f"'{self.folder / name / f'batch_{batch}.parquet'}'" for name in datasets}
+        return [sys.executable, str(WORKERS / "query.py"), database, query.format(**places)]
 
     def environment(self) -> dict[str, str]:
         return {"POLARS_MAX_THREADS": str(self.threads)}
@@ -56,54 +59,57 @@ class Worker(Engine):
 
 @dataclass(frozen=True)
 class Qetl(Engine):
-    """The qetl binary in a project of its own, which finds one more file for each batch."""
+    """The qetl binary in a project of its own, which is told the files of each batch."""
 
     binary: Path
-    columns: list[str]
     memory_limit: str
+    flow_id: str
+    flow: str  # the text of the flow file
+    datasets: dict[str, str]  # qetl's names of the datasets, by the names in queries
 
     def prepare(self, batch: int, source: Path) -> None:
-        data = self.folder / "data" / "orders"
-        if batch == 1:
-            data.mkdir(parents=True)
-            (self.folder / "flows").mkdir()
-            (self.folder / "qetl.toml").write_text(self._project())
-            (self.folder / "flows" / "orders.toml").write_text(self._flow())
-        _link(source, data / source.name)
+        if batch > 1:
+            return
+        (self.folder / "flows").mkdir()
+        (self.folder / "qetl.toml").write_text(self._project())
+        (self.folder / "flows" / f"{self.flow_id}.toml").write_text(self.flow)
 
     def command(self, batch: int, source: Path) -> list[str]:
-        return [str(self.binary), "execute", "--format", "json"]
+        inputs = [word for file in files_of(source) for word in ("--input", str(file))]
+        return [str(self.binary), "execute", self.flow_id, "--batch-id", str(batch), *inputs, "--format", "json"]
 
-    def counts_command(self, batch: int, query: str) -> list[str] | None:
-        return [str(self.binary), "query", query.format(feed="orders_change_feed"), "--format", "csv"]
+    def query_command(self, batch: int, query: str, datasets: list[str]) -> list[str] | None:
+        return [str(self.binary), "query", query.format(**{name: self.datasets[name] for name in datasets}), "--format", "csv"]
 
     def _project(self) -> str:
         return f"""\
 [project]
-name = "change_feed_benchmark"
+name = "benchmark"
 
 [engine]
 memory_limit = "{self.memory_limit}"
 threads = {self.threads}
 """
 
-    def _flow(self) -> str:
-        columns = ", ".join(f'"{c}"' for c in self.columns)
-        return f"""\
-id = "orders_change_feed"
-name = "Orders change feed"
-flow_type = "change_feed"
 
-[input]
-primary_key = ["id"]
-columns = [{columns}]
+@dataclass(frozen=True)
+class QetlFolder(Qetl):
+    """The same, with one more file for each batch in a folder that the flow loads from."""
 
-[properties.load]
-source_path = "data/orders"
-file_pattern = "orders_*.parquet"
-format = "parquet"
-batch_id_from = 'orders_(\\d+)'
-"""
+    load_from: str
+
+    def prepare(self, batch: int, source: Path) -> None:
+        super().prepare(batch, source)
+        data = self.folder / self.load_from
+        data.mkdir(parents=True, exist_ok=True)
+        _link(source, data / source.name)
+
+    def command(self, batch: int, source: Path) -> list[str]:
+        return [str(self.binary), "execute", "--format", "json"]
+
+
+def files_of(source: Path) -> list[Path]:
+    return sorted(source.iterdir()) if source.is_dir() else [source]
 
 
 def default_qetl() -> Path:

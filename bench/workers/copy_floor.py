@@ -6,5 +6,5 @@ from step import COPY_OPTIONS, Step, make_durable
 
 step = Step.from_arguments()
 target = step.file("copy")
-duckdb.connect(config=step.duckdb_config()).execute(f"COPY (FROM '{step.source}') TO '{target}' ({COPY_OPTIONS})")
+duckdb.connect(config=step.duckdb_config()).execute(f"COPY (FROM '{step.parquet}') TO '{target}' ({COPY_OPTIONS})")
 make_durable(target)

@@ -15,7 +15,7 @@ COPY_OPTIONS = f"FORMAT parquet, COMPRESSION zstd, COMPRESSION_LEVEL {ZSTD_LEVEL
 class Step:
     folder: Path
     batch: int
-    source: Path
+    source: Path  # a file, or a folder of files
     threads: int
     memory_limit: str | None
     variant: str
@@ -37,6 +37,11 @@ class Step:
         path = self.folder / dataset / f"batch_{batch or self.batch}.parquet"
         path.parent.mkdir(parents=True, exist_ok=True)
         return path
+
+    @property
+    def parquet(self) -> str:
+        """The files of the batch, as DuckDB is told of them."""
+        return str(self.source / "*.parquet" if self.source.is_dir() else self.source)
 
     def duckdb_config(self) -> dict:
         config = {"threads": self.threads, "temp_directory": str(self.folder / "spill"), "preserve_insertion_order": False}
