@@ -35,7 +35,7 @@ const FEED_COLUMNS: [(&str, Type); 4] =
     [("xt_batch_id", Type::Int), ("xt_record_type", Type::Text), ("xt_changed_columns", Type::Text), ("xt_processed_at", Type::Timestamp)];
 
 /// What the parked rows add to the input columns.
-const PARKED_COLUMNS: [(&str, Type); 5] = [
+pub(crate) const PARKED_COLUMNS: [(&str, Type); 5] = [
     ("xt_parked_reason", Type::Text),
     ("xt_source_file", Type::Text),
     ("xt_row_number", Type::Int),

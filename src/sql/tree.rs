@@ -113,10 +113,12 @@ pub(crate) fn number(value: impl ToString) -> ast::Expr {
 
 /// A call of a function by its constant name.
 pub(crate) fn call(skeleton: &'static str, arguments: Vec<ast::Expr>) -> ast::Expr {
-    let mut expr = skeleton_expr(skeleton);
+    // The parser knows SUBSTR and others as syntax of their own, so that the name is put in by itself.
+    let mut expr = skeleton_expr("F(a)");
     if let ast::Expr::Function(function) = &mut expr
         && let ast::FunctionArguments::List(list) = &mut function.args
     {
+        function.name = ObjectName::from(vec![Ident::new(skeleton.split('(').next().unwrap_or_default())]);
         list.args = arguments.into_iter().map(|argument| ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(argument))).collect();
     }
     expr
