@@ -2,6 +2,7 @@
 
 mod change_feed;
 mod events;
+mod growth_accounting;
 mod sessionization;
 
 use qetl_core::Registry;

@@ -224,8 +224,8 @@ pub fn file_schema(flow_type: Option<&FlowTypeEntry>) -> Value {
 }
 
 /// Keys that decide which batches are accepted, not what their rows become; or that have rules of their own.
-const SHAPELESS: [&str; 7] =
-    ["columns", "allow_empty_snapshot", "max_delete_ratio", "load", "late_batches", "dataset_prefix", "on_changed_file"];
+const SHAPELESS: [&str; 8] =
+    ["columns", "allow_empty_snapshot", "max_delete_ratio", "max_periods", "load", "late_batches", "dataset_prefix", "on_changed_file"];
 
 /// What shapes rows in `[input]` and `[properties]`: values that are the default are left out.
 fn shape(schema: &Value, section: impl Fn(&str) -> Value) -> Map<String, Value> {

@@ -1,0 +1,557 @@
+//! Counts, period by period, the users who come, stay away and return.
+
+mod invariants;
+
+use qetl_core::{
+    Dataset, DatasetName, Flow, FlowType, Problems, Schema, Task, Type,
+    decode::Sp,
+    ir::{AggregateFunction, AsOf, BinaryOp, Expr, Function, JoinKind, Order, Period, Rel, RelError, Steps, WindowFunction},
+    plan::{Check, Dag, DagNode, DatasetKind, Expand, Invariant, Rule, WriteMode},
+    problem::Problem,
+    register_flow_type,
+    registry::BatchRules,
+    schema::Column,
+    suggest,
+};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::events::{Events, Named, needed_columns, presume_timestamp};
+
+/// `[properties]` of growth accounting.
+#[derive(Debug, Deserialize, JsonSchema)]
+struct GrowthAccounting {
+    /// The column that says whose event it is.
+    #[schemars(extend("default" = "user_id"))]
+    user_id_column: Option<Sp<String>>,
+    /// The same as `user_id_column`.
+    user_id_field: Option<Sp<String>>,
+    /// The column that says when the event was, a timestamp or a date.
+    #[schemars(extend("default" = "timestamp"))]
+    timestamp_column: Option<Sp<String>>,
+    /// The same as `timestamp_column`.
+    timestamp_field: Option<Sp<String>>,
+    /// What is counted together: days, weeks from Monday on, or months.
+    #[serde(default)]
+    period_type: Period,
+    /// A user is churned that many days after the last date of activity, if none came up to then.
+    #[serde(default = "thirty")]
+    #[schemars(range(min = 1, max = 1_000_000), extend("default" = 30))]
+    churn_threshold_days: u32,
+    /// The time zone that gives a timestamp its date, by its IANA name.
+    #[schemars(extend("default" = "UTC"))]
+    timezone: Option<Sp<String>>,
+    /// The last date that counts, such as `2024-12-31`; the greatest date of an event without it.
+    as_of: Option<Sp<String>>,
+    /// More periods than these, from the first activity on, are taken for a mistyped date, and refused.
+    #[serde(default = "ten_thousand")]
+    #[schemars(range(min = 1), extend("default" = 10_000))]
+    max_periods: u32,
+}
+
+fn thirty() -> u32 {
+    30
+}
+
+fn ten_thousand() -> u32 {
+    10_000
+}
+
+impl FlowType for GrowthAccounting {
+    const NAME: &'static str = "growth_accounting";
+    const SUMMARY: &'static str = "how many users come, stay away and return, by day, week or month";
+    const INPUT_KEYS: &'static [&'static str] = &["primary_key", "on_null_key"];
+
+    fn problems(&self, flow: &Flow) -> Problems {
+        let (user, time) = (self.user(), self.time());
+        let mut problems = user.problems(flow);
+        problems.append(time.problems(flow));
+        if user.name() == time.name() {
+            let what = format!("`{}` cannot say both whose the event is and when it was", user.name());
+            let span = if time.given == [None, None] { user.span(flow) } else { time.span(flow) };
+            problems.push(Problem::new("qetl::decode::two_roles", span, what).label("one column in two roles"));
+        }
+        if let Some(zone) = self.timezone.as_ref().filter(|zone| zone.parse::<chrono_tz::Tz>().is_err()) {
+            let near = suggest::nearest(zone, chrono_tz::TZ_VARIANTS.iter().map(|known| known.name()));
+            let near = near.map_or_else(String::new, |near| format!("did you mean `{near}`? "));
+            let help = format!("{near}it takes IANA names, such as `UTC` or `Europe/Berlin`");
+            let what = format!("`{}` is not a time zone", zone.value);
+            problems.push(Problem::new("qetl::decode::timezone", zone.span, what).label("unknown time zone").help(help));
+        }
+        if let Some(day) = self.as_of.as_ref().filter(|day| !is_date(day)) {
+            let what = format!("`{}` is not a date", day.value);
+            problems.push(Problem::new("qetl::decode::as_of", day.span, what).label("no such date").help("write it as `2024-12-31`"));
+        }
+        problems
+    }
+
+    fn batches(&self, flow: &Flow) -> BatchRules {
+        // Of a declared key the first row counts.
+        BatchRules { build_on_earlier: false, row_order_counts: !flow.input.primary_key.is_empty(), ..BatchRules::default() }
+    }
+
+    fn key_columns(&self, flow: &Flow) -> Vec<String> {
+        needed_columns(flow, self.user().name(), self.time().name())
+    }
+
+    /// What is no time is refused with its place, and a column without values is none of text.
+    fn pinned_type(&self, _flow: &Flow, column: &str, inferred: Type) -> Type {
+        if column != self.time().name() || inferred == Type::Date { inferred } else { Type::Timestamp }
+    }
+
+    fn datasets(&self, cx: &Expand<'_>) -> Result<Vec<Dataset>, Problems> {
+        self.expanded(cx, |growth| growth.datasets())
+    }
+
+    fn dag(&self, cx: &Expand<'_>) -> Result<Dag, Problems> {
+        self.expanded(cx, |growth| growth.dag())
+    }
+
+    fn instructions(&self, cx: &Expand<'_>) -> Result<Vec<Task>, Problems> {
+        self.expanded(cx, |growth| growth.tasks())
+    }
+
+    fn invariants(&self, cx: &Expand<'_>) -> Result<Vec<Invariant>, Problems> {
+        self.expanded(cx, |growth| Ok(growth.invariants()?))
+    }
+}
+
+/// Four digits, so that dates sort as texts do, in dialects that have no others.
+fn is_date(text: &str) -> bool {
+    let is_plain = |(at, byte): (usize, u8)| if at == 4 || at == 7 { byte == b'-' } else { byte.is_ascii_digit() };
+    text.len() == 10 && text.bytes().enumerate().all(is_plain) && Type::Date.has_literal(text)
+}
+
+impl GrowthAccounting {
+    fn user(&self) -> Named<'_> {
+        let given = [self.user_id_column.as_ref(), self.user_id_field.as_ref()];
+        Named { keys: ["user_id_column", "user_id_field"], given, default: "user_id" }
+    }
+
+    fn time(&self) -> Named<'_> {
+        let given = [self.timestamp_column.as_ref(), self.timestamp_field.as_ref()];
+        Named { keys: ["timestamp_column", "timestamp_field"], given, default: "timestamp" }
+    }
+
+    fn expanded<T>(&self, cx: &Expand<'_>, make: impl FnOnce(&Growth<'_>) -> Result<T, Problems>) -> Result<T, Problems> {
+        let input = presume_timestamp(cx.input, self.time().name());
+        make(&Growth::of(self, &Expand { flow: cx.flow, input: &input })?)
+    }
+}
+
+/// A flow whose columns have their types.
+///
+/// Who was active on which date is worked out from the events once, and everything else from that. So much is each user's
+/// own: activity, acquisition, resurrections. Churn needs `as_of` too, and the summary all users.
+struct Growth<'a> {
+    properties: &'a GrowthAccounting,
+    cx: &'a Expand<'a>,
+    user: Column,
+    time: Column,
+    events: Events,
+    tables: Tables,
+}
+
+/// The derived tables, save the parked rows.
+struct Tables {
+    /// By user and date, where periods are longer than that.
+    activity_dates: Option<Table>,
+    activity_periods: Table,
+    acquisitions: Table,
+    churn: Table,
+    resurrections: Table,
+    growth_summary: Table,
+}
+
+struct Table {
+    name: DatasetName,
+    schema: Schema,
+    about: &'static str,
+}
+
+impl<'a> Growth<'a> {
+    fn of(properties: &'a GrowthAccounting, cx: &'a Expand<'a>) -> Result<Self, Problems> {
+        let flow = cx.flow;
+        let column = |named: &Named<'_>| {
+            let found = cx.input.iter().find(|column| column.name == named.name());
+            Column::new(named.name(), found.map_or(Type::Text, |column| column.ty))
+        };
+        let (user, time) = (column(&properties.user()), column(&properties.time()));
+        let mut problems = Problems::default();
+        match (time.ty, &properties.timezone) {
+            (Type::Timestamp, _) | (Type::Date, None) => (),
+            (Type::Date, Some(zone)) => {
+                let what = format!("`timezone` does nothing here: `{}` is a date, and used as it is", time.name);
+                problems.push(Problem::new("qetl::expand::inert_key", zone.span, what).help("remove the key"));
+            }
+            (Type::Text | Type::Int | Type::Float | Type::Decimal { .. } | Type::Bool, _) => {
+                let what = format!("`{}` is of type {}, so it cannot say when an event was", time.name, time.ty);
+                let help = "it takes a column whose `schema_type` is `timestamp` or `date`";
+                problems.push(
+                    Problem::new("qetl::expand::timestamp_column", properties.time().span(flow), what)
+                        .label("neither timestamp nor date")
+                        .help(help),
+                );
+            }
+        }
+        let tables = Tables::of(properties, cx, &user, &time).map_err(|more| problems.append(more));
+        let Ok(tables) = tables else { return Err(problems) };
+        problems.or(())?;
+        let events = Events::of(cx, &user.name, &time.name, &[])?;
+        Ok(Self { properties, cx, user, time, events, tables })
+    }
+
+    fn datasets(&self) -> Result<Vec<Dataset>, Problems> {
+        let tables = self.tables.all().map(|table| Dataset {
+            name: table.name.clone(),
+            schema: table.schema.clone(),
+            kind: DatasetKind::Derived,
+            about: table.about.to_owned(),
+        });
+        let parked = self.events.parked_dataset(self.cx)?;
+        Ok(std::iter::once(self.cx.landing()?).chain(parked).chain(tables).collect())
+    }
+
+    fn dag(&self) -> Result<Dag, Problems> {
+        let Tables { activity_dates, activity_periods, acquisitions, churn, resurrections, growth_summary } = &self.tables;
+        let landing = self.cx.dataset("landing");
+        let node = |dataset: &DatasetName, from: &[&DatasetName]| DagNode {
+            dataset: dataset.clone(),
+            from: from.iter().map(|name| (*name).clone()).collect(),
+        };
+        let dates = &self.dates().name;
+        let mut nodes = vec![node(&landing, &[])];
+        nodes.extend(self.events.parked_dataset(self.cx)?.map(|parked| node(&parked.name, &[&landing])));
+        nodes.push(node(dates, &[&landing]));
+        nodes.extend(activity_dates.is_some().then(|| node(&activity_periods.name, &[dates])));
+        nodes.push(node(&acquisitions.name, &[dates]));
+        nodes.push(node(&resurrections.name, &[dates]));
+        nodes.push(node(&churn.name, &[dates, &resurrections.name]));
+        let counted = [acquisitions, churn, resurrections, activity_periods].map(|table| &table.name);
+        let also = activity_dates.is_some().then_some(dates);
+        nodes.push(node(&growth_summary.name, &counted.into_iter().chain(also).collect::<Vec<_>>()));
+        Ok(Dag(nodes))
+    }
+
+    fn tasks(&self) -> Result<Vec<Task>, Problems> {
+        let Tables { activity_dates, activity_periods, acquisitions, churn, resurrections, growth_summary } = &self.tables;
+        let task = |target: &Table, steps: Steps, checks: Vec<Check>| Task {
+            target: target.name.clone(),
+            steps,
+            write_mode: WriteMode::ReplaceAll,
+            count_by: None,
+            checks,
+        };
+        let mut tasks: Vec<Task> = self.events.parked_task(self.cx)?.into_iter().collect();
+        tasks.push(task(self.dates(), self.by_date()?, vec![self.periods_check()?]));
+        if activity_dates.is_some() {
+            tasks.push(task(activity_periods, self.by_period()?, Vec::new()));
+        }
+        tasks.push(task(acquisitions, self.acquired()?, Vec::new()));
+        tasks.push(task(resurrections, self.returned()?, Vec::new()));
+        tasks.push(task(churn, self.churned()?, Vec::new()));
+        tasks.push(task(growth_summary, self.summed_up()?, Vec::new()));
+        Ok(tasks)
+    }
+
+    /// The table of who was active on which date.
+    fn dates(&self) -> &Table {
+        self.tables.activity_dates.as_ref().unwrap_or(&self.tables.activity_periods)
+    }
+
+    /// The column of that table which has the date.
+    fn date(&self) -> &'static str {
+        if self.tables.activity_dates.is_some() { "activity_date" } else { "period" }
+    }
+
+    fn keys(&self) -> &[String] {
+        std::slice::from_ref(&self.user.name)
+    }
+
+    fn start(&self, date: Expr) -> Expr {
+        date.call(Function::PeriodStart(self.properties.period_type))
+    }
+
+    fn threshold(&self) -> i64 {
+        i64::from(self.properties.churn_threshold_days)
+    }
+
+    fn as_of(&self) -> Option<Expr> {
+        self.properties.as_of.as_ref().map(|day| Expr::text(day).cast(Type::Date))
+    }
+
+    /// The one look at the events.
+    fn by_date(&self) -> Result<Steps, RelError> {
+        let mut steps = Steps::default();
+        let at = Expr::column(&self.time.name);
+        let zone = self.properties.timezone.as_ref().map_or("UTC", |zone| zone.as_str());
+        let date = if self.time.ty == Type::Date { at.clone() } else { at.clone().call(Function::DateIn { zone: zone.to_owned() }) };
+        let events = self.events.all(&mut steps)?;
+        let events = events.project(vec![same(&self.user.name), named(self.date(), date), named("xt_at", at)])?;
+        let events = match self.as_of() {
+            Some(as_of) => steps.add("events", events).filter(Expr::column(self.date()).lt_eq(as_of))?,
+            None => events,
+        };
+        let at = || Expr::column("xt_at");
+        let activity = vec![
+            named("activity_count", AggregateFunction::Count),
+            named("first_activity_at", AggregateFunction::Min(at())),
+            named("last_activity_at", AggregateFunction::Max(at())),
+        ];
+        let keys = [self.user.name.clone(), self.date().to_owned()];
+        steps.add("by_date", events.aggregate(&keys, activity)?);
+        Ok(steps)
+    }
+
+    fn by_period(&self) -> Result<Steps, RelError> {
+        let mut steps = Steps::default();
+        let measures = ["activity_count", "first_activity_at", "last_activity_at"];
+        let period = named("period", self.start(Expr::column(self.date())));
+        let columns = [same(&self.user.name), period].into_iter().chain(measures.map(same)).collect();
+        let dates = steps.add("dates", self.dates().scan().project(columns)?);
+        let [count, first, last] = measures.map(Expr::column);
+        let functions = [AggregateFunction::Sum(count), AggregateFunction::Min(first), AggregateFunction::Max(last)];
+        let totals = measures.map(str::to_owned).into_iter().zip(functions).collect();
+        steps.add("by_period", dates.aggregate(&[self.user.name.clone(), "period".to_owned()], totals)?);
+        Ok(steps)
+    }
+
+    fn acquired(&self) -> Result<Steps, RelError> {
+        let mut steps = Steps::default();
+        let first = |name: &str, of: &str| (name.to_owned(), AggregateFunction::Min(Expr::column(of)));
+        let firsts = vec![first("xt_first", self.date()), first("first_activity_at", "first_activity_at")];
+        let firsts = steps.add("firsts", self.dates().scan().aggregate(self.keys(), firsts)?);
+        let period = named("period", self.start(Expr::column("xt_first")));
+        steps.add("acquired", firsts.project(vec![period, same(&self.user.name), same("first_activity_at")])?);
+        Ok(steps)
+    }
+
+    fn returned(&self) -> Result<Steps, RelError> {
+        let mut steps = Steps::default();
+        let (date, before) = (Expr::column("xt_date"), Expr::column("xt_before"));
+        let dates = steps.add("dates", self.active_dates()?);
+        let dates = dates.window("xt_before", WindowFunction::Lag(date.clone()), self.keys(), by(&["xt_date"]))?;
+        let dates = steps.add("dates_in_order", dates);
+        let away = days_between(&date, &before);
+        let returns = steps.add("returns", dates.filter(away.clone().gt(Expr::int(self.threshold())))?);
+        let columns = vec![
+            named("period", self.start(date.clone())),
+            same(&self.user.name),
+            named("churn_date", before.call(Function::AddDays(self.threshold()))),
+            named("return_date", date),
+            named("days_inactive", away),
+        ];
+        steps.add("returned", returns.project(columns)?);
+        Ok(steps)
+    }
+
+    /// A user who returned was churned before; one who did not is, when `as_of` is far enough from the last date. So the
+    /// dates of each user need to be put in order for the returns alone.
+    fn churned(&self) -> Result<Steps, RelError> {
+        let mut steps = Steps::default();
+        let (user, threshold) = (&self.user.name, self.threshold());
+        let churn = |last: Expr, churn: Expr| vec![same(user), named("last_activity_date", last), named("churn_date", churn)];
+        let date = Expr::column("churn_date");
+        let back = churn(date.clone().call(Function::AddDays(-threshold)), date);
+        let back = steps.add("came_back", self.tables.resurrections.scan().project(back)?);
+
+        let dates = steps.add("dates", self.active_dates()?);
+        let bounds = self.bounds(&mut steps, &dates)?;
+        let last = named("xt_last_date", AggregateFunction::Max(Expr::column("xt_date")));
+        let lasts = dates.aggregate(self.keys(), vec![last])?;
+        let lasts = steps.add("lasts", lasts.project(vec![same(user), same("xt_last_date"), named("xt_one", Expr::int(1))])?);
+        let right = [user, "xt_last_date"].map(|name| named(name, Expr::right(name)));
+        let columns = right.into_iter().chain([named("xt_last", Expr::left("xt_last"))]).collect();
+        // The left relation of a join is the one that engines hold.
+        let lasts = steps.add("lasts_as_of", bounds.join(JoinKind::Inner, lasts, &on(&["xt_one"]), columns)?);
+        let last = Expr::column("xt_last_date");
+        let away = days_between(&Expr::column("xt_last"), &last).binary(BinaryOp::GtEq, Expr::int(threshold));
+        let gone = lasts.filter(away)?.project(churn(last.clone(), last.call(Function::AddDays(threshold))))?;
+
+        let all = steps.add("churns", Rel::union(vec![back, gone])?);
+        let period = named("period", self.start(Expr::column("churn_date")));
+        steps.add("churned", all.project(vec![period, same(user), same("last_activity_date"), same("churn_date")])?);
+        Ok(steps)
+    }
+
+    fn summed_up(&self) -> Result<Steps, RelError> {
+        let mut steps = Steps::default();
+        let dates = steps.add("dates", self.active_dates()?);
+        let bounds = self.bounds(&mut steps, &dates)?;
+        let counts = self.counts(&mut steps, &bounds)?;
+        let plus = |a: Expr, b: &str| a.plus(Expr::column(b));
+        let [acquisitions, churn] = ["acquisitions", "churn"].map(Expr::column);
+        let mut columns: Vec<_> = std::iter::once("period").chain(COUNTS).map(same).collect();
+        columns.push(named("net_growth", plus(acquisitions.minus(churn), "resurrections")));
+        columns.push(named("xt_one", Expr::int(1)));
+        let net = counts.project(columns)?;
+        let net = net.window("user_base", WindowFunction::RunningSum(Expr::column("net_growth")), &[], by(&["period"]))?;
+        let net = steps.add("net", net);
+        let is_final = self.is_over(Expr::right("period"), Expr::left("xt_last"));
+        let names = self.tables.growth_summary.schema.names();
+        let columns = names.map(|name| named(name, if name == "is_final" { is_final.clone() } else { Expr::right(name) }));
+        let summary = bounds.join(JoinKind::Inner, net, &on(&["xt_one"]), columns.collect())?;
+        steps.add("summary", summary);
+        Ok(steps)
+    }
+
+    /// What each period of the calendar counts, as the tables have it.
+    fn counts(&self, steps: &mut Steps, bounds: &Rel) -> Result<Rel, RelError> {
+        let Tables { acquisitions, churn, resurrections, activity_periods, .. } = &self.tables;
+        let row = |counted: &str, count: Expr| {
+            let zero = |name: &str| named(name, if name == counted { count.clone() } else { Expr::int(0) });
+            std::iter::once(same("period")).chain(COUNTS.map(zero)).collect::<Vec<_>>()
+        };
+        let mut all = vec![Rel::periods(bounds.clone(), self.properties.period_type, "period")?.project(row("", Expr::int(0)))?];
+        for (name, table) in COUNTS.into_iter().zip([acquisitions, churn, resurrections, activity_periods]) {
+            let rows = vec![named("xt_rows", AggregateFunction::Count)];
+            let counted = table.scan().aggregate(&["period".to_owned()], rows)?;
+            all.push(steps.add(&format!("{name}_by_period"), counted).project(row(name, Expr::column("xt_rows")))?);
+        }
+        let all = steps.add("counted", Rel::union(all)?);
+        let sums = COUNTS.map(|name| (name.to_owned(), AggregateFunction::Sum(Expr::column(name))));
+        Ok(steps.add("counts", all.aggregate(&["period".to_owned()], sums.to_vec())?))
+    }
+
+    /// Each user and date of activity.
+    fn active_dates(&self) -> Result<Rel, RelError> {
+        self.dates().scan().project(vec![same(&self.user.name), named("xt_date", Expr::column(self.date()))])
+    }
+
+    /// One row: `xt_first`, the first date of all, and `xt_last`, which is `as_of`. NULL when there is no activity.
+    fn bounds(&self, steps: &mut Steps, dates: &Rel) -> Result<Rel, RelError> {
+        let date = || Expr::column("xt_date");
+        let ends = vec![named("xt_first", AggregateFunction::Min(date())), named("xt_greatest", AggregateFunction::Max(date()))];
+        let ends = dates.clone().aggregate(&[], ends)?;
+        let last = self.as_of().unwrap_or_else(|| Expr::column("xt_greatest"));
+        Ok(steps.add_small("bounds", ends.project(vec![same("xt_first"), named("xt_last", last), named("xt_one", Expr::int(1))])?))
+    }
+
+    /// The dates at the ends of a calendar that is too long, each with how many users were active and the least of them.
+    fn periods_check(&self) -> Result<Check, RelError> {
+        let GrowthAccounting { max_periods, as_of, .. } = self.properties;
+        let mut steps = Steps::default();
+        let dates = steps.add("dates", self.active_dates()?);
+        let bounds = self.bounds(&mut steps, &dates)?;
+        let periods = Rel::periods(bounds.clone(), self.properties.period_type, "xt_period")?;
+        let count = periods.aggregate(&[], vec![named("xt_periods", AggregateFunction::Count)])?;
+        let too_many = count.filter(Expr::column("xt_periods").gt(Expr::int(i64::from(*max_periods))))?;
+        let too_many = steps.add_small("too_many", too_many.project(vec![named("xt_one", Expr::int(1))])?);
+        let bounds = bounds.semi(too_many, &["xt_one".to_owned()])?;
+        let end = |name: &str| bounds.clone().project(vec![named("xt_date", Expr::column(name))]);
+        let ends = if as_of.is_some() { end("xt_first")? } else { Rel::union(vec![end("xt_first")?, end("xt_last")?])? };
+        let ends = steps.add_small("ends", ends);
+        let users = vec![
+            (self.user.name.clone(), AggregateFunction::Min(Expr::column(&self.user.name))),
+            named("xt_users", AggregateFunction::Count),
+        ];
+        let date = ["xt_date".to_owned()];
+        let rows = steps.add("rows", dates.semi(ends, &date)?.aggregate(&date, users)?);
+        steps.add("far_apart", rows.select([self.user.name.as_str(), "xt_date", "xt_users"])?.sort(by(&["xt_date"]))?);
+        let problem = format!("activity lies more than {max_periods} periods apart, which is `max_periods`");
+        let problem = match as_of {
+            Some(_) => format!("{problem}: the first is too long before `as_of`"),
+            None => format!("{problem}: the first and the last"),
+        };
+        let help = "correct the date of the event, or raise `max_periods` if it is right".to_owned();
+        Ok(Check { rule: Rule::None { problem, help }, steps, guard: false })
+    }
+
+    /// Whether the period's last day has come.
+    fn is_over(&self, period: Expr, as_of: Expr) -> Expr {
+        period.call(Function::NextPeriod(self.properties.period_type)).lt_eq(as_of.call(Function::AddDays(1)))
+    }
+}
+
+/// What the summary counts.
+const COUNTS: [&str; 4] = ["acquisitions", "churn", "resurrections", "active_users"];
+
+impl Tables {
+    fn of(properties: &GrowthAccounting, cx: &Expand<'_>, user: &Column, time: &Column) -> Result<Self, Problems> {
+        let span = properties.user().span(cx.flow);
+        let mut problems = Problems::default();
+        let mut table = |suffix: &str, columns: &[&Column], about: &'static str| {
+            let schema = Schema::new(columns.iter().map(|column| (*column).clone()).collect()).unwrap_or_else(|name| {
+                let what = format!("column `{name}` has the name of a column of `{}`", cx.dataset(suffix));
+                let help = "give the input column another name";
+                if problems.is_empty() {
+                    problems.push(Problem::new("qetl::expand::column_name", span, what).label("names the user column").help(help));
+                }
+                Schema::default()
+            });
+            Table { name: cx.dataset(suffix), schema, about }
+        };
+        let date = |name: &str| Column::new(name, Type::Date);
+        let int = |name: &str| Column::new(name, Type::Int);
+        let at = |name: &str| Column::new(name, time.ty);
+        let (period, churn_date, first) = (date("period"), date("churn_date"), at("first_activity_at"));
+        let (count, last) = (int("activity_count"), at("last_activity_at"));
+        let by_date = || [user.clone(), date("activity_date")];
+        let activity_dates = (properties.period_type != Period::Day).then(|| {
+            let [user, date] = &by_date();
+            table("activity_dates", &[user, date, &count, &first, &last], "who was active on which date, from which the others are made")
+        });
+        let counts = COUNTS.map(int);
+        let [acquisitions, churn, resurrections, active] = &counts;
+        let tables = Self {
+            activity_dates,
+            activity_periods: table("activity_periods", &[user, &period, &count, &first, &last], "who was active in which period"),
+            acquisitions: table("acquisitions", &[&period, user, &first], "the first activity of each user"),
+            churn: table("churn", &[&period, user, &date("last_activity_date"), &churn_date], "who stayed away for the threshold"),
+            resurrections: table(
+                "resurrections",
+                &[&period, user, &churn_date, &date("return_date"), &int("days_inactive")],
+                "who was active again after a churn",
+            ),
+            growth_summary: table(
+                "growth_summary",
+                &[
+                    &period,
+                    acquisitions,
+                    churn,
+                    resurrections,
+                    &int("net_growth"),
+                    active,
+                    &int("user_base"),
+                    &Column::new("is_final", Type::Bool),
+                ],
+                "each period in figures",
+            ),
+        };
+        problems.or(tables)
+    }
+
+    fn all(&self) -> impl Iterator<Item = &Table> {
+        let Self { activity_dates, activity_periods, acquisitions, churn, resurrections, growth_summary } = self;
+        activity_dates.iter().chain([activity_periods, acquisitions, churn, resurrections, growth_summary])
+    }
+}
+
+impl Table {
+    /// All its rows, as far as they are derived.
+    fn scan(&self) -> Rel {
+        Rel::scan(&self.name, &self.schema, AsOf::AllBatches)
+    }
+}
+
+fn named<T>(name: &str, value: T) -> (String, T) {
+    (name.to_owned(), value)
+}
+
+fn same(name: &str) -> (String, Expr) {
+    named(name, Expr::column(name))
+}
+
+fn on(names: &[&str]) -> Vec<(String, String)> {
+    names.iter().map(|name| ((*name).to_owned(), (*name).to_owned())).collect()
+}
+
+fn by(names: &[&str]) -> Vec<Order> {
+    names.iter().map(|name| Order { by: Expr::column(name), descending: false }).collect()
+}
+
+fn days_between(later: &Expr, earlier: &Expr) -> Expr {
+    Expr::Call { function: Function::DaysBetween, arguments: vec![later.clone(), earlier.clone()] }
+}
+
+register_flow_type!(GrowthAccounting);
