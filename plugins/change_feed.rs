@@ -2,15 +2,17 @@
 
 use qetl_core::{
     Dataset, Flow, FlowType, Problems, Task, Type,
-    decode::{Scalar, Sp},
+    decode::Sp,
     input::{BatchMode, OnDuplicateKey, OnNullKey},
-    ir::{AggregateFunction, AsOf, Classify, Expr, Gone, LatestPerKey, Order, Rel, RelError, Steps, WindowFunction},
-    plan::{Check, Dag, DagNode, DatasetKind, Expand, LateBatches, Rule, WriteMode, batch_columns},
+    ir::{AggregateFunction, AsOf, Classify, Expr, Gone, LatestPerKey, Rel, Steps},
+    plan::{Check, Dag, DagNode, DatasetKind, Expand, LateBatches, Rule, batch_columns},
     problem::Problem,
     register_flow_type,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
+
+use crate::keyed::{self, PARKED_COLUMNS, Unique, task, unique};
 
 /// `[properties]` of a change feed.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -34,28 +36,10 @@ fn yes() -> bool {
 const FEED_COLUMNS: [(&str, Type); 4] =
     [("xt_batch_id", Type::Int), ("xt_record_type", Type::Text), ("xt_changed_columns", Type::Text), ("xt_processed_at", Type::Timestamp)];
 
-/// What the parked rows add to the input columns.
-pub(crate) const PARKED_COLUMNS: [(&str, Type); 5] = [
-    ("xt_parked_reason", Type::Text),
-    ("xt_source_file", Type::Text),
-    ("xt_row_number", Type::Int),
-    ("xt_batch_id", Type::Int),
-    ("xt_processed_at", Type::Timestamp),
-];
-
 impl FlowType for ChangeFeed {
     const NAME: &'static str = "change_feed";
     const SUMMARY: &'static str = "what changed between batches of a table: NEW, CHANGED, DELETED, STALE, REACTIVATED";
-    const INPUT_KEYS: &'static [&'static str] = &[
-        "primary_key",
-        "batch_mode",
-        "delete_column",
-        "delete_values",
-        "allow_empty_snapshot",
-        "max_delete_ratio",
-        "on_duplicate_key",
-        "on_null_key",
-    ];
+    const INPUT_KEYS: &'static [&'static str] = keyed::INPUT_KEYS;
     const REQUIRED_INPUT: &'static [&'static str] = &["primary_key", "columns"];
 
     /// `orders_change_feed` makes `orders_landing` and `orders_change_feed`.
@@ -65,11 +49,7 @@ impl FlowType for ChangeFeed {
 
     fn problems(&self, flow: &Flow) -> Problems {
         let mut problems = Problems::default();
-        let input = &flow.input;
-        if let (Some(ratio), BatchMode::Delta, None) = (&input.max_delete_ratio, input.batch_mode, &input.delete_column) {
-            let what = "`max_delete_ratio` does nothing here: a delta batch without `delete_column` deletes nothing";
-            problems.push(Problem::new("qetl::decode::inert_key", ratio.span, what).help("remove the key"));
-        }
+        keyed::check_delete_ratio(&flow.input, &mut problems);
         for (index, column) in self.change_detection_columns.iter().flatten().enumerate() {
             if self.change_detection_columns.iter().flatten().take(index).any(|other| other.value == column.value) {
                 let what = format!("`{}` stands twice in `change_detection_columns`", column.value);
@@ -88,18 +68,7 @@ impl FlowType for ChangeFeed {
                 );
             }
         }
-        if flow.load.is_none() {
-            problems.push(
-                Problem::new(
-                    "qetl::decode::missing_key",
-                    flow.header.flow_type.span,
-                    "the flow reads nothing: `[properties.load]` is missing",
-                )
-                .label("a change feed compares batches of rows")
-                .help("add `[properties.load]` with `source_path = \"data/…\"`, or name files with `--batch-id N --input FILE`")
-                .warning(),
-            );
-        }
+        keyed::check_load(flow, "a change feed compares batches of rows", &mut problems);
         problems
     }
 
@@ -114,7 +83,7 @@ impl FlowType for ChangeFeed {
         };
         let mut datasets = vec![cx.landing()?];
         if let Some(parked) = &names.parked {
-            datasets.push(derived(parked, &PARKED_COLUMNS, "rows set aside because of their key, with the reason")?);
+            datasets.push(keyed::parked_dataset(cx, parked)?);
         }
         datasets.push(derived(&names.feed, &FEED_COLUMNS, "what became of each key in each batch")?);
         if let Some(stale) = &names.stale {
@@ -161,11 +130,9 @@ struct Names {
 
 impl Names {
     fn of(properties: &ChangeFeed, cx: &Expand<'_>) -> Self {
-        let input = &cx.flow.input;
-        let parks = input.on_null_key == OnNullKey::Park || input.on_duplicate_key == OnDuplicateKey::Park;
         Names {
             landing: cx.dataset("landing"),
-            parked: parks.then(|| cx.dataset("parked")),
+            parked: keyed::parked_name(cx),
             feed: cx.dataset("change_feed"),
             stale: (!properties.emit_stale).then(|| cx.dataset("stale")),
             state: cx.dataset("state"),
@@ -232,41 +199,20 @@ impl ChangeFeed {
         let landed = steps.add("landed", Rel::scan(&names.landing, &landing, AsOf::ThisBatch));
         let keyed = match input.on_null_key {
             OnNullKey::Fail => landed.clone(),
-            OnNullKey::Park => {
-                steps.add("keyed", landed.clone().filter(Expr::all(keys.iter().map(|key| Expr::column(key).is_null().not())))?)
-            }
+            OnNullKey::Park => steps.add("keyed", keyed::with_keys(input, landed.clone(), &keys)?),
         };
-        let Unique { accepted, conflicts, conflicting } = unique(&mut steps, keyed, &keys, &columns, input.on_duplicate_key)?;
+        let Unique { accepted, conflicts, conflicting } = unique(&mut steps, "", keyed, &keys, &columns, input.on_duplicate_key)?;
         let check_steps = steps.clone();
         let duplicates = conflicts.clone().map(|rel| (check_steps, rel));
 
         let mut tasks = Vec::new();
         if let Some(parked) = &names.parked {
-            let mut steps = steps.clone();
-            let with_reason = |rel: Rel, reason: &str| -> Result<Rel, RelError> {
-                let own = columns.iter().map(|column| (column.clone(), Expr::column(column)));
-                let more = [
-                    ("xt_parked_reason", Expr::text(reason)),
-                    ("xt_source_file", Expr::column("xt_source_file")),
-                    ("xt_row_number", Expr::column("xt_row_number")),
-                ];
-                let more = more.into_iter().chain(batch_columns()).map(|(name, expr)| (name.to_owned(), expr));
-                rel.project(own.chain(more).collect())
-            };
-            let mut rows = Vec::new();
-            if input.on_null_key == OnNullKey::Park {
-                let no_key = landed.filter(Expr::any(keys.iter().map(|key| Expr::column(key).is_null())))?;
-                rows.push(with_reason(no_key, "null_key")?);
-            }
-            if let (OnDuplicateKey::Park, Some(conflicts)) = (input.on_duplicate_key, conflicts) {
-                rows.push(with_reason(conflicts, "duplicate_key")?);
-            }
-            steps.add("parked", Rel::union(rows)?);
-            let checks = self.landing_checks(cx, names, &keys, duplicates.clone())?;
-            tasks.push(task(parked, steps.needed(), Some("xt_parked_reason"), checks));
+            let checks = keyed::landing_checks(cx, &keys, duplicates.clone())?;
+            let steps = keyed::parked(cx, steps.clone(), landed, &keys, conflicts)?;
+            tasks.push(task(parked, steps, Some("xt_parked_reason"), checks));
         }
 
-        let delete_mark = input.delete_column.as_ref().map(|column| self.is_marked(cx, column)).transpose()?;
+        let delete_mark = input.delete_column.as_ref().map(|column| keyed::is_marked(cx, column)).transpose()?;
         let current = match &delete_mark {
             Some(marked) => steps.add("current", accepted.clone().filter(marked.clone().not())?.select(&columns)?),
             None => steps.add("current", accepted.clone().select(&columns)?),
@@ -303,7 +249,7 @@ impl ChangeFeed {
             }));
         let rows = changes.project(feed_columns.collect())?;
         let is_stale = Expr::column("xt_record_type").eq(Expr::text("STALE"));
-        let mut checks = if names.parked.is_none() { self.landing_checks(cx, names, &keys, duplicates)? } else { Vec::new() };
+        let mut checks = if names.parked.is_none() { keyed::landing_checks(cx, &keys, duplicates)? } else { Vec::new() };
         checks.extend(guards);
         match &names.stale {
             None => {
@@ -321,61 +267,6 @@ impl ChangeFeed {
         Ok(tasks)
     }
 
-    /// True for a row that `delete_column` marks as deleted; NULL is not a mark.
-    fn is_marked(&self, cx: &Expand<'_>, column: &Sp<String>) -> Result<Expr, Problems> {
-        let ty = cx.input.iter().find(|input| input.name == column.value).map_or(Type::Text, |input| input.ty);
-        let mut problems = Problems::default();
-        let mut values = Vec::new();
-        for value in &cx.flow.input.delete_values {
-            let written = value.value.to_string();
-            let is_of_type = match (&value.value, ty) {
-                (Scalar::Text(_), _) | (Scalar::Bool(_), Type::Bool | Type::Text) => true,
-                (Scalar::Int(_), Type::Int | Type::Float | Type::Decimal { .. } | Type::Text) => true,
-                (Scalar::Float(_), Type::Float | Type::Decimal { .. }) => true,
-                (Scalar::Bool(_) | Scalar::Int(_) | Scalar::Float(_), _) => false,
-            };
-            if !is_of_type || !ty.has_literal(&written) {
-                let what = format!("`{written}` is not a value of `{}`, which is of type {ty}", column.value);
-                problems.push(Problem::new("qetl::expand::delete_values", value.span, what).label("never stands in that column"));
-            }
-            let literal = match &value.value {
-                Scalar::Int(number) => Expr::int(*number),
-                Scalar::Bool(value) if ty == Type::Bool => Expr::Literal(qetl_core::ir::Value::Bool(*value)),
-                Scalar::Text(_) | Scalar::Bool(_) | Scalar::Float(_) => Expr::text(&written),
-            };
-            values.push(Expr::Cast { expr: Box::new(literal), ty });
-        }
-        let same = values.into_iter().map(|value| Expr::column(column).binary(qetl_core::ir::BinaryOp::IsNotDistinct, value));
-        problems.or(Expr::any(same))
-    }
-
-    /// The rules for what was landed.
-    fn landing_checks(
-        &self,
-        cx: &Expand<'_>,
-        names: &Names,
-        keys: &[String],
-        duplicates: Option<(Steps, Rel)>,
-    ) -> Result<Vec<Check>, Problems> {
-        let input = &cx.flow.input;
-        let mut checks = Vec::new();
-        let allowed = input.allow_empty_snapshot.as_ref().is_some_and(|allow| allow.value);
-        if input.batch_mode == BatchMode::Snapshot && !allowed {
-            let mut steps = Steps::default();
-            let landing = Rel::scan(&names.landing, &cx.schema(&qetl_core::plan::LANDING_COLUMNS)?, AsOf::ThisBatch);
-            steps.add("rows", landing.aggregate(&[], vec![("n".to_owned(), AggregateFunction::Count)])?);
-            checks.push(Check { rule: Rule::NotEmpty, steps, guard: true });
-        }
-        if let (OnDuplicateKey::Fail, Some((mut steps, conflicts))) = (input.on_duplicate_key, duplicates) {
-            let columns = keys.iter().map(String::as_str).chain(["xt_source_file", "xt_row_number"]);
-            let by = |name: &str| Order { by: Expr::column(name), descending: false };
-            let order = keys.iter().map(|key| by(key)).chain([Order { by: Expr::file_position(), descending: false }, by("xt_row_number")]);
-            steps.add("duplicates", conflicts.sort(order.collect())?.select(columns)?.limit(100)?);
-            checks.push(Check { rule: Rule::DuplicateKey { keys: keys.to_vec() }, steps: steps.needed(), guard: false });
-        }
-        Ok(checks)
-    }
-
     /// The share of live keys that the batch deletes: of all of them, also in delta mode.
     fn guards(&self, cx: &Expand<'_>, names: &Names, steps: &Steps) -> Result<Vec<Check>, Problems> {
         let Some(most) = &cx.flow.input.max_delete_ratio else { return Ok(Vec::new()) };
@@ -391,54 +282,6 @@ impl ChangeFeed {
         let sum = |name: &str| (name.to_owned(), AggregateFunction::Sum(Expr::column(name)));
         steps.add("shares", both.aggregate(&[], vec![sum("deleted"), sum("live")])?);
         Ok(vec![Check { rule: Rule::MaxDeleteRatio(most.value), steps: steps.needed(), guard: true }])
-    }
-}
-
-fn task(target: &qetl_core::DatasetName, steps: Steps, count_by: Option<&str>, checks: Vec<Check>) -> Task {
-    Task { target: target.clone(), steps, write_mode: WriteMode::ReplaceBatch, count_by: count_by.map(str::to_owned), checks }
-}
-
-/// A batch's rows, one per key.
-struct Unique {
-    /// One row per key; keys with conflicting rows are missing unless the first or the last of them counts.
-    accepted: Rel,
-    /// The rows of keys whose rows differ, when that matters.
-    conflicts: Option<Rel>,
-    /// Those keys.
-    conflicting: Option<Rel>,
-}
-
-/// One row per key: exact copies collapse, conflicting rows follow the policy.
-///
-/// Keys that stand more than once are few, so that all else is done for their rows alone.
-fn unique(steps: &mut Steps, rows: Rel, keys: &[String], columns: &[String], policy: OnDuplicateKey) -> Result<Unique, RelError> {
-    let count = || vec![("xt_rows".to_owned(), AggregateFunction::Count)];
-    let many = |rel: Rel| rel.filter(Expr::column("xt_rows").gt(Expr::int(1)))?.select(keys);
-    let repeated = steps.add_small("repeated_keys", many(rows.clone().aggregate(keys, count())?)?);
-    let copies = steps.add("repeated_rows", rows.clone().semi(repeated.clone(), keys)?);
-    let single = rows.anti(repeated, keys)?;
-
-    let descending = policy == OnDuplicateKey::KeepLast;
-    let file = Expr::file_position();
-    let order = vec![Order { by: file, descending }, Order { by: Expr::column("xt_row_number"), descending }];
-    let names: Vec<String> = copies.column_names().map(str::to_owned).collect();
-    let first = |rel: Rel| -> Result<Rel, RelError> {
-        let numbered = rel.window("xt_copy", WindowFunction::RowNumber, keys, order)?;
-        numbered.filter(Expr::column("xt_copy").eq(Expr::int(1)))?.select(&names)
-    };
-    match policy {
-        OnDuplicateKey::KeepFirst | OnDuplicateKey::KeepLast => {
-            let accepted = steps.add("accepted", Rel::union(vec![single, first(copies)?])?);
-            Ok(Unique { accepted, conflicts: None, conflicting: None })
-        }
-        OnDuplicateKey::Fail | OnDuplicateKey::Park => {
-            let distinct = copies.clone().aggregate(columns, Vec::new())?;
-            let conflicting = steps.add_small("conflicting_keys", many(distinct.aggregate(keys, count())?)?);
-            let conflicts = copies.clone().semi(conflicting.clone(), keys)?;
-            let copies = first(copies.anti(conflicting.clone(), keys)?)?;
-            let accepted = steps.add("accepted", Rel::union(vec![single, copies])?);
-            Ok(Unique { accepted, conflicts: Some(conflicts), conflicting: Some(conflicting) })
-        }
     }
 }
 

@@ -11,7 +11,7 @@ use qetl_core::{
     suggest,
 };
 
-use crate::change_feed::PARKED_COLUMNS;
+use crate::keyed::PARKED_COLUMNS;
 
 /// A column of the input that a property names, under either of two keys.
 #[derive(Debug, Clone, Copy)]

@@ -3,6 +3,8 @@
 mod change_feed;
 mod events;
 mod growth_accounting;
+mod keyed;
+mod scd2;
 mod sessionization;
 
 use qetl_core::Registry;
@@ -23,7 +25,7 @@ mod tests {
         let files: BTreeSet<String> = fs::read_dir(here)
             .unwrap()
             .filter_map(|entry| entry.unwrap().file_name().into_string().unwrap().strip_suffix(".rs").map(str::to_owned))
-            .filter(|name| !["lib", "events"].contains(&name.as_str()))
+            .filter(|name| !["lib", "events", "keyed"].contains(&name.as_str()))
             .collect();
         let registered: BTreeSet<String> = super::registry().names().map(str::to_owned).collect();
         assert_eq!(files, registered);
