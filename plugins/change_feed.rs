@@ -16,16 +16,16 @@ use crate::keyed::{self, PARKED_COLUMNS, Unique, task, unique};
 
 /// `[properties]` of a change feed.
 #[derive(Debug, Deserialize, JsonSchema)]
-struct ChangeFeed {
+pub(crate) struct ChangeFeed {
     /// The columns whose values are compared; all but the key and `delete_column` without it. Others are carried along.
     #[schemars(length(min = 1))]
-    change_detection_columns: Option<Vec<Sp<String>>>,
+    pub(crate) change_detection_columns: Option<Vec<Sp<String>>>,
     /// Whether rows that did not change appear in the feed as STALE.
     #[serde(default = "yes")]
-    emit_stale: bool,
+    pub(crate) emit_stale: bool,
     /// What happens when a batch arrives after a later one, or again with other content.
     #[serde(default)]
-    late_batches: LateBatches,
+    pub(crate) late_batches: LateBatches,
 }
 
 fn yes() -> bool {
@@ -33,7 +33,7 @@ fn yes() -> bool {
 }
 
 /// What the feed adds to the input columns.
-const FEED_COLUMNS: [(&str, Type); 4] =
+pub(crate) const FEED_COLUMNS: [(&str, Type); 4] =
     [("xt_batch_id", Type::Int), ("xt_record_type", Type::Text), ("xt_changed_columns", Type::Text), ("xt_processed_at", Type::Timestamp)];
 
 impl FlowType for ChangeFeed {
@@ -120,16 +120,16 @@ impl FlowType for ChangeFeed {
 }
 
 /// The full names of the flow's datasets; some are there only with some properties.
-struct Names {
+pub(crate) struct Names {
     landing: qetl_core::DatasetName,
     parked: Option<qetl_core::DatasetName>,
-    feed: qetl_core::DatasetName,
-    stale: Option<qetl_core::DatasetName>,
+    pub(crate) feed: qetl_core::DatasetName,
+    pub(crate) stale: Option<qetl_core::DatasetName>,
     state: qetl_core::DatasetName,
 }
 
 impl Names {
-    fn of(properties: &ChangeFeed, cx: &Expand<'_>) -> Self {
+    pub(crate) fn of(properties: &ChangeFeed, cx: &Expand<'_>) -> Self {
         Names {
             landing: cx.dataset("landing"),
             parked: keyed::parked_name(cx),
@@ -142,7 +142,7 @@ impl Names {
 
 impl ChangeFeed {
     /// The columns that are compared, in column order.
-    fn tracked(&self, cx: &Expand<'_>) -> Vec<String> {
+    pub(crate) fn tracked(&self, cx: &Expand<'_>) -> Vec<String> {
         let input = &cx.flow.input;
         let chosen = |name: &str| match &self.change_detection_columns {
             Some(columns) => columns.iter().any(|column| column.value == name),
@@ -155,7 +155,7 @@ impl ChangeFeed {
     }
 
     /// All feed rows of the given batches, those that the feed leaves out included.
-    fn history(&self, cx: &Expand<'_>, names: &Names, as_of: AsOf) -> Result<Rel, Problems> {
+    pub(crate) fn history(&self, cx: &Expand<'_>, names: &Names, as_of: AsOf) -> Result<Rel, Problems> {
         let schema = cx.schema(&FEED_COLUMNS)?;
         let scans = [Some(&names.feed), names.stale.as_ref()].into_iter().flatten().map(|dataset| Rel::scan(dataset, &schema, as_of));
         Ok(Rel::union(scans.collect())?)
@@ -175,7 +175,7 @@ impl ChangeFeed {
         Ok(Rel::latest_per_key(LatestPerKey { input, keys, by: "xt_batch_id".to_owned(), dead, gaps })?)
     }
 
-    fn state_view(&self, cx: &Expand<'_>, names: &Names) -> Result<Rel, Problems> {
+    pub(crate) fn state_view(&self, cx: &Expand<'_>, names: &Names) -> Result<Rel, Problems> {
         let columns = cx.input.iter().map(|column| column.name.as_str()).chain(["xt_batch_id"]);
         let history = self.history(cx, names, AsOf::AllBatches)?;
         let latest = LatestPerKey { input: history, keys: cx.flow.input.key_names(), by: "xt_batch_id".to_owned(), dead: None, gaps: None };

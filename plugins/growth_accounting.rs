@@ -95,8 +95,8 @@ impl FlowType for GrowthAccounting {
     }
 
     /// What is no time is refused with its place, and a column without values is none of text.
-    fn pinned_type(&self, _flow: &Flow, column: &str, inferred: Type) -> Type {
-        if column != self.time().name() || inferred == Type::Date { inferred } else { Type::Timestamp }
+    fn pinned_type(&self, _flow: &Flow, _columns: &[InputType], column: &InputType, _decimals: Option<u8>) -> Type {
+        if column.name != self.time().name() || column.ty == Type::Date { column.ty } else { Type::Timestamp }
     }
 
     fn datasets(&self, cx: &Expand<'_>) -> Result<Vec<Dataset>, Problems> {

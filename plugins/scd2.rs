@@ -109,9 +109,9 @@ impl FlowType for Scd2 {
     }
 
     /// Where nothing but a time can stand, landing says which value is none.
-    fn pinned_type(&self, _flow: &Flow, column: &str, inferred: Type) -> Type {
-        let is_time = self.effective_date_column.as_ref().is_some_and(|effective| effective.value == column);
-        if is_time && inferred != Type::Date { Type::Timestamp } else { inferred }
+    fn pinned_type(&self, _flow: &Flow, _columns: &[InputType], column: &InputType, _decimals: Option<u8>) -> Type {
+        let is_time = self.effective_date_column.as_ref().is_some_and(|effective| effective.value == column.name);
+        if is_time && column.ty != Type::Date { Type::Timestamp } else { column.ty }
     }
 
     fn datasets(&self, cx: &Expand<'_>) -> Result<Vec<Dataset>, Problems> {

@@ -175,19 +175,44 @@ pub fn prune(table: &mut DeTable<'_>, problems: &Problems) {
     }
 }
 
+/// Gives keys and words that are matched in any case (`x-any-case`) the spelling that the schema has.
+pub fn spell(value: &mut Spanned<DeValue<'_>>, schema: &Value, problems: &mut Problems) {
+    let (DeValue::Table(table), Some(properties)) = (value.get_mut(), schema.get("properties").and_then(Value::as_object)) else { return };
+    for (name, property) in properties {
+        if property.get("x-any-case").is_none() {
+            if let Some((_, inner)) = table.iter_mut().find(|(key, _)| key.get_ref().as_ref() == name) {
+                spell(inner, property, problems);
+            }
+            continue;
+        }
+        let mut written: Vec<_> = table.keys().filter(|key| key.get_ref().eq_ignore_ascii_case(name)).cloned().collect();
+        written.sort_by_key(|key| key.span().start);
+        for (index, key) in written.iter().enumerate() {
+            let Some(mut value) = table.remove(key) else { continue };
+            if index > 0 {
+                let what = format!("`{}` is `{name}` once more", key.get_ref());
+                problems.push(Problem::new("qetl::decode::duplicate_key", key.span().into(), what).label("its case does not count"));
+                continue;
+            }
+            let words = words_of(property);
+            if let DeValue::String(text) = value.get_mut()
+                && let Some(word) = words.into_iter().find(|word| word.eq_ignore_ascii_case(text))
+            {
+                *text = Cow::Owned(word);
+            }
+            table.insert(Spanned::new(key.span(), Cow::Owned(name.clone())), value);
+        }
+    }
+}
+
 /// Every way in which `value` differs from `schema`. `path` is what the reader calls the value, such as `[input]`.
 pub fn validate(path: &str, value: &Spanned<DeValue<'_>>, schema: &Value, problems: &mut Problems) {
     let span = Span::from(value.span());
-    let alternatives: Vec<&Value> = ["anyOf", "oneOf"]
-        .iter()
-        .filter_map(|key| schema.get(key)?.as_array())
-        .flatten()
-        .filter(|option| option.get("type") != Some(&Value::from("null")))
-        .collect();
-    let words = allowed_words(schema, &alternatives);
+    let words = words_of(schema);
     if !words.is_empty() {
-        return validate_word(path, value, &words, schema, problems);
+        return validate_word(path, value, &words, problems);
     }
+    let alternatives = alternatives(schema);
     if !alternatives.is_empty() {
         return match alternatives.iter().find(|option| fits(type_names(option), value.get_ref())) {
             Some(option) => validate(path, value, option, problems),
@@ -266,23 +291,27 @@ fn first_line(text: &str) -> &str {
     text.lines().next().unwrap_or_default()
 }
 
+fn alternatives(schema: &Value) -> Vec<&Value> {
+    let options = ["anyOf", "oneOf"].iter().filter_map(|key| schema.get(key)?.as_array()).flatten();
+    options.filter(|option| option.get("type") != Some(&Value::from("null"))).collect()
+}
+
 /// The words of a closed list, when that is what the schema says.
-fn allowed_words(schema: &Value, alternatives: &[&Value]) -> Vec<String> {
+fn words_of(schema: &Value) -> Vec<String> {
     let list = |value: &Value| -> Vec<String> {
         let words = value.get("enum").and_then(Value::as_array).into_iter().flatten();
         words.chain(value.get("const")).filter_map(|word| word.as_str().map(str::to_owned)).collect()
     };
     let own = list(schema);
-    if !own.is_empty() { own } else { alternatives.iter().flat_map(|option| list(option)).collect() }
+    if !own.is_empty() { own } else { alternatives(schema).into_iter().flat_map(list).collect() }
 }
 
-fn validate_word(path: &str, value: &Spanned<DeValue<'_>>, words: &[String], schema: &Value, problems: &mut Problems) {
+fn validate_word(path: &str, value: &Spanned<DeValue<'_>>, words: &[String], problems: &mut Problems) {
     let DeValue::String(text) = value.get_ref() else {
         problems.push(wrong_type(path, value, vec!["string"]));
         return;
     };
-    let any_case = schema.get("x-any-case").is_some();
-    if !words.iter().any(|word| word == text.as_ref() || (any_case && word.eq_ignore_ascii_case(text))) {
+    if !words.iter().any(|word| word == text.as_ref()) {
         problems.push(
             Problem::new("qetl::decode::value", value.span().into(), format!("`{text}` is not a value of {path}"))
                 .label("unknown value")

@@ -71,6 +71,7 @@ impl Flow {
             let mut problems = Problems::default();
             let schema = file_schema(flow_type.as_ref().ok().copied());
             let mut root = Spanned::new(whole.start..whole.end, DeValue::Table(table.into_inner()));
+            decode::spell(&mut root, &schema, &mut problems);
             decode::validate("", &root, &schema, &mut problems);
             let flow_type = match flow_type {
                 Ok(entry) => entry,

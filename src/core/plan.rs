@@ -259,7 +259,9 @@ pub fn expand(flow: &Flow, input: Vec<InputType>) -> Result<Plan, Problems> {
     let dag = flow.properties.dag(&cx).map_err(put)?;
     let tasks = flow.properties.instructions(&cx).map_err(put)?;
     let invariants = flow.properties.invariants(&cx).map_err(put)?;
-    Ok(Plan { flow: flow.clone(), datasets, dag, tasks, invariants, warnings: flow.warnings.clone(), input })
+    let mut warnings = flow.warnings.clone();
+    warnings.append(put(flow.properties.warnings(&cx)));
+    Ok(Plan { flow: flow.clone(), datasets, dag, tasks, invariants, warnings, input })
 }
 
 impl Plan {

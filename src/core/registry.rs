@@ -10,7 +10,7 @@ use toml::{Spanned, de::DeValue};
 use crate::{
     decode,
     flow::Flow,
-    plan::{Dag, Dataset, Expand, Invariant, LateBatches, Task},
+    plan::{Dag, Dataset, Expand, InputType, Invariant, LateBatches, Task},
     problem::Problems,
     schema::Type,
 };
@@ -54,9 +54,15 @@ pub trait FlowType: DeserializeOwned + JsonSchema + fmt::Debug + Send + Sync + '
         flow.input.key_names()
     }
 
-    /// The types that columns get which would be inferred otherwise, from what was inferred.
-    fn pinned_type(&self, _flow: &Flow, _column: &str, inferred: Type) -> Type {
-        inferred
+    /// The type that a column gets whose type was inferred just now. `columns` are all of the flow's, with the types as
+    /// inferred; `decimals` is the scale of a decimal that holds all of the column's values, if one does.
+    fn pinned_type(&self, _flow: &Flow, _columns: &[InputType], column: &InputType, _decimals: Option<u8>) -> Type {
+        column.ty
+    }
+
+    /// What is doubtful about the flow, now that the types are known. Warnings alone.
+    fn warnings(&self, _cx: &Expand<'_>) -> Problems {
+        Problems::default()
     }
 
     /// The datasets that the flow publishes.
@@ -97,7 +103,8 @@ pub trait Expanding: fmt::Debug + Send + Sync {
     fn late_batches(&self) -> LateBatches;
     fn batches(&self, flow: &Flow) -> BatchRules;
     fn key_columns(&self, flow: &Flow) -> Vec<String>;
-    fn pinned_type(&self, flow: &Flow, column: &str, inferred: Type) -> Type;
+    fn pinned_type(&self, flow: &Flow, columns: &[InputType], column: &InputType, decimals: Option<u8>) -> Type;
+    fn warnings(&self, cx: &Expand<'_>) -> Problems;
     fn datasets(&self, cx: &Expand<'_>) -> Result<Vec<Dataset>, Problems>;
     fn dag(&self, cx: &Expand<'_>) -> Result<Dag, Problems>;
     fn instructions(&self, cx: &Expand<'_>) -> Result<Vec<Task>, Problems>;
@@ -121,8 +128,12 @@ impl<T: FlowType> Expanding for T {
         FlowType::key_columns(self, flow)
     }
 
-    fn pinned_type(&self, flow: &Flow, column: &str, inferred: Type) -> Type {
-        FlowType::pinned_type(self, flow, column, inferred)
+    fn pinned_type(&self, flow: &Flow, columns: &[InputType], column: &InputType, decimals: Option<u8>) -> Type {
+        FlowType::pinned_type(self, flow, columns, column, decimals)
+    }
+
+    fn warnings(&self, cx: &Expand<'_>) -> Problems {
+        FlowType::warnings(self, cx)
     }
 
     fn datasets(&self, cx: &Expand<'_>) -> Result<Vec<Dataset>, Problems> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use qetl_core::{
-    Flow, Problems,
+    Flow, Problems, Type,
     input::OnNullKey,
     plan::{InputType, Known},
     problem::Problem,
@@ -26,7 +26,7 @@ pub fn known(flow: &Flow, records: &FlowRecords) -> Vec<InputType> {
         let (ty, known) = match (column.declared(), pinned) {
             (Some(ty), _) => (ty, Known::Declared),
             (None, Some(pinned)) => (pinned.ty, Known::Pinned),
-            (None, None) => (qetl_core::Type::Text, Known::Presumed),
+            (None, None) => (Type::Text, Known::Presumed),
         };
         InputType { name: column.name.value.clone(), ty, known, required: column.required || required.contains(column.name.as_str()) }
     };
@@ -44,13 +44,16 @@ pub fn infer(flow: &Flow, mut types: Vec<InputType>, files: &[SourceFile]) -> Re
             column.ty = None;
         }
     }
-    let inferred = qetl_ingest::infer(files, &spec)?;
-    for (column, found) in types.iter_mut().zip(inferred) {
-        if column.known == Known::Presumed {
-            (column.ty, column.known) = (found.ty, Known::Inferred);
-        }
+    let found = qetl_ingest::infer(files, &spec)?;
+    for (column, found) in types.iter_mut().zip(&found).filter(|(column, _)| column.known == Known::Presumed) {
+        (column.ty, column.known) = (found.ty, Known::Inferred);
     }
-    Ok(types)
+    let pinned = |column: &InputType, decimals| match column.known {
+        Known::Inferred => flow.properties.pinned_type(flow, &types, column, decimals),
+        Known::Declared | Known::Pinned | Known::Presumed => column.ty,
+    };
+    let settled: Vec<Type> = types.iter().zip(&found).map(|(column, found)| pinned(column, found.decimals)).collect();
+    Ok(types.into_iter().zip(settled).map(|(column, ty)| InputType { ty, ..column }).collect())
 }
 
 /// How the flow's files are read.

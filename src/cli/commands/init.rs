@@ -10,26 +10,59 @@ use crate::output::Output;
 /// A template's files, by path.
 struct Template {
     name: &'static str,
+    /// A query to look at what it makes.
+    query: &'static str,
     files: &'static [(&'static str, &'static str)],
 }
 
+macro_rules! template {
+    ($name:literal, $query:literal, [$($file:literal),*]) => {
+        Template {
+            name: $name,
+            query: $query,
+            files: &[
+                ("qetl.toml", include_str!(concat!("../templates/", $name, "/qetl.toml"))),
+                $(($file, include_str!(concat!("../templates/", $name, "/", $file))),)*
+                (".gitignore", include_str!(concat!("../templates/", $name, "/gitignore"))),
+            ],
+        }
+    };
+}
+
 /// Templates are named after the flow type that they show.
-const TEMPLATES: [Template; 1] = [Template {
-    name: "change_feed",
-    files: &[
-        ("qetl.toml", include_str!("../templates/change_feed/qetl.toml")),
-        ("flows/orders_change_feed.toml", include_str!("../templates/change_feed/flows/orders_change_feed.toml")),
-        ("data/orders/orders_1.csv", include_str!("../templates/change_feed/data/orders/orders_1.csv")),
-        ("data/orders/orders_2.csv", include_str!("../templates/change_feed/data/orders/orders_2.csv")),
-        ("data/orders/orders_3.csv", include_str!("../templates/change_feed/data/orders/orders_3.csv")),
-        (".gitignore", include_str!("../templates/change_feed/gitignore")),
-    ],
-}];
+const TEMPLATES: [Template; 5] = [
+    template!(
+        "change_feed",
+        "SELECT * FROM orders_change_feed ORDER BY xt_batch_id, order_id",
+        ["flows/orders_change_feed.toml", "data/orders/orders_1.csv", "data/orders/orders_2.csv", "data/orders/orders_3.csv"]
+    ),
+    template!(
+        "delta_publishing",
+        "SELECT * FROM invoices_delta_transaction ORDER BY xt_batch_id, xt_transaction_id",
+        ["flows/invoices.toml", "data/invoices/invoices_1.csv", "data/invoices/invoices_2.csv", "data/invoices/invoices_3.csv"]
+    ),
+    template!(
+        "growth_accounting",
+        "SELECT * FROM app_growth_growth_summary ORDER BY period",
+        ["flows/app_growth.toml", "data/events/events_1.csv", "data/events/events_2.csv", "data/events/events_3.csv"]
+    ),
+    template!(
+        "scd2",
+        "SELECT * FROM products_scd2 ORDER BY product_id, xt_version",
+        ["flows/products.toml", "data/products/products_1.csv", "data/products/products_2.csv", "data/products/products_3.csv"]
+    ),
+    template!(
+        "sessionization",
+        "SELECT * FROM visits_sessions ORDER BY session_id",
+        ["flows/visits.toml", "data/visits/visits_1.csv", "data/visits/visits_2.csv", "data/visits/visits_3.csv"]
+    ),
+];
 
 pub(crate) fn run(dir: &Path, template: &str, output: &Output) -> Result<i32, RunError> {
     init(dir, template)?;
+    let query = TEMPLATES.iter().find(|known| known.name == template).map_or("", |known| known.query);
     output.print(&format!(
-        "made a project in {0}\n\nnext:\n  cd {0}\n  qetl plan\n  qetl execute\n  qetl query \"SELECT * FROM orders_change_feed ORDER BY xt_batch_id, order_id\"\n",
+        "made a project in {0}\n\nnext:\n  cd {0}\n  qetl plan\n  qetl execute\n  qetl query \"{query}\"\n",
         dir.display()
     ));
     Ok(0)

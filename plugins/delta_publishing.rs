@@ -1,0 +1,763 @@
+//! Keeps a ledger beside the change feed: signed transactions, whose sums are the latest state.
+
+use qetl_core::{
+    Dataset, DatasetName, Flow, FlowType, Problems, Task, Type,
+    decode::Sp,
+    input::{BatchMode, OnDuplicateKey},
+    ir::{AggregateFunction, AsOf, BinaryOp, Expr, Function, JoinKind, LatestPerKey, Rel, RelError, Steps, Value},
+    plan::{Check, Dag, DagNode, DatasetKind, Expand, InputType, Invariant, Known, LateBatches, Rule, batch_columns},
+    problem::Problem,
+    register_flow_type,
+};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::{
+    change_feed::{ChangeFeed, FEED_COLUMNS, Names},
+    keyed::task,
+};
+
+/// `[properties]` of a ledger.
+#[derive(Debug, Deserialize, JsonSchema)]
+struct DeltaPublishing {
+    /// The amounts. Without it all decimal and float columns that are compared and are not attributes; if there is none,
+    /// all integer columns of that kind whose name does not end in `_id`.
+    #[schemars(length(min = 1))]
+    measure_columns: Option<Vec<Sp<String>>>,
+    /// Columns that are carried along: when only they change, nothing is posted.
+    #[serde(default)]
+    attribute_columns: Vec<Sp<String>>,
+    /// How a change of an amount is posted. The key and its values may be written in any case.
+    #[serde(rename = "DELTA_METHOD", default)]
+    #[schemars(extend("x-any-case" = true))]
+    delta_method: DeltaMethod,
+    /// The columns whose values are compared; all but the key and `delete_column` without it. Others are attributes.
+    #[schemars(length(min = 1))]
+    change_detection_columns: Option<Vec<Sp<String>>>,
+    /// Whether rows that did not change appear in the feed as STALE.
+    #[serde(default = "yes")]
+    emit_stale: bool,
+    /// What happens when a batch arrives after a later one, or again with other content.
+    #[serde(default = "reject")]
+    late_batches: LateBatches,
+}
+
+/// How a change of an amount is posted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, serde::Serialize, JsonSchema)]
+#[serde(rename_all = "SCREAMING_SNAKE_CASE")]
+enum DeltaMethod {
+    /// The old amount is reversed, the new one booked.
+    #[default]
+    ReverseReplay,
+    /// The difference is booked, unless the amount belongs elsewhere now.
+    DeltaCorrection,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn reject() -> LateBatches {
+    LateBatches::Reject
+}
+
+/// What the ledger adds to the input columns.
+const LEDGER_COLUMNS: [(&str, Type); 5] = [
+    ("xt_transaction_id", Type::Text),
+    ("xt_transaction_type", Type::Text),
+    ("xt_referred_transaction_id", Type::Text),
+    ("xt_batch_id", Type::Int),
+    ("xt_processed_at", Type::Timestamp),
+];
+
+const INITIAL_BOOKING: &str = "INITIAL_BOOKING";
+const REVERSAL: &str = "REVERSAL";
+const DELTA_CORRECTION: &str = "DELTA_CORRECTION";
+const REPUBLISH: &str = "REPUBLISH";
+
+/// The digits that a decimal can have; the ledger's have all of them.
+const DIGITS: u8 = 38;
+
+impl FlowType for DeltaPublishing {
+    const NAME: &'static str = "delta_publishing";
+    const SUMMARY: &'static str = "a ledger of signed transactions whose sums are the table's latest state, on top of a change feed";
+    const INPUT_KEYS: &'static [&'static str] = ChangeFeed::INPUT_KEYS;
+    const REQUIRED_INPUT: &'static [&'static str] = ChangeFeed::REQUIRED_INPUT;
+
+    fn problems(&self, flow: &Flow) -> Problems {
+        let mut problems = self.feed().problems(flow);
+        let input = &flow.input;
+        let names = |columns: &[Sp<String>], name: &str| columns.iter().any(|column| column.value == name);
+        let measures = self.measure_columns.as_deref().unwrap_or_default();
+        for (property, columns) in [("measure_columns", measures), ("attribute_columns", &self.attribute_columns)] {
+            let is_measure = property == "measure_columns";
+            for (index, column) in columns.iter().enumerate() {
+                let name = column.value.as_str();
+                let mut refuse = |code: &'static str, what: String, help: &str| {
+                    problems.push(Problem::new(code, column.span, what).help(help));
+                };
+                let take_out = format!("take it out of `{property}`");
+                if names(&columns[..index], name) {
+                    refuse("qetl::decode::duplicate_column", format!("`{name}` stands twice in `{property}`"), "name it once");
+                }
+                if names(&input.primary_key, name) {
+                    refuse("qetl::decode::role", format!("`{name}` is a key column: it says whose the amounts are"), &take_out);
+                }
+                if input.delete_column.as_ref().is_some_and(|delete| delete.value == name) {
+                    let what = if is_measure { "it is no amount" } else { "it is an attribute anyway" };
+                    refuse("qetl::decode::role", format!("`{name}` marks deletions: {what}"), &take_out);
+                }
+                if is_measure && names(&self.attribute_columns, name) {
+                    let what = format!("`{name}` is a measure and an attribute");
+                    refuse("qetl::decode::role", what, "a measure is booked, an attribute is only carried: choose one");
+                }
+                let is_compared = self.change_detection_columns.as_ref().is_none_or(|compared| names(compared, name));
+                if is_measure && !is_compared {
+                    let what = format!("the measure `{name}` is not compared, so its changes would go unnoticed");
+                    refuse("qetl::decode::role", what, "add it to `change_detection_columns`");
+                }
+                input.check_column(column, property, &mut problems);
+            }
+        }
+        problems
+    }
+
+    fn late_batches(&self) -> LateBatches {
+        self.late_batches
+    }
+
+    /// Amounts are exact: a measure that was not declared becomes a decimal.
+    fn pinned_type(&self, flow: &Flow, columns: &[InputType], column: &InputType, decimals: Option<u8>) -> Type {
+        let is_measure = self.measures(&Expand { flow, input: columns }).iter().any(|measure| measure.name == column.name);
+        match (column.ty, decimals) {
+            (Type::Int | Type::Float, Some(decimals)) if is_measure => Type::Decimal { precision: DIGITS, scale: decimals.max(2) },
+            (ty, _) => ty,
+        }
+    }
+
+    fn warnings(&self, cx: &Expand<'_>) -> Problems {
+        let mut problems = Problems::default();
+        let measures = self.measures(cx);
+        let mut warn = |code: &'static str, name: &str, what: String, help: String| {
+            let named = self.measure_columns.iter().flatten().find(|column| column.value == name).map(|column| column.span);
+            let span = named.or_else(|| cx.flow.input.columns.iter().find(|column| column.name.value == name).map(|column| column.span));
+            problems.push(Problem::new(code, span.unwrap_or_default(), what).help(help).warning());
+        };
+        for measure in measures.iter().filter(|measure| measure.ty == Type::Float) {
+            let name = &measure.name;
+            let help = "declare it as a decimal, such as `decimal(18,2)`".to_owned();
+            warn("qetl::expand::float_measure", name, format!("the measure `{name}` is a float: sums of floats are not exact"), help);
+        }
+        if self.measure_columns.is_none()
+            && let Some(first) = measures.first().filter(|measure| measure.ty == Type::Int)
+        {
+            let names: Vec<&str> = measures.iter().map(|measure| measure.name.as_str()).collect();
+            let what = format!("no column is a decimal or a float, so that integers are the measures: {}", names.join(", "));
+            let help = format!("if that is right, say so: `measure_columns = [\"{}\"]`", names.join("\", \""));
+            warn("qetl::expand::integer_measures", &first.name, what, help);
+        }
+        problems
+    }
+
+    fn datasets(&self, cx: &Expand<'_>) -> Result<Vec<Dataset>, Problems> {
+        let ledger = Ledger::new(self, cx)?;
+        let mut datasets = self.feed().datasets(cx)?;
+        datasets.push(Dataset { name: ledger.name.clone(), schema: ledger.stored()?, kind: DatasetKind::Derived, about: ledger.about() });
+        Ok(datasets)
+    }
+
+    fn dag(&self, cx: &Expand<'_>) -> Result<Dag, Problems> {
+        let feed = self.feed();
+        let names = Names::of(&feed, cx);
+        let mut dag = feed.dag(cx)?;
+        let from = [Some(names.feed), names.stale].into_iter().flatten().collect();
+        dag.0.push(DagNode { dataset: ledger_name(cx), from });
+        Ok(dag)
+    }
+
+    fn instructions(&self, cx: &Expand<'_>) -> Result<Vec<Task>, Problems> {
+        let mut tasks = self.feed().instructions(cx)?;
+        tasks.push(Ledger::new(self, cx)?.task()?);
+        Ok(tasks)
+    }
+
+    fn invariants(&self, cx: &Expand<'_>) -> Result<Vec<Invariant>, Problems> {
+        Ledger::new(self, cx)?.invariants()
+    }
+}
+
+fn ledger_name(cx: &Expand<'_>) -> DatasetName {
+    cx.dataset("delta_transaction")
+}
+
+impl DeltaPublishing {
+    /// The change feed that the ledger stands on.
+    fn feed(&self) -> ChangeFeed {
+        ChangeFeed {
+            change_detection_columns: self.change_detection_columns.clone(),
+            emit_stale: self.emit_stale,
+            late_batches: self.late_batches,
+        }
+    }
+
+    /// The columns that are neither key nor attribute. What is not compared is an attribute.
+    fn booked<'a>(&self, cx: &Expand<'a>) -> Vec<&'a InputType> {
+        let tracked = self.feed().tracked(cx);
+        let is_attribute = |name: &str| self.attribute_columns.iter().any(|column| column.value == name);
+        cx.input.iter().filter(|column| tracked.contains(&column.name) && !is_attribute(&column.name)).collect()
+    }
+
+    /// The amounts, in column order: those that are named, else those that their types suggest.
+    fn measures<'a>(&self, cx: &Expand<'a>) -> Vec<&'a InputType> {
+        let booked = self.booked(cx);
+        if let Some(named) = &self.measure_columns {
+            return booked.into_iter().filter(|column| named.iter().any(|name| name.value == column.name)).collect();
+        }
+        let of = |fits: &dyn Fn(&InputType) -> bool| booked.iter().copied().filter(|column| fits(column)).collect::<Vec<_>>();
+        let fractions = of(&|column| matches!(column.ty, Type::Decimal { .. } | Type::Float));
+        if fractions.is_empty() { of(&|column| column.ty == Type::Int && !column.name.ends_with("_id")) } else { fractions }
+    }
+}
+
+/// A column that is summed.
+#[derive(Debug, Clone)]
+struct Measure {
+    name: String,
+    input: Type,
+    /// Its type in the ledger.
+    ty: Type,
+}
+
+impl Measure {
+    fn of(column: &InputType) -> Self {
+        let ty = match column.ty {
+            Type::Decimal { scale, .. } => Type::Decimal { precision: DIGITS, scale },
+            Type::Text | Type::Int | Type::Float | Type::Bool | Type::Date | Type::Timestamp => column.ty,
+        };
+        Self { name: column.name.clone(), input: column.ty, ty }
+    }
+
+    /// Whether two values may be further apart than the type reaches.
+    fn can_overflow(&self) -> bool {
+        self.ty == Type::Int || matches!(self.input, Type::Decimal { precision: DIGITS, .. })
+    }
+
+    fn zero(&self) -> Expr {
+        if self.ty == Type::Int { Expr::int(0) } else { Expr::int(0).cast(self.ty) }
+    }
+
+    /// The greatest value of the type, which is an integer or a decimal of all digits.
+    fn greatest(&self) -> Expr {
+        match self.ty {
+            Type::Decimal { precision, scale } => {
+                let nines = |digits: u8| "9".repeat(usize::from(digits));
+                let whole = if precision == scale { "0".to_owned() } else { nines(precision - scale) };
+                let text = if scale == 0 { whole } else { format!("{whole}.{}", nines(scale)) };
+                Expr::text(&text).cast(self.ty)
+            }
+            Type::Text | Type::Int | Type::Float | Type::Bool | Type::Date | Type::Timestamp => Expr::int(i64::MAX),
+        }
+    }
+
+    /// An input value in the ledger's type.
+    fn stored(&self, value: Expr) -> Expr {
+        if self.input == self.ty { value } else { value.cast(self.ty) }
+    }
+
+    fn or_zero(&self, value: Expr) -> Expr {
+        Expr::coalesce(vec![value, self.zero()])
+    }
+
+    /// Whether `new` less `old` lies outside the type, NULL counting as 0. Nothing in it can overflow itself: to the
+    /// greatest value only what is negative is added, and it is only taken from what is not.
+    fn is_too_far(&self, new: &Expr, old: &Expr) -> Expr {
+        let part = |is_of: Expr| Expr::case(vec![(is_of, old.clone())], Some(self.zero()));
+        let most = self.greatest().plus(part(old.clone().lt(self.zero())));
+        let least = part(old.clone().gt(self.zero())).minus(self.greatest());
+        let least = if self.ty == Type::Int { least.minus(Expr::int(1)) } else { least };
+        let new = self.or_zero(new.clone());
+        new.clone().gt(most).or(new.lt(least))
+    }
+
+    /// `new` less `old`, where NULL counts as 0; NULL when both are, or when the result does not fit, which a check refuses.
+    fn difference(&self, new: &Expr, old: &Expr) -> Expr {
+        let mut nothing = new.clone().is_null().and(old.clone().is_null());
+        if self.can_overflow() {
+            nothing = nothing.or(self.is_too_far(new, old));
+        }
+        let difference = self.or_zero(new.clone()).minus(self.or_zero(old.clone()));
+        Expr::case(vec![(nothing, Expr::null(self.ty))], Some(difference))
+    }
+
+    /// Whether the value has no negative: of all types only integers have such a value.
+    fn has_no_negative(&self, value: &Expr) -> Option<Expr> {
+        (self.ty == Type::Int).then(|| value.clone().lt(Expr::int(-i64::MAX)))
+    }
+
+    /// Minus the value; NULL when it has no negative, which a check refuses.
+    fn negative(&self, value: &Expr) -> Expr {
+        let negative = self.zero().minus(value.clone());
+        match self.has_no_negative(value) {
+            Some(none) => Expr::case(vec![(none, Expr::null(self.ty))], Some(negative)),
+            None => negative,
+        }
+    }
+}
+
+/// The ledger of one flow, its columns and what they are to it.
+struct Ledger<'a> {
+    cx: &'a Expand<'a>,
+    feed: ChangeFeed,
+    names: Names,
+    name: DatasetName,
+    method: DeltaMethod,
+    keys: Vec<String>,
+    measures: Vec<Measure>,
+    dimensions: Vec<String>,
+}
+
+impl<'a> Ledger<'a> {
+    fn new(properties: &DeltaPublishing, cx: &'a Expand<'a>) -> Result<Self, Problems> {
+        let feed = properties.feed();
+        let chosen = properties.measures(cx);
+        let mut problems = Problems::default();
+        for named in properties.measure_columns.iter().flatten() {
+            if let Some(column) = chosen.iter().find(|column| column.name == named.value)
+                && !column.ty.is_numeric()
+                && column.known != Known::Presumed
+            {
+                let what = format!("the measure `{}` is of type {}: it cannot be summed", named.value, column.ty);
+                let problem = Problem::new("qetl::expand::measure_type", named.span, what).label("no number");
+                problems.push(problem.help("a measure is an integer, a decimal or a float"));
+            }
+        }
+        let booked = properties.booked(cx);
+        if chosen.is_empty() && booked.iter().all(|column| column.known != Known::Presumed) {
+            let what = "there is nothing to sum: no column can be a measure";
+            let help = "name the amounts with `measure_columns`, or declare a numeric `schema_type` for them";
+            problems.push(
+                Problem::new("qetl::expand::no_measure", cx.flow.header.flow_type.span, what).label("a ledger of amounts").help(help),
+            );
+        }
+        problems.or(())?;
+        let measures: Vec<Measure> = chosen.iter().filter(|column| column.ty.is_numeric()).map(|column| Measure::of(column)).collect();
+        let dimensions = booked.iter().filter(|column| !chosen.iter().any(|measure| measure.name == column.name));
+        Ok(Self {
+            cx,
+            names: Names::of(&feed, cx),
+            feed,
+            name: ledger_name(cx),
+            method: properties.delta_method,
+            keys: cx.flow.input.key_names(),
+            measures,
+            dimensions: dimensions.map(|column| column.name.clone()).collect(),
+        })
+    }
+
+    fn about(&self) -> String {
+        let names = |names: Vec<&str>| if names.is_empty() { "none".to_owned() } else { names.join(", ") };
+        let measures = names(self.measures.iter().map(|measure| measure.name.as_str()).collect());
+        let dimensions = names(self.dimensions.iter().map(String::as_str).collect());
+        format!("transactions whose sums are the latest amounts; measures: {measures}; dimensions: {dimensions}")
+    }
+
+    fn measure(&self, column: &str) -> Option<&Measure> {
+        self.measures.iter().find(|measure| measure.name == column)
+    }
+
+    /// The ledger's columns.
+    fn stored(&self) -> Result<qetl_core::schema::Schema, Problems> {
+        let input = self
+            .cx
+            .input
+            .iter()
+            .map(|column| InputType { ty: self.measure(&column.name).map_or(column.ty, |measure| measure.ty), ..column.clone() });
+        let input: Vec<InputType> = input.collect();
+        Expand { flow: self.cx.flow, input: &input }.schema(&LEDGER_COLUMNS)
+    }
+
+    fn transactions(&self, as_of: AsOf) -> Result<Rel, Problems> {
+        Ok(Rel::scan(&self.name, &self.stored()?, as_of))
+    }
+
+    fn task(&self) -> Result<Task, Problems> {
+        let mut steps = Steps::default();
+        let feed = Rel::scan(&self.names.feed, &self.cx.schema(&FEED_COLUMNS)?, AsOf::ThisBatch);
+        let columns = || self.cx.input.iter().map(|column| column.name.as_str());
+        let posting = feed.filter(is("STALE").not())?.select(columns().chain(["xt_record_type"]))?;
+        let posting = steps.add("posting", posting);
+        let earlier = posting.clone().filter(is("NEW").not())?;
+        let moved = self.moved(&mut steps, earlier)?;
+
+        let own = |column: &str| Expr::column(column);
+        let old = |column: &str| Expr::column(&before(self.place(column)));
+        let booked_as = |value: &dyn Fn(&str) -> Expr, amount: &dyn Fn(&Measure) -> Expr| -> Vec<(String, Expr)> {
+            columns().map(|name| (name.to_owned(), self.measure(name).map_or_else(|| value(name), amount))).collect()
+        };
+        let booking = || booked_as(&own, &|measure| measure.stored(own(&measure.name)));
+        let open = || self.id(Expr::column("xt_booked_in"), "B");
+        let closed = || self.id(Expr::column("xt_reversed_in"), "R");
+
+        let rebooked = is("CHANGED").and(self.is_rebooked());
+        let closes = is("DELETED").or(rebooked.clone());
+        let mut rows = vec![
+            self.post(posting.filter(is("NEW"))?, INITIAL_BOOKING, "B", booking(), Expr::null(Type::Text))?,
+            self.post(moved.clone().filter(is("REACTIVATED"))?, REPUBLISH, "B", booking(), closed())?,
+            self.post(moved.clone().filter(rebooked)?, INITIAL_BOOKING, "B", booking(), Expr::null(Type::Text))?,
+        ];
+        let negated = |measure: &Measure| measure.negative(&measure.stored(old(&measure.name)));
+        rows.push(self.post(moved.clone().filter(closes.clone())?, REVERSAL, "R", booked_as(&old, &negated), open())?);
+        let corrects = is("CHANGED").and(self.is_corrected());
+        if self.method == DeltaMethod::DeltaCorrection {
+            let amount = |measure: &Measure| measure.difference(&measure.stored(own(&measure.name)), &measure.stored(old(&measure.name)));
+            rows.push(self.post(moved.clone().filter(corrects.clone())?, DELTA_CORRECTION, "D", booked_as(&own, &amount), open())?);
+        }
+        let checks = self.checks(&steps, &moved, &closes, &corrects)?;
+        steps.add("transactions", Rel::union(rows)?);
+        Ok(task(&self.name, steps.needed(), Some("xt_transaction_type"), checks))
+    }
+
+    /// The feed's rows of keys that were there before, with the state before and with where the key was last booked and reversed.
+    fn moved(&self, steps: &mut Steps, earlier: Rel) -> Result<Rel, Problems> {
+        let on: Vec<(String, String)> = self.keys.iter().map(|key| (key.clone(), key.clone())).collect();
+        let keys = steps.add_small("moved_keys", earlier.clone().select(&self.keys)?);
+        let reversal = || Expr::column("xt_transaction_type").eq(Expr::text(REVERSAL));
+        let batch_if = |condition: Expr| {
+            AggregateFunction::Max(Expr::case(vec![(condition, Expr::column("xt_batch_id"))], Some(Expr::null(Type::Int))))
+        };
+        let legs = self.transactions(AsOf::BeforeThisBatch)?;
+        let legs = legs.filter(Expr::column("xt_transaction_type").not_eq(Expr::text(DELTA_CORRECTION)))?;
+        let legs = legs.select(self.keys.iter().map(String::as_str).chain(["xt_transaction_type", "xt_batch_id"]))?;
+        // A key's bookings and reversals take turns, so that the latest of each is the open one and the one that closed the key.
+        let legs = legs.semi(keys, &self.keys)?.aggregate(
+            &self.keys,
+            vec![("xt_booked_in".to_owned(), batch_if(reversal().not())), ("xt_reversed_in".to_owned(), batch_if(reversal()))],
+        )?;
+        let legs = steps.add("legs", legs);
+
+        let own = || self.cx.input.iter().map(|column| (column.name.clone(), Expr::left(&column.name)));
+        let more = |names: &[&str], side: fn(&str) -> Expr| -> Vec<(String, Expr)> {
+            names.iter().map(|name| ((*name).to_owned(), side(name))).collect()
+        };
+        let columns =
+            own().chain(more(&["xt_record_type"], Expr::left)).chain(more(&["xt_booked_in", "xt_reversed_in"], Expr::right)).collect();
+        let known = earlier.clone().join(JoinKind::Left, legs, &on, columns)?;
+
+        let changed = steps.add_small("changed_keys", earlier.filter(is("CHANGED"))?.select(&self.keys)?);
+        let last = steps.add("before", self.last_state(changed)?);
+        // The feed's row of a deleted key is its last state.
+        let is_changed = Expr::left("xt_record_type").eq(Expr::text("CHANGED"));
+        let values = self.cx.input.iter().enumerate().map(|(place, column)| {
+            let name = before(place);
+            let last = Expr::case(vec![(is_changed.clone(), Expr::right(&name))], Some(Expr::left(&column.name)));
+            (name, if self.keys.contains(&column.name) { Expr::left(&column.name) } else { last })
+        });
+        let columns = own().chain(more(&["xt_record_type", "xt_booked_in", "xt_reversed_in"], Expr::left)).chain(values).collect();
+        Ok(steps.add_small("moved", known.join(JoinKind::Left, last, &on, columns)?))
+    }
+
+    /// The last feed row before this batch of keys that changed in it.
+    fn last_state(&self, changed: Rel) -> Result<Rel, Problems> {
+        let input = &self.cx.flow.input;
+        // A snapshot holds every live key, unless the key's rows were parked in it.
+        let is_whole = input.batch_mode == BatchMode::Snapshot && input.on_duplicate_key != OnDuplicateKey::Park;
+        let as_of = if is_whole { AsOf::PreviousBatch } else { AsOf::BeforeThisBatch };
+        let history = self.feed.history(self.cx, &self.names, as_of)?.semi(changed, &self.keys)?;
+        let last = if is_whole {
+            history
+        } else {
+            let latest = LatestPerKey { input: history, keys: self.keys.clone(), by: "xt_batch_id".to_owned(), dead: None, gaps: None };
+            Rel::latest_per_key(latest)?
+        };
+        let keys = self.keys.iter().map(|key| (key.clone(), Expr::column(key)));
+        let values = self.cx.input.iter().enumerate().filter(|(_, column)| !self.keys.contains(&column.name));
+        let values = values.map(|(place, column)| (before(place), Expr::column(&column.name)));
+        Ok(last.project(keys.chain(values).collect())?)
+    }
+
+    fn place(&self, column: &str) -> usize {
+        self.cx.input.iter().position(|input| input.name == column).unwrap_or_else(|| unreachable!("the flow has the column"))
+    }
+
+    fn differs<'c>(&self, columns: impl Iterator<Item = &'c String>) -> Expr {
+        Expr::any(columns.map(|name| Expr::column(name).is_distinct(Expr::column(&before(self.place(name))))))
+    }
+
+    /// Of a CHANGED row: whether the old amounts are reversed and the new ones booked.
+    fn is_rebooked(&self) -> Expr {
+        let amounts = self.measures.iter().map(|measure| &measure.name).filter(|_| self.method == DeltaMethod::ReverseReplay);
+        self.differs(self.dimensions.iter().chain(amounts))
+    }
+
+    /// Of a CHANGED row: whether the difference is booked.
+    fn is_corrected(&self) -> Expr {
+        self.differs(self.measures.iter().map(|measure| &measure.name)).and(self.is_rebooked().not())
+    }
+
+    /// `{key}#{batch}#{leg}`: the key's values joined by `|`, so that different keys have different texts.
+    fn id(&self, batch: Expr, leg: &str) -> Expr {
+        let mut parts = Vec::new();
+        for key in &self.keys {
+            if !parts.is_empty() {
+                parts.push(Expr::text("|"));
+            }
+            let ty = self.cx.input[self.place(key)].ty;
+            let text = Expr::column(key).call(Function::CanonicalText(ty));
+            let escaped = |text: Expr, from: &str| text.call(Function::Replace { from: from.to_owned(), to: format!("\\{from}") });
+            parts.push(if ty == Type::Text { escaped(escaped(text, "\\"), "|") } else { text });
+        }
+        parts.extend([Expr::text("#"), batch.call(Function::CanonicalText(Type::Int)), Expr::text(&format!("#{leg}"))]);
+        Expr::concat(parts)
+    }
+
+    fn post(&self, rows: Rel, kind: &str, leg: &str, values: Vec<(String, Expr)>, refers_to: Expr) -> Result<Rel, RelError> {
+        let own = [
+            ("xt_transaction_id", self.id(Expr::batch_id(), leg)),
+            ("xt_transaction_type", Expr::text(kind)),
+            ("xt_referred_transaction_id", refers_to),
+        ];
+        let own = own.into_iter().chain(batch_columns()).map(|(name, expr)| (name.to_owned(), expr));
+        rows.project(values.into_iter().chain(own).collect())
+    }
+
+    /// Amounts that have no negative, or that are too far from the amount before.
+    fn checks(&self, steps: &Steps, moved: &Rel, closes: &Expr, corrects: &Expr) -> Result<Vec<Check>, Problems> {
+        let mut found = Vec::new();
+        for measure in &self.measures {
+            let (new, old) = (Expr::column(&measure.name), Expr::column(&before(self.place(&measure.name))));
+            let (new, old) = (measure.stored(new), measure.stored(old));
+            let reversed = measure.has_no_negative(&old).map(|none| closes.clone().and(none));
+            let is_difference = self.method == DeltaMethod::DeltaCorrection && measure.can_overflow();
+            let corrected = is_difference.then(|| corrects.clone().and(measure.is_too_far(&new, &old)));
+            let Some(wrong) = reversed.into_iter().chain(corrected).reduce(Expr::or) else { continue };
+            let keys = self.keys.iter().map(|key| (key.clone(), Expr::column(key)));
+            let text = |value: Expr| value.call(Function::CanonicalText(measure.ty));
+            let figures = [("xt_column", Expr::text(&measure.name)), ("xt_before", text(old)), ("xt_amount", text(new))];
+            let figures = figures.into_iter().map(|(name, expr)| (name.to_owned(), expr));
+            found.push(moved.clone().filter(wrong)?.project(keys.chain(figures).collect())?);
+        }
+        if found.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut steps = steps.clone();
+        steps.add("too_great", Rel::union(found)?.limit(100)?);
+        let problem = "amounts whose reversal or difference is too great for the column's type".to_owned();
+        let help = "declare an integer measure as `decimal(38,0)`; a decimal has 38 digits at most".to_owned();
+        Ok(vec![Check { rule: Rule::None { problem, help }, steps: steps.needed(), guard: false }])
+    }
+}
+
+/// What must hold of every ledger.
+impl Ledger<'_> {
+    fn invariants(&self) -> Result<Vec<Invariant>, Problems> {
+        let all = [
+            ("ids_are_unique", "an id names one transaction", self.doubled_ids()?),
+            ("references_hold", "every reference points to an earlier transaction of the key, of the right type", self.wrong_references()?),
+            ("reversed_once", "no transaction is reversed twice", self.reversed_twice()?),
+            ("closed_is_zero", "a booking that is reversed and what refers to it sum to 0", self.unsettled()?),
+            ("sums_are_the_state", "per key and dimension values the sum of each measure is that of the state", self.wrong_sums()?),
+        ];
+        let invariant = |(name, about, broken): (&str, &str, Rel)| {
+            let mut steps = Steps::default();
+            steps.add(name, broken);
+            Invariant { name: name.to_owned(), about: about.to_owned(), steps }
+        };
+        Ok(all.into_iter().map(invariant).collect())
+    }
+
+    fn keys_and<'k>(&'k self, more: &[&'k str]) -> Vec<String> {
+        self.keys.iter().map(String::as_str).chain(more.iter().copied()).map(str::to_owned).collect()
+    }
+
+    fn doubled_ids(&self) -> Result<Rel, Problems> {
+        let ids = self.transactions(AsOf::AllBatches)?.select(["xt_transaction_id"])?;
+        let counted = ids.aggregate(&["xt_transaction_id".to_owned()], vec![("xt_transactions".to_owned(), AggregateFunction::Count)])?;
+        Ok(counted.filter(Expr::column("xt_transactions").gt(Expr::int(1)))?)
+    }
+
+    fn wrong_references(&self) -> Result<Rel, Problems> {
+        let (id, kind, referred) = ("xt_transaction_id", "xt_transaction_type", "xt_referred_transaction_id");
+        let all = self.transactions(AsOf::AllBatches)?.select(self.keys_and(&[id, kind, referred, "xt_batch_id"]))?;
+        let column = |name: &str, expr: Expr| (name.to_owned(), expr);
+        let own = |side: fn(&str) -> Expr| {
+            self.keys_and(&[id, kind, referred, "xt_batch_id"]).into_iter().map(move |name| {
+                let expr = side(&name);
+                (name, expr)
+            })
+        };
+        let is_first = || Expr::column(kind).eq(Expr::text(INITIAL_BOOKING));
+        let none = Expr::column(referred).is_null();
+        // A missing reference, or one too many.
+        let unfit = all.clone().filter(is_first().not().and(none.clone()).or(is_first().and(none.not())))?;
+        let unfit = unfit.project(
+            own(Expr::column)
+                .chain([column("xt_referred_type", Expr::null(Type::Text)), column("xt_referred_batch_id", Expr::null(Type::Int))])
+                .collect(),
+        )?;
+        let on: Vec<(String, String)> =
+            self.keys.iter().map(|key| (key.clone(), key.clone())).chain([(referred.to_owned(), id.to_owned())]).collect();
+        let referring = all.clone().filter(is_first().not().and(Expr::column(referred).is_null().not()))?;
+        let found = own(Expr::left)
+            .chain([column("xt_referred_type", Expr::right(kind)), column("xt_referred_batch_id", Expr::right("xt_batch_id"))])
+            .collect();
+        let joined = referring.join(JoinKind::Left, all, &on, found)?;
+        let of_type = |name: &str| Expr::column("xt_referred_type").eq(Expr::text(name));
+        let republishes = Expr::column(kind).eq(Expr::text(REPUBLISH));
+        let right =
+            republishes.clone().and(of_type(REVERSAL)).or(republishes.not().and(of_type(REVERSAL).or(of_type(DELTA_CORRECTION)).not()));
+        let is_earlier = Expr::column("xt_referred_batch_id").lt(Expr::column("xt_batch_id"));
+        let wrong = joined.filter(Expr::column("xt_referred_batch_id").is_null().or(right.and(is_earlier).not()))?;
+        Ok(Rel::union(vec![unfit, wrong])?)
+    }
+
+    fn reversed_twice(&self) -> Result<Rel, Problems> {
+        let reversals = self.transactions(AsOf::AllBatches)?.filter(Expr::column("xt_transaction_type").eq(Expr::text(REVERSAL)))?;
+        let keys = self.keys_and(&["xt_referred_transaction_id"]);
+        let counted = reversals.aggregate(&keys, vec![("xt_reversals".to_owned(), AggregateFunction::Count)])?;
+        Ok(counted.filter(Expr::column("xt_reversals").gt(Expr::int(1)))?)
+    }
+
+    fn unsettled(&self) -> Result<Rel, Problems> {
+        let kind = |name: &str| Expr::column("xt_transaction_type").eq(Expr::text(name));
+        let booking = Expr::case(
+            vec![(kind(REVERSAL).or(kind(DELTA_CORRECTION)), Expr::column("xt_referred_transaction_id"))],
+            Some(Expr::column("xt_transaction_id")),
+        );
+        let reverses = Expr::case(vec![(kind(REVERSAL), Expr::int(1))], Some(Expr::int(0)));
+        let keys = self.keys.iter().map(|key| (key.clone(), Expr::column(key)));
+        let columns = keys.chain([("xt_transaction_id".to_owned(), booking), ("xt_reversals".to_owned(), reverses)]);
+        let amounts = self.measures.iter().flat_map(|measure| {
+            let amount = measure.or_zero(Expr::column(&measure.name));
+            [(sum(measure), amount.clone()), (state(measure), measure.zero())].into_iter().chain(largest_of(measure, amount))
+        });
+        let booked = self.transactions(AsOf::AllBatches)?.project(columns.chain(amounts).collect())?;
+        let reversals = ("xt_reversals".to_owned(), AggregateFunction::Sum(Expr::column("xt_reversals")));
+        let summed = booked.aggregate(&self.keys_and(&["xt_transaction_id"]), std::iter::once(reversals).chain(self.totals()).collect())?;
+        let closed = summed.filter(Expr::column("xt_reversals").gt(Expr::int(0)).and(self.is_off()))?;
+        let sums = self.measures.iter().map(sum);
+        Ok(closed.select(self.keys_and(&["xt_transaction_id"]).into_iter().chain(sums))?)
+    }
+
+    fn wrong_sums(&self) -> Result<Rel, Problems> {
+        let place = self.keys_and(&self.dimensions.iter().map(String::as_str).collect::<Vec<_>>());
+        let figures = |rel: Rel, of_state: bool| {
+            let own = place.iter().map(|name| (name.clone(), Expr::column(name)));
+            let amounts = self.measures.iter().flat_map(|measure| {
+                let value = Expr::column(&measure.name);
+                let amount = measure.or_zero(if of_state { measure.stored(value) } else { value });
+                let (left, right) = if of_state { (measure.zero(), amount.clone()) } else { (amount.clone(), measure.zero()) };
+                [(sum(measure), left), (state(measure), right)].into_iter().chain(largest_of(measure, amount))
+            });
+            rel.project(own.chain(amounts).collect())
+        };
+        let booked = figures(self.transactions(AsOf::AllBatches)?, false)?;
+        let states = figures(self.feed.state_view(self.cx, &self.names)?, true)?;
+        let both = Rel::union(vec![booked, states])?.aggregate(&place, self.totals())?;
+        let shown = self.measures.iter().flat_map(|measure| [sum(measure), state(measure)]);
+        Ok(both.filter(self.is_off())?.select(place.iter().cloned().chain(shown))?)
+    }
+
+    /// The sums of both sides, and of floats the largest amount.
+    fn totals(&self) -> Vec<(String, AggregateFunction)> {
+        let totals = self.measures.iter().flat_map(|measure| {
+            let total = |name: String| (name.clone(), AggregateFunction::Sum(Expr::column(&name)));
+            let name = largest(measure);
+            let most = (measure.ty == Type::Float).then(|| (name.clone(), AggregateFunction::Max(Expr::column(&name))));
+            [total(sum(measure)), total(state(measure))].into_iter().chain(most)
+        });
+        totals.collect()
+    }
+
+    /// Whether any measure's two sums differ: floats by more than a billionth of the largest amount, if that is finite.
+    fn is_off(&self) -> Expr {
+        let off = |measure: &Measure| {
+            let (left, right) = (Expr::column(&sum(measure)), Expr::column(&state(measure)));
+            if measure.ty != Type::Float {
+                return left.not_eq(right);
+            }
+            let (most, number) = (Expr::column(&largest(measure)), |value: f64| Expr::Literal(Value::Float(value)));
+            let is_ordinary = most.clone().gt(number(0.0)).and(most.clone().lt(number(f64::MAX)));
+            let share = magnitude(measure, left.minus(right)).binary(BinaryOp::Divide, most);
+            Expr::case(vec![(is_ordinary, share.gt(number(1e-9)))], Some(Expr::Literal(Value::Bool(false))))
+        };
+        Expr::any(self.measures.iter().map(off))
+    }
+}
+
+fn is(record_type: &str) -> Expr {
+    Expr::column("xt_record_type").eq(Expr::text(record_type))
+}
+
+/// The name of the input column at that place in the state before the batch.
+fn before(place: usize) -> String {
+    format!("xt_before_{place}")
+}
+
+fn sum(measure: &Measure) -> String {
+    format!("xt_sum_of_{}", measure.name)
+}
+
+fn state(measure: &Measure) -> String {
+    format!("xt_state_of_{}", measure.name)
+}
+
+fn largest(measure: &Measure) -> String {
+    format!("xt_largest_of_{}", measure.name)
+}
+
+fn largest_of(measure: &Measure, amount: Expr) -> Option<(String, Expr)> {
+    (measure.ty == Type::Float).then(|| (largest(measure), magnitude(measure, amount)))
+}
+
+fn magnitude(measure: &Measure, amount: Expr) -> Expr {
+    Expr::case(vec![(amount.clone().lt(measure.zero()), measure.zero().minus(amount.clone()))], Some(amount))
+}
+
+register_flow_type!(DeltaPublishing);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flow(properties: &str) -> Flow {
+        let text = format!(
+            "id = \"l\"\nflow_type = \"delta_publishing\"\n[input]\nprimary_key = [\"id\"]\n\
+             columns = [\"id\", \"a_id\", \"n\", \"x\", \"text\"]\n[properties]\n{properties}\n"
+        );
+        Flow::parse("l.toml", &text, &crate::registry()).unwrap_or_else(|problems| panic!("{problems}"))
+    }
+
+    /// The types that `id`, `a_id`, `n`, `x` and `text` are pinned as, when the first three are integers.
+    #[test]
+    fn measures_that_were_inferred_are_pinned_as_decimals() {
+        let check = |properties: &str, x: Type, decimals: Option<u8>, pinned: [&str; 3]| {
+            let flow = flow(properties);
+            let types = [Type::Int, Type::Int, Type::Int, x, Type::Text];
+            let names = ["id", "a_id", "n", "x", "text"];
+            let column = |(name, ty): (&str, Type)| InputType { name: name.to_owned(), ty, known: Known::Inferred, required: false };
+            let columns: Vec<InputType> = names.into_iter().zip(types).map(column).collect();
+            let found: Vec<String> = columns
+                .iter()
+                .zip([Some(0), Some(0), Some(0), decimals, None])
+                .map(|(column, decimals)| flow.properties.pinned_type(&flow, &columns, column, decimals).to_string())
+                .collect();
+            assert_eq!(found[1..4], pinned);
+        };
+        check("", Type::Float, Some(3), ["integer", "integer", "decimal(38,3)"]);
+        check("", Type::Float, Some(1), ["integer", "integer", "decimal(38,2)"]);
+        check("", Type::Float, None, ["integer", "integer", "float"]);
+        check("", Type::Text, None, ["integer", "decimal(38,2)", "string"]);
+        check("attribute_columns = [\"x\"]", Type::Float, Some(3), ["integer", "decimal(38,2)", "float"]);
+        check("measure_columns = [\"a_id\"]", Type::Float, Some(3), ["decimal(38,2)", "integer", "float"]);
+    }
+
+    #[test]
+    fn the_method_is_read_in_any_case() {
+        let shape = |properties: &str| flow(properties).shape["DELTA_METHOD"].clone();
+        for properties in
+            ["DELTA_METHOD = \"DELTA_CORRECTION\"", "delta_method = \"delta_correction\"", "Delta_Method = \"Delta_CORRECTION\""]
+        {
+            assert_eq!(shape(properties), "DELTA_CORRECTION");
+        }
+    }
+}
