@@ -6,7 +6,7 @@ use qetl_core::{
     Dataset, DatasetName, Flow, FlowType, Problems, Schema, Task, Type,
     decode::Sp,
     ir::{AggregateFunction, AsOf, BinaryOp, Expr, Function, JoinKind, Order, Period, Rel, RelError, Steps, WindowFunction},
-    plan::{Check, Dag, DagNode, DatasetKind, Expand, Invariant, Rule, WriteMode},
+    plan::{Check, Dag, DagNode, DatasetKind, Expand, InputType, Invariant, Rule, WriteMode},
     problem::Problem,
     register_flow_type,
     registry::BatchRules,

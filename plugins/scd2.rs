@@ -7,7 +7,7 @@ use qetl_core::{
     decode::Sp,
     input::{BatchMode, OnDuplicateKey},
     ir::{AggregateFunction, AsOf, Expr, JoinKind, Order, Rel, RelError, Steps, WindowFunction},
-    plan::{Check, Dag, DagNode, DatasetKind, Expand, Invariant, Known, LANDING_COLUMNS, ReplaceKeys, Rule, WriteMode},
+    plan::{Check, Dag, DagNode, DatasetKind, Expand, InputType, Invariant, Known, LANDING_COLUMNS, ReplaceKeys, Rule, WriteMode},
     problem::Problem,
     register_flow_type,
     registry::BatchRules,
