@@ -16,7 +16,7 @@ use qetl_core::{
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::events::{Events, Named, needed_columns, presume_timestamp};
+use crate::events::{Events, Named, needed_columns, nothing_to_read, presume_timestamp};
 
 /// `[properties]` of growth accounting.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -66,6 +66,7 @@ impl FlowType for GrowthAccounting {
         let (user, time) = (self.user(), self.time());
         let mut problems = user.problems(flow);
         problems.append(time.problems(flow));
+        problems.0.extend(nothing_to_read(flow, "growth is counted from events that were loaded"));
         if user.name() == time.name() {
             let what = format!("`{}` cannot say both whose the event is and when it was", user.name());
             let span = if time.given == [None, None] { user.span(flow) } else { time.span(flow) };
@@ -243,7 +244,8 @@ impl<'a> Growth<'a> {
             checks,
         };
         let mut tasks: Vec<Task> = self.events.parked_task(self.cx)?.into_iter().collect();
-        tasks.push(task(self.dates(), self.by_date()?, vec![self.periods_check()?]));
+        let checks = self.events.checks()?.into_iter().chain([self.periods_check()?]).collect();
+        tasks.push(task(self.dates(), self.by_date()?, checks));
         if activity_dates.is_some() {
             tasks.push(task(activity_periods, self.by_period()?, Vec::new()));
         }

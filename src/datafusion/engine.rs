@@ -37,7 +37,7 @@ use crate::{
     scan::PinnedTable,
     session::Limits,
     stage::{ROW_HASH, reclaim},
-    work::DataFusionWork,
+    work::{DataFusionWork, worked_out},
 };
 
 /// Where the warehouse stands and what a run may use.
@@ -255,7 +255,7 @@ fn show(plan: &Plan, task: &Task, batch: &BatchContext) -> datafusion::error::Re
     let Some(parts) = classify::parts(&task.steps) else {
         let mut text = String::new();
         let mut last = None;
-        for step in &task.steps.0 {
+        for step in &task.steps.with_steps_for(worked_out).0 {
             let plan = match &*step.rel.op {
                 // These are no plans of the engine's: what they read is shown, and what they give has a name.
                 Op::Sessionize(spec) => {

@@ -134,8 +134,9 @@ impl DataFusionWork {
     /// Lowers steps, computing those that are small first.
     async fn prepare(&mut self, batch: &BatchContext, steps: &Steps) -> PlanResult<BTreeMap<String, LogicalPlan>> {
         let mut done: BTreeMap<String, LogicalPlan> = BTreeMap::new();
+        let steps = &steps.with_steps_for(worked_out);
         for (place, step) in steps.0.iter().enumerate() {
-            let is_computed = step.small || matches!(&*step.rel.op, Op::LatestPerKey(_) | Op::Sessionize(_) | Op::Periods { .. });
+            let is_computed = step.small || worked_out(&step.rel.op) || matches!(&*step.rel.op, Op::LatestPerKey(_));
             let plan = if is_computed {
                 // What a name means is said by the steps before it.
                 let made_from = Steps(steps.0[..=place].to_vec()).needed();
@@ -611,6 +612,11 @@ impl Work for DataFusionWork {
         self.published = true;
         Ok(())
     }
+}
+
+/// What is no plan of the engine's, and worked out before one.
+pub(crate) fn worked_out(op: &Op) -> bool {
+    matches!(op, Op::Sessionize(_) | Op::Periods { .. })
 }
 
 /// The rows of a checkpoint, with the columns of the rows that they are added to.

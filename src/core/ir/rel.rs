@@ -416,9 +416,16 @@ impl Rel {
     /// The same relation with every scan of the batches before this one reading `as_of` instead.
     #[must_use]
     pub fn history_as_of(&self, as_of: AsOf) -> Rel {
-        let go = |rel: &Rel| rel.history_as_of(as_of);
+        if let Op::Scan { dataset, as_of: AsOf::BeforeThisBatch | AsOf::AllBatches } = &*self.op {
+            return Rel { op: Box::new(Op::Scan { dataset: dataset.clone(), as_of }), columns: self.columns.clone() };
+        }
+        self.map_inputs(&mut |input| input.history_as_of(as_of))
+    }
+
+    /// The same relation made from other ones, each with the columns of the one that it takes the place of.
+    #[must_use]
+    pub fn map_inputs(&self, go: &mut impl FnMut(&Rel) -> Rel) -> Rel {
         let op = match &*self.op {
-            Op::Scan { dataset, as_of: AsOf::BeforeThisBatch | AsOf::AllBatches } => Op::Scan { dataset: dataset.clone(), as_of },
             other @ (Op::Scan { .. } | Op::Ref { .. } | Op::Batches) => other.clone(),
             Op::Periods { bounds, period, name } => Op::Periods { bounds: go(bounds), period: *period, name: name.clone() },
             Op::Sessionize(sessionize) => Op::Sessionize(Sessionize { input: go(&sessionize.input), ..sessionize.clone() }),
@@ -438,9 +445,16 @@ impl Rel {
             },
             Op::Sort { input, order } => Op::Sort { input: go(input), order: order.clone() },
             Op::Limit { input, rows } => Op::Limit { input: go(input), rows: *rows },
-            Op::LatestPerKey(latest) => Op::LatestPerKey(LatestPerKey { input: go(&latest.input), ..latest.clone() }),
+            Op::LatestPerKey(latest) => {
+                let gaps = latest.gaps.as_ref().map(&mut *go);
+                Op::LatestPerKey(LatestPerKey { input: go(&latest.input), gaps, ..latest.clone() })
+            }
             Op::Classify(classify) => {
-                Op::Classify(Classify { current: go(&classify.current), state: go(&classify.state), ..classify.clone() })
+                let gone = match &classify.gone {
+                    Gone::AllExcept(rel) => Gone::AllExcept(rel.as_ref().map(&mut *go)),
+                    Gone::Only(rel) => Gone::Only(rel.as_ref().map(&mut *go)),
+                };
+                Op::Classify(Classify { current: go(&classify.current), state: go(&classify.state), gone, ..classify.clone() })
             }
         };
         Rel { op: Box::new(op), columns: self.columns.clone() }
@@ -490,6 +504,27 @@ impl Steps {
         let columns = rel.columns.clone();
         self.0.push(Step { name: name.to_owned(), rel, small });
         Rel { op: Box::new(Op::Ref { step: name.to_owned() }), columns }
+    }
+
+    /// The same steps, those operators that `alone` chooses each in a step of its own.
+    #[must_use]
+    pub fn with_steps_for(&self, alone: fn(&Op) -> bool) -> Steps {
+        fn split(rel: &Rel, step: &str, steps: &mut Steps, alone: fn(&Op) -> bool) -> Rel {
+            rel.map_inputs(&mut |input| {
+                let input = split(input, step, steps, alone);
+                if !alone(&input.op) {
+                    return input;
+                }
+                let name = format!("{step}_{}", steps.0.len());
+                steps.add(&name, input)
+            })
+        }
+        let mut steps = Steps::default();
+        for step in &self.0 {
+            let rel = split(&step.rel, &step.name, &mut steps, alone);
+            steps.0.push(Step { name: step.name.clone(), rel, small: step.small });
+        }
+        steps
     }
 
     /// The steps that the last one needs, itself included.

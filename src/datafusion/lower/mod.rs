@@ -172,8 +172,8 @@ impl Lowering<'_> {
                 let scope = Scope::of(self.batch);
                 let call = match function {
                     WindowFunction::RowNumber => row_number(),
-                    WindowFunction::Lag(expr) => lag(scope.lower(expr)?, None, None),
-                    WindowFunction::Lead(expr) => lead(scope.lower(expr)?, None, None),
+                    WindowFunction::Lag(expr) => lag(scope.lower(expr)?, Some(1), None),
+                    WindowFunction::Lead(expr) => lead(scope.lower(expr)?, Some(1), None),
                     WindowFunction::RunningSum(expr) => Expr::from(WindowCall::new(sum_udaf(), vec![scope.lower(expr)?])),
                     WindowFunction::RunningMax(expr) => Expr::from(WindowCall::new(max_udaf(), vec![scope.lower(expr)?])),
                 };

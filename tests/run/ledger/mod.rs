@@ -281,7 +281,7 @@ fn an_amount_that_does_not_fit_is_refused() {
         orders(&cli, 2, &format!("A,open,{to} B,open,2"));
         let refused = cli.run(&["execute"]);
         assert_eq!(refused.code, 3, "{refused:?}");
-        assert!(["batch 2", "id = A", "`amount`"].iter().all(|told| refused.stderr.contains(told)), "{refused:?}");
+        assert!(["batch 2", "id = A", "xt_column = amount"].iter().all(|told| refused.stderr.contains(told)), "{refused:?}");
         assert_eq!(cli.query(LEDGER), before);
     }
 }

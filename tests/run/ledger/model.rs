@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::oracle::{ColumnType, FeedRow, Model, Options, Outcome, RecordType, Row, Value};
+use crate::project::float_text;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Method {
@@ -171,9 +172,8 @@ impl Ledger {
     fn key_text(&self, row: &Row) -> String {
         let text = |value: &Value| match value {
             Value::Decimal(_) => value.text().trim_end_matches('0').trim_end_matches('.').to_owned(),
-            Value::Null | Value::Int(_) | Value::Text(_) | Value::Bool(_) | Value::Date(_) | Value::Timestamp(_) | Value::Float(_) => {
-                value.text()
-            }
+            Value::Float(float) => float_text(if *float == 0.0 { 0.0 } else { *float }),
+            Value::Null | Value::Int(_) | Value::Text(_) | Value::Bool(_) | Value::Date(_) | Value::Timestamp(_) => value.text(),
         };
         let escaped = |value: &Value| text(value).replace('\\', "\\\\").replace('|', "\\|");
         self.feed.key(row).iter().map(escaped).collect::<Vec<_>>().join("|")
