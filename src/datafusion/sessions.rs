@@ -262,7 +262,7 @@ fn cut(events: &RecordBatch, spec: &Sessionize, schema: &SchemaRef) -> Result<Re
         };
         sessions.push((place, number));
     }
-    let ends: Vec<usize> = sessions.iter().skip(1).map(|(start, _)| *start).chain([order.len()]).collect();
+    let ends: Vec<usize> = sessions.iter().skip(1).map(|(start, _)| *start).chain((!order.is_empty()).then_some(order.len())).collect();
     let at = |places: &mut dyn Iterator<Item = usize>| UInt32Array::from_iter_values(places.map(|place| order[place].row));
     let starts: ArrayRef =
         Arc::new(TimestampMicrosecondArray::from_iter_values(sessions.iter().map(|(start, _)| order[*start].time)).with_timezone("UTC"));
