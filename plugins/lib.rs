@@ -1,6 +1,7 @@
 //! The flow types that come with qetl: one file each, built from the IR alone.
 
 mod change_feed;
+mod standard;
 
 use qetl_core::Registry;
 
