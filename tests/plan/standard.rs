@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use qetl_core::{
     DatasetName, Flow, Problems,
-    standard::{Rendered, StandardFlow, StatementKind, TaskWork, TemplateContext, Variable, WriteMode, parse_var},
+    standard::{Rendered, StandardFlow, StandardTask, StatementKind, TaskWork, TemplateContext, Variable, WriteMode, parse_var},
 };
 use qetl_sql::{
     syntax::GenericDialect,
@@ -45,6 +45,14 @@ pub(crate) fn problems_of(flow: &StandardFlow) -> Problems {
 /// Batch 7 of 2024-03-01T10:20:30Z.
 fn context(vars: &BTreeMap<String, Variable>) -> TemplateContext<'_> {
     TemplateContext { batch_id: 7, execution_date: 1_709_288_430_000_000, vars, quote: '"' }
+}
+
+/// Each task's text, filled in.
+pub(crate) fn templates(flow: &StandardFlow) -> String {
+    let vars = BTreeMap::new();
+    let text = |task: &StandardTask| flow.render(task, &context(&vars)).unwrap_or_else(|problems| panic!("{problems}")).text;
+    let head = |task: &StandardTask| format!("# {} ({}) after [{}]", task.id.value, task.task_type().name(), task.after.join(", "));
+    flow.tasks.iter().map(|task| format!("{}\n{}\n\n", head(task), text(task))).collect()
 }
 
 /// A flow of one task that has this line, with a TOML value, beside what it needs.
@@ -191,7 +199,7 @@ fn loops_and_texts_have_limits() {
 
 fn order_of(tasks: &str) -> String {
     let flow = flow(&format!("id = 'f'\nflow_type = 'standard'\n{tasks}"));
-    let say = |task: &qetl_core::standard::StandardTask| format!("{}({})", task.id.value, task.after.join(" "));
+    let say = |task: &StandardTask| format!("{}({})", task.id.value, task.after.join(" "));
     flow.tasks.iter().map(say).collect::<Vec<_>>().join(" ")
 }
 
@@ -311,4 +319,40 @@ fn the_text_decides_the_write_mode() {
     assert_eq!(mode("write_mode = 'replace_batch'", StatementKind::Query), Ok(WriteMode::ReplaceBatch));
     assert_eq!(mode("write_mode = 'merge'\nunique_key = ['a']", StatementKind::Insert), Ok(WriteMode::Merge));
     assert_eq!(mode("write_mode = 'replace'", StatementKind::Insert), Err("qetl::decode::write_mode"));
+}
+
+/// Warnings of a flow that is right, with what of the file they are at.
+fn warnings(text: &str) -> Vec<(&'static str, String)> {
+    let flow = Flow::parse("f", text, &qetl_plugins::registry()).unwrap_or_else(|problems| panic!("{problems}"));
+    let mut problems = flow.warnings.clone();
+    problems.append(problems_of(&flow.standard().unwrap()));
+    problems.0.iter().map(|problem| (problem.code, text[problem.span.start..problem.span.end].to_owned())).collect()
+}
+
+#[test]
+fn what_is_meant_otherwise_is_taken_with_a_warning() {
+    let head = "id = 'f'\nflow_type = 'standard'\n[[tasks]]\nid = 't'\ntask_type = 'sql_processing'\ntarget_dataset = 'x'\n";
+    for (more, expected) in [
+        ("[tasks.variables]\na = 1\nsql = 'select {{ a }}'\n", vec![("qetl::decode::key_in_table", "sql")]),
+        ("[tasks.config]\nsql = 'select 1'\n", vec![("qetl::decode::key_in_table", "sql")]),
+        ("sql = 'insert into {target_dataset} select 1'\n", vec![("qetl::template::single_braces", "{target_dataset}")]),
+        ("sql = 'select 1'\n[tasks.variables]\na = [1, 2]\nid = 'x'\n", vec![]),
+    ] {
+        let expected: Vec<_> = expected.into_iter().map(|(code, at)| (code, at.to_owned())).collect();
+        assert_eq!(warnings(&format!("{head}{more}")), expected, "{more}");
+    }
+}
+
+#[test]
+fn an_insert_of_everything_is_a_warning() {
+    let warned = |more: &str| {
+        let files = "[[tasks]]\nid = 'i'\ntask_type = 'ingestion'\ntarget_dataset = 'raw'\nconfig.path = 'a.csv'\n";
+        let insert = format!("source_dataset = 'raw'\n{more}\nsql = 'insert into {{{{ target_dataset }}}} select * from raw'\n");
+        let task = format!("[[tasks]]\nid = 't'\ntask_type = 'sql_processing'\ntarget_dataset = 'x'\n{insert}");
+        warnings(&format!("id = 'f'\nflow_type = 'standard'\n{files}{task}")).len()
+    };
+    assert_eq!(warned(""), 1);
+    assert_eq!(warned("source_scope = 'batch'"), 0);
+    assert_eq!(warned("source_scope = 'all'"), 0);
+    assert_eq!(warned("write_mode = 'merge'\nunique_key = ['id']"), 0);
 }

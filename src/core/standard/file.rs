@@ -1,6 +1,6 @@
 //! `[variables]` and `[[tasks]]` as they stand in the file.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, ops::Range};
 
 use schemars::{JsonSchema, Schema as JsonSchemaDocument, SchemaGenerator};
 use serde::{
@@ -9,7 +9,7 @@ use serde::{
 };
 use toml::de::{DeTable, DeValue};
 
-use super::variables::Variables;
+use super::{read::TASK_KEYS, variables::Variables};
 use crate::{
     decode::{self, Sp},
     input::InputColumn,
@@ -215,10 +215,10 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for AsLoad<'_, A> {
 }
 
 /// A text that stands under `[tasks.variables]` or `[tasks.config]` belongs to that table by TOML's rules, though its author
-/// meant the task: `sql` and `script` are taken as the task's. Of other keys that is told where they are refused.
+/// meant the task: `sql` and `script` are taken as the task's, with a warning. Other keys of a task are problems there.
 pub fn hoist(file: &mut DeTable<'_>) -> Problems {
-    let mut warnings = Problems::default();
-    let Some(DeValue::Array(tasks)) = file.get_mut("tasks").map(|tasks| tasks.get_mut()) else { return warnings };
+    let mut problems = Problems::default();
+    let Some(DeValue::Array(tasks)) = file.get_mut("tasks").map(|tasks| tasks.get_mut()) else { return problems };
     for task in tasks.iter_mut() {
         let DeValue::Table(task) = task.get_mut() else { continue };
         for name in ["variables", "config"] {
@@ -233,19 +233,24 @@ pub fn hoist(file: &mut DeTable<'_>) -> Problems {
                 let Some((own_key, value)) = inner.remove_entry(key) else { continue };
                 let emptied = inner.is_empty();
                 let what = format!("`{key}` stands in `[tasks.{name}]`; it is taken as the task's");
-                let help = format!("put it above the line `[tasks.{name}]`: what stands under that line belongs to the table");
-                warnings.push(
-                    Problem::new("qetl::decode::key_in_table", Span::from(own_key.span()), what)
-                        .label("in the wrong table")
-                        .help(help)
-                        .warning(),
-                );
+                problems.push(in_the_wrong_table(name, own_key.span(), what).warning());
                 task.insert(own_key, value);
                 if emptied {
                     task.remove(name);
                 }
             }
         }
+        let Some(DeValue::Table(config)) = task.get_mut("config").map(|table| table.get_mut()) else { continue };
+        for key in TASK_KEYS {
+            if let Some((own_key, _)) = config.remove_entry(key) {
+                problems.push(in_the_wrong_table("config", own_key.span(), format!("`{key}` is a key of the task, not of its config")));
+            }
+        }
     }
-    warnings
+    problems
+}
+
+fn in_the_wrong_table(table: &str, key: Range<usize>, what: String) -> Problem {
+    let help = format!("put it above the line `[tasks.{table}]`: what stands under that line belongs to the table");
+    Problem::new("qetl::decode::key_in_table", Span::from(key), what).label("in the wrong table").help(help)
 }

@@ -223,15 +223,20 @@ impl StandardFlow {
     /// The flow with more sources: datasets that the SQL of a task, by its id, reads beside those that the file names, each
     /// with its place. The order of the tasks follows them too.
     pub fn with_reads(&self, reads: &BTreeMap<String, Vec<(DatasetName, Span)>>) -> Result<StandardFlow, Problems> {
+        let mut problems = Problems::default();
         let mut tasks = self.tasks.clone();
+        // Ties are as in the file.
+        tasks.sort_by_key(|task| task.id.span);
         for task in &mut tasks {
             for (dataset, span) in reads.get(&task.id.value).into_iter().flatten() {
                 if !task.sources.iter().any(|source| same_dataset(&source.dataset, dataset)) {
-                    task.sources.push(Source { dataset: dataset.clone(), span: *span, made_by: Vec::new() });
+                    let source = Source { dataset: dataset.clone(), span: *span, made_by: Vec::new() };
+                    problems.0.extend(read::reads_itself(&task.id, &source, &task.target));
+                    task.sources.push(source);
                 }
             }
         }
-        let tasks = read::ordered(tasks).map_err(|problems| problems.in_source(&self.source))?;
+        let tasks = problems.or(tasks).and_then(read::ordered).map_err(|problems| problems.in_source(&self.source))?;
         Ok(StandardFlow { tasks, ..self.clone() })
     }
 

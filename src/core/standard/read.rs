@@ -11,12 +11,13 @@ use crate::{
     decode::Sp,
     flow::Flow,
     input::Input,
+    plan::DatasetName,
     problem::{Problem, Problems, Span},
     suggest,
 };
 
-/// The keys of a task, which are no names for variables.
-const TASK_KEYS: [&str; 15] = [
+/// The keys of a task.
+pub(super) const TASK_KEYS: [&str; 15] = [
     "id",
     "name",
     "task_type",
@@ -38,7 +39,7 @@ const HARMLESS: [&str; 3] = ["id", "name", "config"];
 
 /// The flow, unless something is wrong; and all problems and warnings.
 pub fn read(file: &StandardFile, flow: &Flow) -> (Option<StandardFlow>, Problems) {
-    let mut problems = file.variables.problems("[variables]", &[]);
+    let mut problems = file.variables.problems("`[variables]`", &[]);
     let namespace = flow.namespace();
     let mut tasks = Vec::new();
     for table in &file.tasks {
@@ -129,6 +130,14 @@ pub(super) fn ordered(mut tasks: Vec<StandardTask>) -> Result<Vec<StandardTask>,
     Ok(sorted)
 }
 
+/// A task that reads what it makes: a run that is repeated would find other rows.
+pub(super) fn reads_itself(task: &str, source: &Source, target: &DatasetName) -> Option<Problem> {
+    let what = format!("task `{task}` reads `{target}`, which it makes itself");
+    let problem = Problem::new("qetl::decode::reads_itself", source.span, what).label("its own target");
+    let help = "a run that is repeated would find other rows; give it another target, or let `write_mode = \"merge\"` compare keys";
+    names::same(&source.dataset, target).then(|| problem.help(help))
+}
+
 /// Reads one of `[[tasks]]`.
 struct Reader<'a> {
     table: &'a TaskTable,
@@ -140,14 +149,10 @@ impl Reader<'_> {
     fn read(mut self) -> (Option<StandardTask>, Problems) {
         let table = self.table;
         let task_keys: Vec<&str> = TASK_KEYS.into_iter().filter(|key| !HARMLESS.contains(key)).collect();
-        self.problems.append(table.variables.problems("[tasks.variables]", &task_keys));
+        self.problems.append(table.variables.problems("`[tasks.variables]`", &task_keys));
         let target = names::target(&table.target_dataset, self.namespace, &mut self.problems);
         let sources = self.sources();
-        for source in sources.iter().filter(|source| names::same(&source.dataset, &target)) {
-            let what = format!("task `{}` reads `{target}`, which it makes itself", table.id.value);
-            let problem = Problem::new("qetl::decode::reads_itself", source.span, what).label("its own target");
-            self.problems.push(problem.help("a run that is repeated would find other rows; give the task another target"));
-        }
+        self.problems.0.extend(sources.iter().filter_map(|source| reads_itself(&table.id, source, &target)));
         self.inert_keys();
         let work = match table.task_type.value {
             TaskType::Ingestion => self.ingestion(),
@@ -177,7 +182,8 @@ impl Reader<'_> {
             self.problems.push(problem.help("name all of them in `source_datasets`"));
         }
         let mut sources: Vec<Source> = Vec::new();
-        for text in self.table.source_dataset.iter().chain(several) {
+        let one = self.table.source_dataset.iter().filter(|_| self.table.source_datasets.is_none());
+        for text in one.chain(several) {
             let Some(dataset) = names::source(text, self.namespace, &mut self.problems) else { continue };
             if sources.iter().any(|source| names::same(&source.dataset, &dataset)) {
                 let what = format!("`{}` stands twice in `source_datasets`", text.value);

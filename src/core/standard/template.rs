@@ -178,7 +178,7 @@ impl Template {
                 Ok(Rendered { text: String::from_utf8(text).unwrap_or_default(), pieces, source: origin })
             }
             Err(error) if error.kind() == ErrorKind::WriteFailure && output.text.len() >= MAX_BYTES => {
-                let what = format!("{} becomes longer than {MAX_BYTES} bytes", self.key);
+                let what = format!("`{}` becomes longer than {MAX_BYTES} bytes", self.key);
                 Err(placed(Problem::new("qetl::template::limit", origin.span(0..0), what)))
             }
             Err(error) => Err(placed(self.problem(&error, &origin, &values.names()))),
@@ -204,6 +204,7 @@ impl Template {
             ErrorKind::UndefinedError => {
                 let name = detail.strip_prefix("variable ").map(str::to_owned).or_else(|| is_name(said).then(|| said.to_owned()));
                 let help = match &name {
+                    Some(name) if name == "source_dataset" => "the task names none: add `source_dataset = \"…\"`".to_owned(),
                     Some(name) if names.is_empty() => format!("add `{name}` to `[variables]`, or give it with `--var {name}=…`"),
                     Some(name) => format!(
                         "add it to `[variables]`, give it with `--var {name}=…`, or say what holds without it: `var(\"{name}\", \"…\")`; {}",
@@ -215,7 +216,7 @@ impl Template {
                 ("qetl::template::undefined", what, help)
             }
             ErrorKind::SyntaxError | ErrorKind::BadEscape => {
-                ("qetl::template::syntax", format!("{} is not a template: {detail}", self.key), String::new())
+                ("qetl::template::syntax", format!("`{}` is not a template: {detail}", self.key), String::new())
             }
             ErrorKind::UnknownFilter => ("qetl::template::unknown_filter", detail, suggest::help(filter_of(said), values::FILTERS)),
             ErrorKind::UnknownTest => ("qetl::template::unknown_test", detail, suggest::help(filter_of(said), values::TESTS)),
@@ -224,7 +225,7 @@ impl Template {
             }
             ErrorKind::OutOfFuel if !detail.is_empty() => ("qetl::template::limit", detail, String::new()),
             ErrorKind::OutOfFuel => {
-                let what = format!("{} runs for more than {FUEL} instructions", self.key);
+                let what = format!("`{}` runs for more than {FUEL} instructions", self.key);
                 ("qetl::template::limit", what, "let it loop over less".to_owned())
             }
             kind if detail.is_empty() => ("qetl::template::value", kind.to_string(), String::new()),

@@ -46,7 +46,7 @@ impl Variables {
                 problems.push(Problem::new("qetl::decode::variable_name", name.span, what).label(why));
             } else if task_keys.contains(&name.as_str()) {
                 let what = format!("`{}` is a key of the task, not a variable", name.value);
-                let help = format!("put it above `{table}`: what stands under that line belongs to the table");
+                let help = format!("put it above {table}: what stands under that line belongs to the table");
                 problems.push(Problem::new("qetl::decode::key_in_table", name.span, what).label("in the wrong table").help(help));
             }
             let scalars = match &value.value {
