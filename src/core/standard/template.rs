@@ -1,4 +1,5 @@
 //! Templates in `sql`, `script` and paths: compiled, filled in, and each piece of the result with its place in the file.
+#![expect(clippy::wildcard_enum_match_arm, reason = "errors of any other kind keep their words")]
 
 use std::{io, ops::Range};
 

@@ -1,4 +1,5 @@
 //! What templates see: values, filters, tests and functions.
+#![expect(clippy::wildcard_enum_match_arm, reason = "values of any other kind are written as they are")]
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 

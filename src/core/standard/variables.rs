@@ -67,7 +67,7 @@ impl Variables {
 fn refuse_name(name: &str) -> Option<&'static str> {
     if BUILT_IN.contains(&name) {
         Some("templates have a value of that name already")
-    } else if !is_identifier(name) && !(name.starts_with('_') && is_identifier(&format!("a{name}"))) {
+    } else if !is_identifier(name.trim_start_matches('_')) || name.len() > 63 {
         Some("a letter or `_`, then letters, digits and `_`; at most 63")
     } else {
         None
