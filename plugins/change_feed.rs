@@ -369,10 +369,7 @@ impl ChangeFeed {
         if let (OnDuplicateKey::Fail, Some((mut steps, conflicts))) = (input.on_duplicate_key, duplicates) {
             let columns = keys.iter().map(String::as_str).chain(["xt_source_file", "xt_row_number"]);
             let by = |name: &str| Order { by: Expr::column(name), descending: false };
-            let order = keys.iter().map(|key| by(key)).chain([
-                Order { by: Expr::FilePosition(Box::new(Expr::column("xt_source_file"))), descending: false },
-                by("xt_row_number"),
-            ]);
+            let order = keys.iter().map(|key| by(key)).chain([Order { by: Expr::file_position(), descending: false }, by("xt_row_number")]);
             steps.add("duplicates", conflicts.sort(order.collect())?.select(columns)?.limit(100)?);
             checks.push(Check { rule: Rule::DuplicateKey { keys: keys.to_vec() }, steps: steps.needed(), guard: false });
         }
@@ -422,7 +419,7 @@ fn unique(steps: &mut Steps, rows: Rel, keys: &[String], columns: &[String], pol
     let single = rows.anti(repeated, keys)?;
 
     let descending = policy == OnDuplicateKey::KeepLast;
-    let file = Expr::FilePosition(Box::new(Expr::column("xt_source_file")));
+    let file = Expr::file_position();
     let order = vec![Order { by: file, descending }, Order { by: Expr::column("xt_row_number"), descending }];
     let names: Vec<String> = copies.column_names().map(str::to_owned).collect();
     let first = |rel: Rel| -> Result<Rel, RelError> {

@@ -147,6 +147,14 @@ pub(crate) enum Command {
         #[command(flatten)]
         rows: RowArgs,
     },
+    /// Check what each flow type promises of its tables, on the stored tables
+    #[command(after_help = "Example:  qetl verify orders_change_feed")]
+    Verify {
+        /// Flow ids; all flows without one
+        flows: Vec<String>,
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+    },
     /// List what is stored: schema, rows, size, batches
     Datasets {
         #[arg(long, value_enum, default_value_t = Format::Text)]

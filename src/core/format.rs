@@ -9,20 +9,29 @@ use serde::Deserialize;
 pub enum Format {
     /// Delimited text.
     Csv,
+    /// JSON: one list of objects.
+    Json,
     /// JSON lines: one object a line.
     Jsonl,
     /// Apache Parquet.
     Parquet,
+    /// Apache Arrow IPC: files and streams.
+    Arrow,
+    /// Apache Avro object container files.
+    Avro,
 }
 
 impl Format {
-    pub const ALL: [Format; 3] = [Format::Csv, Format::Jsonl, Format::Parquet];
+    pub const ALL: [Format; 6] = [Format::Csv, Format::Json, Format::Jsonl, Format::Parquet, Format::Arrow, Format::Avro];
 
     pub fn name(self) -> &'static str {
         match self {
             Format::Csv => "csv",
+            Format::Json => "json",
             Format::Jsonl => "jsonl",
             Format::Parquet => "parquet",
+            Format::Arrow => "arrow",
+            Format::Avro => "avro",
         }
     }
 
@@ -32,14 +41,17 @@ impl Format {
         let bare = lower.strip_suffix(".gz").or_else(|| lower.strip_suffix(".zst")).unwrap_or(&lower);
         match bare.rsplit_once('.')?.1 {
             "csv" | "tsv" | "txt" => Some(Format::Csv),
+            "json" => Some(Format::Json),
             "jsonl" | "ndjson" => Some(Format::Jsonl),
             "parquet" | "pq" => Some(Format::Parquet),
+            "arrow" | "ipc" | "feather" => Some(Format::Arrow),
+            "avro" => Some(Format::Avro),
             _ => None,
         }
     }
 }
 
-/// How text files are read. All of it has a default; none of it changes Parquet files.
+/// How text files are read. All of it has a default; none of it changes files that bring their own types.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ReaderOptions {
     /// `None`: a tab for `.tsv` files, else a comma.

@@ -156,7 +156,7 @@ impl Load {
 
     /// Each special character means one thing.
     fn refuse_equal_characters(&self, options: &ReaderOptions, problems: &mut Problems) {
-        let is_csv = !matches!(self.format.as_ref().map(|format| format.value), Some(Format::Jsonl | Format::Parquet));
+        let is_csv = self.format.as_ref().is_none_or(|format| format.value == Format::Csv);
         let delimiter = self.delimiter.as_ref().map(|text| text.span);
         let roles = [
             ("delimiter", Some(options.delimiter.unwrap_or(b',')), delimiter),
@@ -202,8 +202,8 @@ impl Load {
             (self.timestamp_format.as_ref().map(|v| v.span), "timestamp_format"),
         ];
         let inert: Vec<_> = match format {
-            Some(Format::Parquet) => csv_only.into_iter().chain(text_only).collect(),
-            Some(Format::Jsonl) => csv_only.into_iter().collect(),
+            Some(Format::Parquet | Format::Arrow | Format::Avro) => csv_only.into_iter().chain(text_only).collect(),
+            Some(Format::Json | Format::Jsonl) => csv_only.into_iter().collect(),
             Some(Format::Csv) | None => Vec::new(),
         };
         for (span, key) in inert {

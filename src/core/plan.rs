@@ -63,16 +63,39 @@ pub struct DagNode {
 }
 
 /// How a task's rows stand to what the target holds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum WriteMode {
-    /// They replace the rows of this batch.
+    /// They replace the rows of this batch. The task runs once for each batch that is derived.
     ReplaceBatch,
+    /// They replace all rows. The task runs once for each publish, after the tasks that run for each batch.
+    ReplaceAll,
+    /// They replace the rows of some keys; all rows when everything is derived again. When it runs is as for `ReplaceAll`.
+    ReplaceKeys(Box<ReplaceKeys>),
+}
+
+/// The keys whose rows a task replaces.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ReplaceKeys {
+    pub keys: Vec<String>,
+    /// The step of the task that gives them.
+    pub touched: String,
+    /// The instructions for all keys.
+    pub whole: Steps,
+}
+
+impl WriteMode {
+    /// Whether the task runs once for each batch that is derived.
+    pub fn is_of_batch(&self) -> bool {
+        matches!(self, WriteMode::ReplaceBatch)
+    }
 }
 
 impl fmt::Display for WriteMode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             WriteMode::ReplaceBatch => f.write_str("replace batch"),
+            WriteMode::ReplaceAll => f.write_str("replace all"),
+            WriteMode::ReplaceKeys(replaced) => write!(f, "replace keys ({})", replaced.keys.join(", ")),
         }
     }
 }
@@ -119,6 +142,8 @@ pub enum Rule {
     NotEmpty,
     /// One row with the columns `deleted` and `live`: how many live keys the batch deletes.
     MaxDeleteRatio(f64),
+    /// Rows that must not be; the columns are shown. `problem` says what is wrong with them, `help` the way out.
+    None { problem: String, help: String },
 }
 
 impl Check {
@@ -126,7 +151,7 @@ impl Check {
     pub fn is_of_landing(&self) -> bool {
         match self.rule {
             Rule::DuplicateKey { .. } | Rule::NotEmpty => true,
-            Rule::MaxDeleteRatio(_) => false,
+            Rule::MaxDeleteRatio(_) | Rule::None { .. } => false,
         }
     }
 }
@@ -137,8 +162,20 @@ impl fmt::Display for Rule {
             Rule::DuplicateKey { keys } => write!(f, "no two different rows of one key ({})", keys.join(", ")),
             Rule::NotEmpty => f.write_str("the batch has rows"),
             Rule::MaxDeleteRatio(most) => write!(f, "at most {most} of the live keys are deleted"),
+            Rule::None { problem, .. } => write!(f, "none of this: {problem}"),
         }
     }
+}
+
+/// What always holds of a flow's stored tables.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Invariant {
+    /// A short name, such as `one_current_version`.
+    pub name: String,
+    /// What it says, for people.
+    pub about: String,
+    /// The last step's rows break it.
+    pub steps: Steps,
 }
 
 /// A flow, expanded.
@@ -150,6 +187,7 @@ pub struct Plan {
     pub datasets: Vec<Dataset>,
     pub dag: Dag,
     pub tasks: Vec<Task>,
+    pub invariants: Vec<Invariant>,
     pub warnings: Problems,
 }
 
@@ -220,7 +258,8 @@ pub fn expand(flow: &Flow, input: Vec<InputType>) -> Result<Plan, Problems> {
     let datasets = flow.properties.datasets(&cx).map_err(put)?;
     let dag = flow.properties.dag(&cx).map_err(put)?;
     let tasks = flow.properties.instructions(&cx).map_err(put)?;
-    Ok(Plan { flow: flow.clone(), datasets, dag, tasks, warnings: flow.warnings.clone(), input })
+    let invariants = flow.properties.invariants(&cx).map_err(put)?;
+    Ok(Plan { flow: flow.clone(), datasets, dag, tasks, invariants, warnings: flow.warnings.clone(), input })
 }
 
 impl Plan {

@@ -11,8 +11,9 @@ use toml::{Spanned, de::DeValue};
 use crate::{
     decode,
     flow::Flow,
-    plan::{Dag, Dataset, Expand, LateBatches, Task},
+    plan::{Dag, Dataset, Expand, Invariant, LateBatches, Task},
     problem::Problems,
+    schema::Type,
     standard::StandardFlow,
 };
 
@@ -62,7 +63,24 @@ pub trait FlowType: DeserializeOwned + JsonSchema + fmt::Debug + Send + Sync + '
     }
 
     /// What happens when a batch arrives after a later one, or again with other content.
-    fn late_batches(&self) -> LateBatches;
+    fn late_batches(&self) -> LateBatches {
+        LateBatches::Cascade
+    }
+
+    /// How the flow's batches stand to one another.
+    fn batches(&self, _flow: &Flow) -> BatchRules {
+        BatchRules::default()
+    }
+
+    /// The columns that are never NULL, or whose rows are parked, as `on_null_key` says: the key's without more.
+    fn key_columns(&self, flow: &Flow) -> Vec<String> {
+        flow.input.key_names()
+    }
+
+    /// The types that columns get which would be inferred otherwise, from what was inferred.
+    fn pinned_type(&self, _flow: &Flow, _column: &str, inferred: Type) -> Type {
+        inferred
+    }
 
     /// The datasets that the flow publishes.
     fn datasets(&self, cx: &Expand<'_>) -> Result<Vec<Dataset>, Problems>;
@@ -72,6 +90,28 @@ pub trait FlowType: DeserializeOwned + JsonSchema + fmt::Debug + Send + Sync + '
 
     /// For each dataset that is derived, the instructions that fill it.
     fn instructions(&self, cx: &Expand<'_>) -> Result<Vec<Task>, Problems>;
+
+    /// What `qetl verify` checks on the stored tables.
+    fn invariants(&self, _cx: &Expand<'_>) -> Result<Vec<Invariant>, Problems> {
+        Ok(Vec::new())
+    }
+}
+
+/// How the batches of a flow stand to one another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchRules {
+    /// A batch is derived from those before it, so that a change of one derives all later ones again.
+    pub build_on_earlier: bool,
+    /// The order of rows within a batch means something, so that the same rows in another order are other content.
+    pub row_order_counts: bool,
+    /// Execution times must rise with the batch ids.
+    pub times_rise: bool,
+}
+
+impl Default for BatchRules {
+    fn default() -> Self {
+        Self { build_on_earlier: true, row_order_counts: false, times_rise: false }
+    }
 }
 
 /// A [`FlowType`] whose properties are decoded; see there.
@@ -79,9 +119,13 @@ pub trait Expanding: fmt::Debug + Send + Sync {
     fn problems(&self, flow: &Flow) -> Problems;
     fn standard(&self, flow: &Flow) -> Option<StandardFlow>;
     fn late_batches(&self) -> LateBatches;
+    fn batches(&self, flow: &Flow) -> BatchRules;
+    fn key_columns(&self, flow: &Flow) -> Vec<String>;
+    fn pinned_type(&self, flow: &Flow, column: &str, inferred: Type) -> Type;
     fn datasets(&self, cx: &Expand<'_>) -> Result<Vec<Dataset>, Problems>;
     fn dag(&self, cx: &Expand<'_>) -> Result<Dag, Problems>;
     fn instructions(&self, cx: &Expand<'_>) -> Result<Vec<Task>, Problems>;
+    fn invariants(&self, cx: &Expand<'_>) -> Result<Vec<Invariant>, Problems>;
 }
 
 impl<T: FlowType> Expanding for T {
@@ -97,6 +141,18 @@ impl<T: FlowType> Expanding for T {
         FlowType::late_batches(self)
     }
 
+    fn batches(&self, flow: &Flow) -> BatchRules {
+        FlowType::batches(self, flow)
+    }
+
+    fn key_columns(&self, flow: &Flow) -> Vec<String> {
+        FlowType::key_columns(self, flow)
+    }
+
+    fn pinned_type(&self, flow: &Flow, column: &str, inferred: Type) -> Type {
+        FlowType::pinned_type(self, flow, column, inferred)
+    }
+
     fn datasets(&self, cx: &Expand<'_>) -> Result<Vec<Dataset>, Problems> {
         FlowType::datasets(self, cx)
     }
@@ -107,6 +163,10 @@ impl<T: FlowType> Expanding for T {
 
     fn instructions(&self, cx: &Expand<'_>) -> Result<Vec<Task>, Problems> {
         FlowType::instructions(self, cx)
+    }
+
+    fn invariants(&self, cx: &Expand<'_>) -> Result<Vec<Invariant>, Problems> {
+        FlowType::invariants(self, cx)
     }
 }
 

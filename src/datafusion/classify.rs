@@ -139,15 +139,24 @@ fn compared(state: LogicalPlan, current: LogicalPlan, kind: JoinType, classify: 
 }
 
 /// The rows that the first stage completed, and those that need their old values.
-pub(crate) fn split(batch: &RecordBatch) -> Result<(RecordBatch, RecordBatch)> {
+pub(crate) fn split(batch: &RecordBatch) -> Result<[RecordBatch; 2]> {
+    by_record_type(batch, |word| matches!(word, "NEW" | "STALE"))
+}
+
+/// The rows of keys that are there, and those of deleted ones.
+pub(crate) fn deleted_apart(batch: &RecordBatch) -> Result<[RecordBatch; 2]> {
+    by_record_type(batch, |word| word != "DELETED")
+}
+
+fn by_record_type(batch: &RecordBatch, first: impl Fn(&str) -> bool) -> Result<[RecordBatch; 2]> {
     let types = batch.column_by_name("xt_record_type").and_then(|column| column.as_string_view_opt());
-    let Some(types) = types else { return datafusion::common::internal_err!("the comparison has no record type") };
-    let complete: BooleanArray = types.iter().map(|word| Some(matches!(word, Some("NEW" | "STALE")))).collect();
-    if complete.true_count() == complete.len() {
-        return Ok((batch.clone(), batch.slice(0, 0)));
+    let Some(types) = types else { return datafusion::common::internal_err!("the rows have no record type") };
+    let is_first: BooleanArray = types.iter().map(|word| Some(word.is_some_and(&first))).collect();
+    if is_first.true_count() == is_first.len() {
+        return Ok([batch.clone(), batch.slice(0, 0)]);
     }
-    let rest = arrow::compute::not(&complete)?;
-    Ok((filter_record_batch(batch, &complete)?, filter_record_batch(batch, &rest)?))
+    let rest = arrow::compute::not(&is_first)?;
+    Ok([filter_record_batch(batch, &is_first)?, filter_record_batch(batch, &rest)?])
 }
 
 /// The second stage: `open` are the rows that the first one left open.

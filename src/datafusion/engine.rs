@@ -1,4 +1,5 @@
 //! The engine over its warehouse.
+#![expect(clippy::wildcard_enum_match_arm, reason = "all other steps are shown as plans")]
 
 use std::{
     collections::BTreeSet,
@@ -15,14 +16,14 @@ use datafusion::{
 };
 use qetl_core::{
     Column, DatasetName, Plan, Task,
-    ir::{AsOf, Rel, Steps},
+    ir::{AsOf, Op, Rel, Steps},
     plan::DatasetKind,
     schema::Schema,
 };
 use qetl_ingest::arrow_type;
 use qetl_runtime::{
     BatchContext, Engine, FlowLock, FlowRecords, RunError, Work,
-    engine::{At, DatasetInfo, Rows},
+    engine::{At, DatasetInfo, KnownBatch, Rows},
     records::RunRecord,
     run::blocking,
 };
@@ -157,6 +158,13 @@ impl Engine for DataFusionEngine {
         Ok(Box::new(work))
     }
 
+    async fn look(&self, plan: Arc<Plan>) -> Result<Box<dyn Work>, RunError> {
+        let catalog = self.catalog.clone();
+        let snapshot = blocking(move || catalog.snapshot(None)).await?;
+        let work = DataFusionWork::new(self.catalog.clone(), self.limits(None), plan, snapshot, 0, Vec::new(), "")?;
+        Ok(Box::new(work))
+    }
+
     async fn misfits(&self, dataset: &DatasetName, wanted: &Column) -> Result<u64, RunError> {
         let catalog = self.catalog.clone();
         let snapshot = blocking(move || catalog.snapshot(None)).await?;
@@ -234,7 +242,8 @@ impl Engine for DataFusionEngine {
     }
 
     async fn show(&self, plan: Arc<Plan>, task: &Task) -> Result<String, RunError> {
-        let batch = BatchContext { batch_id: 2, previous: Some(1), files: vec!["…".to_owned()], processed_at: 0 };
+        let known = |batch_id| KnownBatch { batch_id, processed_at: 0, files: vec!["…".to_owned()] };
+        let batch = BatchContext { batch_id: 2, previous: Some(1), processed_at: 0, known: Arc::new(vec![known(1), known(2)]) };
         show(&plan, task, &batch).map_err(error::engine)
     }
 }
@@ -244,7 +253,30 @@ fn show(plan: &Plan, task: &Task, batch: &BatchContext) -> datafusion::error::Re
     let tables = Unread { plan };
     let mut lowering = Lowering { tables: &tables, batch, steps: Default::default() };
     let Some(parts) = classify::parts(&task.steps) else {
-        return Ok(format!("{}\n", lowering.steps(&task.steps)?.display_indent()));
+        let mut text = String::new();
+        let mut last = None;
+        for step in &task.steps.0 {
+            let plan = match &*step.rel.op {
+                // These are no plans of the engine's: what they read is shown, and what they give has a name.
+                Op::Sessionize(spec) => {
+                    text.push_str(&format!(
+                        "-- {}: cut from these events, user by user\n{}\n",
+                        step.name,
+                        lowering.events(spec)?.display_indent()
+                    ));
+                    nothing(&step.name, &step.rel)?
+                }
+                Op::Periods { bounds, .. } => {
+                    text.push_str(&format!("-- {}: the periods between\n{}\n", step.name, lowering.rel(bounds)?.display_indent()));
+                    nothing(&step.name, &step.rel)?
+                }
+                _ => lowering.rel(&step.rel)?,
+            };
+            lowering.steps.insert(step.name.clone(), plan.clone());
+            last = Some(plan);
+        }
+        text.extend(last.map(|plan| format!("{}\n", plan.display_indent())));
+        return Ok(text);
     };
     if !parts.before.0.is_empty() {
         lowering.steps(&parts.before)?;
@@ -260,6 +292,10 @@ fn show(plan: &Plan, task: &Task, batch: &BatchContext) -> datafusion::error::Re
         parts.name,
         complete.display_indent()
     ))
+}
+
+fn nothing(name: &str, rel: &Rel) -> datafusion::error::Result<datafusion::logical_expr::LogicalPlan> {
+    scan(name, Arc::new(PinnedTable::new(query::arrow_schema(&rel.schema()), Vec::new(), None)))?.build()
 }
 
 /// Tables of a plan that have no rows.
@@ -289,7 +325,7 @@ fn views(plan: &Plan) -> Result<Vec<(DatasetName, String)>, RunError> {
             quoted(&dataset.name),
         ])
     };
-    let batch = qetl_sql::Batch { batch_id: 0, previous: 0, processed_at: 0, files: Vec::new() };
+    let batch = qetl_sql::Batch { batch_id: 0, previous: 0, processed_at: 0, batches: Vec::new(), files: Vec::new() };
     let mut views = Vec::new();
     for dataset in &plan.datasets {
         if let DatasetKind::View(rel) = &dataset.kind {

@@ -31,20 +31,23 @@ pub(crate) struct View<'a> {
 impl Tables for View<'_> {
     fn table(&self, dataset: &DatasetName, rel: &Rel, as_of: AsOf) -> PlanResult<Arc<dyn TableProvider>> {
         let range = match as_of {
-            AsOf::ThisBatch => BatchRange::Only(self.batch.batch_id),
+            AsOf::ThisBatch | AsOf::ReplacedBatch => BatchRange::Only(self.batch.batch_id),
             // Batch ids begin at 1.
             AsOf::PreviousBatch => BatchRange::Only(self.batch.previous.unwrap_or(0)),
             AsOf::BeforeThisBatch => BatchRange::Below(self.batch.batch_id),
             AsOf::AllBatches => BatchRange::All,
         };
-        let (work, staged) = (self.work, self.work.staged.get(dataset));
-        let table = work.snapshot.tables.get(dataset);
+        let work = self.work;
+        let staged = work.staged.get(dataset).filter(|_| as_of != AsOf::ReplacedBatch);
+        let whole = work.whole.get(dataset);
+        let table = work.snapshot.tables.get(dataset).filter(|_| whole.is_none());
         let mut files = Vec::new();
         if let Some(table) = table {
             let published = work.catalog.files(work.snapshot.id, table, range, Some(BOUNDED)).map_err(external)?;
             let stands = |batch: &Option<i64>| !batch.is_some_and(|batch| staged.is_some_and(|staged| staged.contains_key(&batch)));
             files.extend(published.into_iter().filter(|(batch, _)| stands(batch)).map(|(_, file)| file));
         }
+        files.extend(whole.into_iter().flatten().map(|file| self.staged_file(dataset, file)));
         for (_, staged) in staged.into_iter().flatten().filter(|(batch, _)| range.contains(**batch)) {
             files.extend(staged.iter().map(|file| self.staged_file(dataset, file)));
         }

@@ -1,4 +1,5 @@
 //! The work on one batch: rows are landed and derived into staged files, then published.
+#![expect(clippy::wildcard_enum_match_arm, reason = "all other steps are lowered alike")]
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,22 +9,28 @@ use std::{
 };
 
 use arrow::{
-    array::{AsArray, RecordBatch},
-    datatypes::SchemaRef,
+    array::{Array, ArrayRef, AsArray, Date32Array, RecordBatch},
+    datatypes::{Date32Type, SchemaRef},
 };
 use async_trait::async_trait;
 use datafusion::{
     catalog::streaming::StreamingTable,
+    common::{JoinType, plan_err},
+    datasource::MemTable,
     error::{DataFusionError, Result as PlanResult},
-    logical_expr::LogicalPlan,
-    physical_plan::{execute_stream_partitioned, streaming::PartitionStream},
+    logical_expr::{LogicalPlan, LogicalPlanBuilder},
+    physical_plan::{
+        execute_stream_partitioned,
+        statistics::{StatisticsArgs, StatisticsContext},
+        streaming::PartitionStream,
+    },
     prelude::SessionContext,
 };
 use futures::StreamExt;
 use qetl_core::{
-    DatasetName, Plan, Task, Type,
-    ir::{Op, Rel, Steps},
-    plan::Check,
+    Column, DatasetName, Plan, Schema, Task, Type,
+    ir::{AsOf, Op, Period, Rel, Sessionize, Step, Steps},
+    plan::{ReplaceKeys, WriteMode},
 };
 use qetl_ingest::{ReadSpec, SourceFile};
 use qetl_runtime::{
@@ -37,12 +44,13 @@ use tokio::{sync::mpsc, task::JoinSet};
 
 use crate::{
     catalog::{BatchRange, Catalog, Changes, Snapshot, TableChange, word_type},
-    classify, error,
+    classify, error, functions,
     landing::{StopWhenDropped, land},
-    lower::{Lowering, empty_like, scan},
+    lower::{Lowering, empty_like, join, pairs, scan},
     pipe::Pipe,
     scratch::Scratch,
     session::Limits,
+    sessions::{Buckets, Cut, Dealer, schema_of},
     stage::{Layout, ROW_HASH, StagedFile, Stager, remove, sync_folder},
     view::View,
 };
@@ -58,6 +66,8 @@ pub(crate) struct DataFusionWork {
     session: SessionContext,
     /// Staged files by dataset and batch; a batch without files is empty from now on.
     pub(crate) staged: BTreeMap<DatasetName, BTreeMap<i64, Vec<StagedFile>>>,
+    /// Staged files of datasets of which all rows are replaced.
+    pub(crate) whole: BTreeMap<DatasetName, Vec<StagedFile>>,
     /// Small steps that were computed for a batch.
     computed: Vec<(i64, Rel, LogicalPlan)>,
     published: bool,
@@ -96,6 +106,7 @@ impl DataFusionWork {
             views,
             session,
             staged: BTreeMap::new(),
+            whole: BTreeMap::new(),
             computed: Vec::new(),
             published: false,
         })
@@ -120,23 +131,86 @@ impl DataFusionWork {
             let known = self.computed.iter().find(|(id, rel, _)| *id == batch.batch_id && *rel == step.rel).map(|found| found.2.clone());
             let plan = match known {
                 Some(plan) => plan,
-                None => {
-                    let plan = {
-                        let view = View { work: self, batch };
-                        Lowering { steps: done.clone(), ..self.lowering(batch, &view) }.rel(&step.rel)?
-                    };
-                    if step.small {
-                        let plan = self.compute(&step.name, plan).await?;
-                        self.computed.push((batch.batch_id, step.rel.clone(), plan.clone()));
-                        plan
-                    } else {
-                        plan
-                    }
-                }
+                None => self.prepare_step(batch, &done, step).await?,
             };
             done.insert(step.name.clone(), plan);
         }
         Ok(done)
+    }
+
+    async fn prepare_step(&mut self, batch: &BatchContext, done: &BTreeMap<String, LogicalPlan>, step: &Step) -> PlanResult<LogicalPlan> {
+        let lower = |lower: &dyn Fn(Lowering<'_>) -> PlanResult<LogicalPlan>| {
+            let view = View { work: self, batch };
+            lower(Lowering { steps: done.clone(), ..self.lowering(batch, &view) })
+        };
+        let plan = match &*step.rel.op {
+            // The state is read more than once, and of its older part little is left: so that is worked out once.
+            Op::LatestPerKey(latest) if latest.dead.is_some() => {
+                let older = lower(&|lowering| lowering.older(latest, &step.rel)?.map_or_else(|| plan_err!("there is no older part"), Ok))?;
+                let older = self.compute(&step.name, older).await?;
+                if matches!(older, LogicalPlan::EmptyRelation(_)) {
+                    lower(&|lowering| lowering.previous(latest))?
+                } else {
+                    let older = lower(&|lowering| lowering.older_latest(latest, older.clone()))?;
+                    let older = self.compute(&step.name, older).await?;
+                    lower(&|lowering| lowering.with_older(latest, &step.rel, older.clone()))?
+                }
+            }
+            Op::Sessionize(spec) => self.sessionize(batch, done, spec, &step.rel).await?,
+            Op::Periods { bounds, period, name } => {
+                let bounds = lower(&|lowering| lowering.rel(bounds))?;
+                let rows = self.session.execute_logical_plan(bounds).await?.collect().await?;
+                periods(&rows, *period, name)?
+            }
+            _ if step.small => {
+                let plan = lower(&|lowering| lowering.rel(&step.rel))?;
+                self.compute(&step.name, plan).await?
+            }
+            _ => return lower(&|lowering| lowering.rel(&step.rel)),
+        };
+        self.computed.push((batch.batch_id, step.rel.clone(), plan.clone()));
+        Ok(plan)
+    }
+
+    /// Deals all events into buckets; the plan that it gives cuts them into sessions, bucket by bucket.
+    async fn sessionize(
+        &self,
+        batch: &BatchContext,
+        done: &BTreeMap<String, LogicalPlan>,
+        spec: &Sessionize,
+        rel: &Rel,
+    ) -> PlanResult<LogicalPlan> {
+        let events = {
+            let view = View { work: self, batch };
+            let lowering = Lowering { steps: done.clone(), ..self.lowering(batch, &view) };
+            lowering.events(spec)?
+        };
+        let physical = self.session.state().create_physical_plan(&events).await?;
+        let statistics = StatisticsContext::new().compute(physical.as_ref(), &StatisticsArgs::new());
+        let rows = statistics.ok().and_then(|statistics| statistics.num_rows.get_value().copied());
+        let most = usize::try_from(self.limits.memory / 4).unwrap_or(usize::MAX);
+        let buckets = Buckets::new(physical.schema(), &spec.user, rows, most, self.spill_folder())?;
+        let buckets = Arc::new(Mutex::new(buckets));
+        let mut tasks = JoinSet::new();
+        for mut stream in execute_stream_partitioned(physical, self.session.task_ctx())? {
+            let mut dealer = Dealer::new(buckets.clone());
+            tasks.spawn(async move {
+                while let Some(batch) = stream.next().await {
+                    dealer.push(batch?)?;
+                }
+                dealer.finish()
+            });
+        }
+        join_all(tasks).await?;
+        let mut buckets = take(buckets);
+        buckets.finish()?;
+        let (buckets, spec, schema) = (Arc::new(buckets), Arc::new(spec.clone()), schema_of(rel.columns()));
+        let of = self.limits.threads;
+        let cut = |first| {
+            Arc::new(Cut { buckets: buckets.clone(), spec: spec.clone(), schema: schema.clone(), first, of }) as Arc<dyn PartitionStream>
+        };
+        let partitions = (0..of).map(cut).collect();
+        scan("sessions", Arc::new(StreamingTable::try_new(schema.clone(), partitions)?))?.build()
     }
 
     /// Executes a plan and gives one that reads its rows.
@@ -154,6 +228,18 @@ impl DataFusionWork {
 
     /// Runs a plan into staged files; counts rows by the column that the task names.
     async fn write(&self, plan: LogicalPlan, layout: Arc<Layout>, count_by: Option<&str>, progress: &Progress) -> PlanResult<Written> {
+        self.write_apart(plan, layout, count_by, |batch| Ok([batch.clone(), batch.slice(0, 0)]), progress).await
+    }
+
+    /// As `write`, the two parts of each batch going to files of their own.
+    async fn write_apart(
+        &self,
+        plan: LogicalPlan,
+        layout: Arc<Layout>,
+        count_by: Option<&str>,
+        split: fn(&RecordBatch) -> PlanResult<[RecordBatch; 2]>,
+        progress: &Progress,
+    ) -> PlanResult<Written> {
         let written = Arc::new(Mutex::new(Written::default()));
         let count_by = count_by.map(str::to_owned);
         let physical = self.session.state().create_physical_plan(&plan).await?;
@@ -162,10 +248,12 @@ impl DataFusionWork {
         for mut stream in streams {
             let (layout, written, count_by, progress) = (layout.clone(), written.clone(), count_by.clone(), progress.clone());
             tasks.spawn(async move {
-                let mut stager = Stager::new(layout);
+                let mut stagers = [Stager::new(layout.clone()), Stager::new(layout)];
                 while let Some(batch) = stream.next().await {
                     let batch = batch?;
-                    stager.write(&batch).map_err(external)?;
+                    for (stager, part) in stagers.iter_mut().zip(split(&batch)?) {
+                        stager.write(&part).map_err(external)?;
+                    }
                     let rows = {
                         let mut written = lock(&written);
                         written.count(&batch, count_by.as_deref());
@@ -173,7 +261,9 @@ impl DataFusionWork {
                     };
                     progress.tell(Event::Rows { rows, share: None });
                 }
-                lock(&written).files.extend(stager.finish().map_err(external)?);
+                for stager in stagers {
+                    lock(&written).files.extend(stager.finish().map_err(external)?);
+                }
                 Ok::<(), DataFusionError>(())
             });
         }
@@ -182,14 +272,17 @@ impl DataFusionWork {
     }
 
     /// The rows of a task, staged. In two stages when it classifies.
-    async fn stage(&mut self, batch: &BatchContext, task: &Task, progress: &Progress) -> PlanResult<Written> {
+    async fn stage(&mut self, batch: &BatchContext, task: &Task, whole: bool, progress: &Progress) -> PlanResult<Written> {
         let layout = self.layout(&task.target).map_err(external)?;
         let count_by = task.count_by.as_deref();
+        if let WriteMode::ReplaceKeys(replaced) = &task.write_mode {
+            if whole || !self.snapshot.tables.contains_key(&task.target) {
+                return self.stage_steps(batch, &replaced.whole, layout, count_by, progress).await;
+            }
+            return self.stage_keys(batch, task, replaced, layout, progress).await;
+        }
         let Some(parts) = classify::parts(&task.steps) else {
-            let steps = self.prepare(batch, &task.steps).await?;
-            let last = task.steps.0.last().and_then(|step| steps.get(&step.name)).cloned();
-            let plan = last.ok_or_else(|| DataFusionError::Plan("the task has no steps".to_owned()))?;
-            return self.write(plan, layout, count_by, progress).await;
+            return self.stage_steps(batch, &task.steps, layout, count_by, progress).await;
         };
         let before = self.prepare(batch, &parts.before).await?;
         let compare = {
@@ -210,7 +303,7 @@ impl DataFusionWork {
             let open = open.clone();
             pumps.spawn(async move {
                 while let Some(batch) = stream.next().await {
-                    let (complete, rest) = classify::split(&batch?)?;
+                    let [complete, rest] = classify::split(&batch?)?;
                     lock(&open).push(&rest)?;
                     if complete.num_rows() > 0 && sender.send(Ok(complete)).await.is_err() {
                         // The reader failed, and says so itself.
@@ -233,10 +326,54 @@ impl DataFusionWork {
                 classify::complete(&lowering, parts.classify, scan("open", open)?.build()?)?
             };
             let plan = self.after(batch, &before, &parts, plan)?;
-            let second = self.write(plan, layout, count_by, progress).await?;
+            // Later batches look for old deletions: so these stand apart from what they need not read.
+            let second = self.write_apart(plan, layout, count_by, classify::deleted_apart, progress).await?;
             first.add(second);
         }
         written
+    }
+
+    async fn stage_steps(
+        &mut self,
+        batch: &BatchContext,
+        steps: &Steps,
+        layout: Arc<Layout>,
+        count_by: Option<&str>,
+        progress: &Progress,
+    ) -> PlanResult<Written> {
+        let plan = self.last(batch, steps).await?;
+        self.write(plan, layout, count_by, progress).await
+    }
+
+    async fn last(&mut self, batch: &BatchContext, steps: &Steps) -> PlanResult<LogicalPlan> {
+        let plans = self.prepare(batch, steps).await?;
+        let last = steps.0.last().and_then(|step| plans.get(&step.name)).cloned();
+        last.ok_or_else(|| DataFusionError::Plan("there are no steps".to_owned()))
+    }
+
+    /// The new rows of the touched keys, and all other rows as they were.
+    async fn stage_keys(
+        &mut self,
+        batch: &BatchContext,
+        task: &Task,
+        replaced: &ReplaceKeys,
+        layout: Arc<Layout>,
+        progress: &Progress,
+    ) -> PlanResult<Written> {
+        let mut written = self.stage_steps(batch, &task.steps, layout.clone(), task.count_by.as_deref(), progress).await?;
+        let plans = self.prepare(batch, &task.steps).await?;
+        let touched = plans.get(&replaced.touched).cloned().ok_or_else(|| DataFusionError::Plan("no keys are touched".to_owned()))?;
+        let kept = {
+            let columns = layout.columns.iter().filter_map(|(_, name, ty)| ty.map(|ty| Column::new(name, ty))).collect();
+            let stored = Rel::scan(&task.target, &Schema::new(columns).unwrap_or_default(), AsOf::AllBatches);
+            let view = View { work: self, batch };
+            let stored = self.lowering(batch, &view).rel(&stored)?;
+            join(LogicalPlanBuilder::new(touched), stored, JoinType::RightAnti, &pairs(&replaced.keys))?.build()?
+        };
+        // Only what is new is told.
+        let kept = self.write(kept, layout, None, &Progress::silent()).await?;
+        written.files.extend(kept.files);
+        Ok(written)
     }
 
     /// The steps after a classification, over its rows.
@@ -293,6 +430,12 @@ impl DataFusionWork {
         files.iter().map(|(_, file)| file.rows).sum()
     }
 
+    fn all_rows(&self, dataset: &DatasetName) -> u64 {
+        let Some(table) = self.snapshot.tables.get(dataset) else { return 0 };
+        let files = self.catalog.files(self.snapshot.id, table, BatchRange::All, None).unwrap_or_default();
+        files.iter().map(|(_, file)| file.rows).sum()
+    }
+
     fn keep(&mut self, dataset: &DatasetName, batch: i64, files: Vec<StagedFile>) {
         if let Some(old) = self.staged.entry(dataset.clone()).or_default().insert(batch, files) {
             remove(&old);
@@ -303,7 +446,7 @@ impl DataFusionWork {
 impl Drop for DataFusionWork {
     fn drop(&mut self) {
         if !self.published {
-            self.staged.values().flat_map(BTreeMap::values).for_each(|files| remove(files));
+            self.staged.values().flat_map(BTreeMap::values).chain(self.whole.values()).for_each(|files| remove(files));
         }
     }
 }
@@ -331,29 +474,32 @@ impl Work for DataFusionWork {
         Ok(landed)
     }
 
-    async fn run(&mut self, batch: &BatchContext, task: &Task, progress: &Progress) -> Result<StepReport, RunError> {
+    async fn run(&mut self, batch: &BatchContext, task: &Task, whole: bool, progress: &Progress) -> Result<StepReport, RunError> {
         let started = Instant::now();
         self.computed.retain(|(id, ..)| *id == batch.batch_id);
         // A hash join cannot spill: what it would hold must fit beside everything else.
         if self.held_bytes(batch, task) > self.limits.pool_bytes() as u64 / 2 {
             self.use_sorted_joins().map_err(error::engine)?;
         }
-        let written = match self.stage(batch, task, progress).await {
+        let written = match self.stage(batch, task, whole, progress).await {
             Err(why) if error::is_exhausted(&why) => {
                 self.use_sorted_joins().map_err(error::engine)?;
-                self.stage(batch, task, progress).await
+                self.stage(batch, task, whole, progress).await
             }
             other => other,
         };
         let Written { rows, counts, files } = written.map_err(error::engine)?;
-        self.keep(&task.target, batch.batch_id, files);
+        if task.write_mode.is_of_batch() {
+            self.keep(&task.target, batch.batch_id, files);
+        } else if let Some(old) = self.whole.insert(task.target.clone(), files) {
+            remove(&old);
+        }
         Ok(StepReport { step: task.target.to_string(), rows, seconds: started.elapsed().as_secs_f64(), counts })
     }
 
-    async fn judge(&mut self, batch: &BatchContext, check: &Check) -> Result<Vec<RecordBatch>, RunError> {
-        let steps = self.prepare(batch, &check.steps).await.map_err(error::engine)?;
-        let Some(plan) = check.steps.0.last().and_then(|step| steps.get(&step.name)) else { return Ok(Vec::new()) };
-        let rows = self.session.execute_logical_plan(plan.clone()).await.map_err(error::engine)?;
+    async fn rows(&mut self, batch: &BatchContext, steps: &Steps) -> Result<Vec<RecordBatch>, RunError> {
+        let plan = self.last(batch, steps).await.map_err(error::engine)?;
+        let rows = self.session.execute_logical_plan(plan).await.map_err(error::engine)?;
         rows.collect().await.map_err(error::engine)
     }
 
@@ -368,7 +514,12 @@ impl Work for DataFusionWork {
                 folders.extend(files.iter().filter_map(|file| file.path.parent().map(PathBuf::from)));
                 batches.push((*batch, self.live_rows(&dataset.name, *batch), files.clone()));
             }
-            tables.push(TableChange { name: dataset.name.clone(), was, columns: layout.catalog_columns(), batches });
+            let whole = self.whole.get(&dataset.name).map(|files| {
+                folders.extend(files.iter().filter_map(|file| file.path.parent().map(PathBuf::from)));
+                (self.all_rows(&dataset.name), files.clone())
+            });
+            let by_batch = self.plan.tasks.iter().all(|task| task.target != dataset.name || task.write_mode.is_of_batch());
+            tables.push(TableChange { name: dataset.name.clone(), was, columns: layout.catalog_columns(), batches, whole, by_batch });
         }
         let changes = Changes { base: self.snapshot.id, fence: self.fence, tables, views: self.views.clone(), publish };
         let catalog = self.catalog.clone();
@@ -380,6 +531,22 @@ impl Work for DataFusionWork {
         self.published = true;
         Ok(())
     }
+}
+
+/// The first days of the periods that the only row's `xt_first` and `xt_last` bound.
+fn periods(rows: &[RecordBatch], period: Period, name: &str) -> PlanResult<LogicalPlan> {
+    let day = |column: &str| {
+        rows.iter().filter(|batch| batch.num_rows() > 0).find_map(|batch| {
+            let days = batch.column_by_name(column)?.as_primitive_opt::<Date32Type>()?;
+            days.is_valid(0).then(|| days.value(0))
+        })
+    };
+    let days = match (day("xt_first"), day("xt_last")) {
+        (Some(first), Some(last)) => functions::periods(period, first, last),
+        _ => Vec::new(),
+    };
+    let days = RecordBatch::try_from_iter([(name, Arc::new(Date32Array::from(days)) as ArrayRef)])?;
+    scan("periods", Arc::new(MemTable::try_new(days.schema(), vec![vec![days]])?))?.build()
 }
 
 /// What a task wrote.

@@ -3,8 +3,9 @@
 use qetl_core::{Type, format::Format};
 
 use crate::{
+    avro,
     guess::{Guess, Guesses},
-    parquet,
+    ipc, parquet,
     problem::{DataProblem, shown},
     rows::{TextRows, rules},
     spec::{ReadSpec, SourceFile},
@@ -17,31 +18,37 @@ pub struct Inferred {
     pub ty: Type,
     /// The most digits that any value has behind its point, as written; decimal(38, `decimals`) holds every value.
     /// `None` when no decimal does: NaN or ±∞ is among the values, or there are too many digits, or they are no numbers,
-    /// or they are binary floats of a Parquet file. Parquet's integers and decimals have what their type says.
+    /// or they are binary floats of a file that brings its types. Such a file's integers and decimals have what their type
+    /// says.
     pub decimals: Option<u8>,
 }
 
-/// A column's type in Parquet files, and the file that brought it.
+/// A column's type in the files that bring types, and the file that brought it.
 type Brought<'a> = Option<(Type, &'a str)>;
 
 /// One type per column of the spec: its own, or where it has none, the inferred one.
 ///
-/// Text files are read from the first row to the last; Parquet brings its types. A column with nothing but NULL is text.
+/// Text files are read from the first row to the last; Parquet, Arrow and Avro files bring their types. A column with nothing but NULL is text.
 pub fn infer(files: &[SourceFile], spec: &ReadSpec) -> Result<Vec<Inferred>, DataProblem> {
     let mut guesses = Guesses::new(spec, rules(Format::Csv, spec));
     let mut brought: Vec<Brought<'_>> = vec![None; spec.columns.len()];
     let open = guesses.columns.iter().any(Option::is_some);
     for file in files.iter().filter(|_| open) {
-        if file.format == Format::Parquet {
-            for (column, ty) in parquet::types(file, spec)?.into_iter().enumerate() {
-                if let (Some(ty), None) = (ty, spec.columns[column].ty) {
-                    brought[column] = Some(both(brought[column], ty, file, &spec.columns[column].name)?);
-                }
+        let types = match file.format {
+            Format::Csv | Format::Json | Format::Jsonl => {
+                guesses.with_rules(rules(file.format, spec));
+                let mut rows = TextRows::open(file, spec)?;
+                while rows.next_row(&mut guesses)? && !guesses.settled() {}
+                continue;
             }
-        } else {
-            guesses.with_rules(rules(file.format, spec));
-            let mut rows = TextRows::open(file, spec)?;
-            while rows.next_row(&mut guesses)? && !guesses.settled() {}
+            Format::Parquet => parquet::types(file, spec)?,
+            Format::Arrow => ipc::types(file, spec)?,
+            Format::Avro => avro::types(file, spec)?,
+        };
+        for (column, ty) in types.into_iter().enumerate() {
+            if let (Some(ty), None) = (ty, spec.columns[column].ty) {
+                brought[column] = Some(both(brought[column], ty, file, &spec.columns[column].name)?);
+            }
         }
     }
     let columns = spec.columns.iter().zip(&guesses.columns).zip(brought);
@@ -55,7 +62,7 @@ fn one(declared: Option<Type>, guess: Option<&Guess>, brought: Brought<'_>, colu
     match brought {
         None => Ok(Inferred { ty: guess.ty(), decimals: guess.decimals() }),
         Some((ty, _)) if !guess.seen => Ok(known(ty)),
-        // Text files and Parquet files side by side.
+        // Text files and files with types side by side.
         Some((ty, file)) => match common(guess.ty(), ty) {
             Some(common) => Ok(Inferred { ty: common, decimals: guess.decimals().zip(known(common).decimals).map(|(a, b)| a.max(b)) }),
             None => Err(unlike(file, column, ty, guess.ty())),

@@ -1,6 +1,7 @@
-//! Reads source files (CSV, JSON lines, Parquet) into typed Arrow record batches, infers types, and hashes rows.
+//! Reads source files (CSV, JSON, Parquet, Arrow, Avro) into typed Arrow record batches, infers types, and hashes rows.
 //!
-//! Files are streamed: memory holds a block of text (or one record, if that is longer) and one batch. A value is
+//! Files are streamed: memory holds a block of text (or one record, if that is longer), or one batch as the file has it,
+//! and one batch of ours. A value is
 //! stored as it is written or refused with its place; nothing is rounded, replaced or turned into NULL on the way. This
 //! crate knows no engine, no SQL and no catalog.
 
@@ -28,7 +29,15 @@ mod csv;
 
 mod json;
 
+mod parts;
+
+mod typed;
+
 mod parquet;
+
+mod ipc;
+
+mod avro;
 
 mod rows;
 

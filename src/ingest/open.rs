@@ -1,4 +1,4 @@
-//! Opens text files: decompresses by the first bytes, whatever the file's name says, and decodes to UTF-8.
+//! Opens files: decompresses by the first bytes, whatever the file's name says, and decodes text to UTF-8.
 
 use std::{
     fs::File,
@@ -57,24 +57,39 @@ impl ReadFault {
     }
 }
 
-/// An opened text file.
-pub(crate) struct OpenText {
+/// An opened file.
+pub(crate) struct Opened {
     pub(crate) bytes: Box<dyn Bytes>,
     /// How many bytes of the file itself have been read so far.
     pub(crate) read: Arc<AtomicU64>,
 }
 
-pub(crate) fn open_text(file: &SourceFile, encoding: &str) -> Result<OpenText, DataProblem> {
+pub(crate) fn open_text(file: &SourceFile, encoding: &str) -> Result<Opened, DataProblem> {
     let Some(encoding) = encoding_rs::Encoding::for_label_no_replacement(encoding.as_bytes()) else {
         let message = format!("`{}` is not a known encoding", shown(encoding));
         return Err(DataProblem::new("qetl::ingest::encoding", &file.name, message)
             .help("encodings are named as on the web: `utf-8`, `windows-1252`, `latin1`, `utf-16le`, `shift_jis`, …"));
     };
+    let (stored, magic, read) = open(file)?;
+    refuse_other_formats(&file.name, &magic)?;
+    let bytes: Box<dyn Bytes> = match encoding == encoding_rs::UTF_8 {
+        true => Box::new(stored),
+        false => Box::new(Decoding::new(stored, encoding)),
+    };
+    Ok(Opened { bytes, read })
+}
+
+pub(crate) fn open_binary(file: &SourceFile) -> Result<Opened, DataProblem> {
+    let (stored, _, read) = open(file)?;
+    Ok(Opened { bytes: Box::new(stored), read })
+}
+
+/// The file's bytes, decompressed; the first five as they lie on the disk; how many have been read.
+fn open(file: &SourceFile) -> Result<(Stored, Vec<u8>, Arc<AtomicU64>), DataProblem> {
     let unreadable = |error: io::Error| DataProblem::unreadable(&file.name, &error);
     let mut source = File::open(&file.path).map_err(unreadable)?;
     let mut magic = Vec::new();
     Read::by_ref(&mut source).take(5).read_to_end(&mut magic).map_err(unreadable)?;
-    refuse_other_formats(&file.name, &magic)?;
     let read = Arc::new(AtomicU64::new(magic.len() as u64));
     let rest = Counted { source, count: Arc::clone(&read) };
     let raw = io::Cursor::new(magic.clone()).chain(rest);
@@ -83,12 +98,7 @@ pub(crate) fn open_text(file: &SourceFile, encoding: &str) -> Result<OpenText, D
         [0x28, 0xb5, 0x2f, 0xfd, ..] => (Box::new(zstd::Decoder::new(raw).map_err(unreadable)?), Some("zstd")),
         _ => (Box::new(raw), None),
     };
-    let stored = Stored { reader, compression };
-    let bytes: Box<dyn Bytes> = match encoding == encoding_rs::UTF_8 {
-        true => Box::new(stored),
-        false => Box::new(Decoding::new(stored, encoding)),
-    };
-    Ok(OpenText { bytes, read })
+    Ok((Stored { reader, compression }, magic, read))
 }
 
 /// The damage of a compressed file, if there is some: what was decompressed before it shows may be wrong already.
@@ -109,6 +119,8 @@ pub(crate) fn damage(file: &SourceFile, encoding: &str) -> Option<DataProblem> {
 fn refuse_other_formats(name: &str, magic: &[u8]) -> Result<(), DataProblem> {
     let (what, help) = match magic {
         b"PAR1\x15" => ("a Parquet file", "`format = \"parquet\"` reads it"),
+        b"ARROW" => ("an Arrow file", "`format = \"arrow\"` reads it"),
+        [b'O', b'b', b'j', 1, ..] => ("an Avro file", "`format = \"avro\"` reads it"),
         [b'P', b'K', 3, 4, ..] => ("a zip archive (or a spreadsheet)", "unpack it, or save the sheet as CSV"),
         [b'B', b'Z', b'h', b'1'..=b'9', 0x31] => ("compressed with bzip2", "unpack it, or compress it with gzip or zstd"),
         [0xfd, b'7', b'z', b'X', b'Z'] => ("compressed with xz", "unpack it, or compress it with gzip or zstd"),

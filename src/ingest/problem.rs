@@ -41,7 +41,7 @@ pub struct Place {
     pub line: Option<u64>,
     /// The character of the line, from 1, where the field begins.
     pub character: Option<u64>,
-    /// The row of a Parquet file, from 1.
+    /// The row of a file that has no lines, from 1.
     pub row: Option<u64>,
     /// The column's name.
     pub column: Option<String>,

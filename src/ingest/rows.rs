@@ -6,9 +6,11 @@ use arrow::{datatypes::SchemaRef, record_batch::RecordBatch};
 use qetl_core::format::Format;
 
 use crate::{
+    avro::AvroRows,
     batch::Batch,
     cells::{Nowhere, Sink},
     csv::CsvRows,
+    ipc::ArrowRows,
     json::JsonRows,
     open::damage,
     parquet::ParquetRows,
@@ -24,7 +26,7 @@ pub(crate) const BATCH_ROWS: usize = 8192;
 const BATCH_VALUES: usize = 1 << 20;
 
 /// How much text ends a batch.
-const BATCH_BYTES: usize = 16 << 20;
+pub(crate) const BATCH_BYTES: usize = 16 << 20;
 
 /// How many rows a batch of so many columns has.
 pub(crate) fn batch_rows(columns: usize) -> usize {
@@ -37,13 +39,15 @@ pub(crate) fn batch_rows(columns: usize) -> usize {
 /// whole (no header, a missing column, another format) is told here, what is wrong with a row when its batch is due.
 pub fn read(file: &SourceFile, spec: &ReadSpec) -> Result<RowReader, DataProblem> {
     let inner = match file.format {
-        Format::Csv | Format::Jsonl => {
+        Format::Csv | Format::Json | Format::Jsonl => {
             let rows = TextRows::open(file, spec)?;
             let batch = Batch::new(spec, rules(file.format, spec));
             let source = (file.clone(), spec.options.encoding.clone());
             Inner::Text(Box::new(TextBatches { rows, batch, limit: batch_rows(spec.columns.len()), source }))
         }
         Format::Parquet => Inner::Parquet(Box::new(ParquetRows::open(file, spec)?)),
+        Format::Arrow => Inner::Arrow(Box::new(ArrowRows::open(file, spec)?)),
+        Format::Avro => Inner::Avro(Box::new(AvroRows::open(file, spec)?)),
     };
     Ok(RowReader { inner, schema: spec.schema(), ended: false })
 }
@@ -58,6 +62,8 @@ pub struct RowReader {
 enum Inner {
     Text(Box<TextBatches>),
     Parquet(Box<ParquetRows>),
+    Arrow(Box<ArrowRows>),
+    Avro(Box<AvroRows>),
 }
 
 impl RowReader {
@@ -71,6 +77,8 @@ impl RowReader {
         match &self.inner {
             Inner::Text(text) => text.rows.warnings(),
             Inner::Parquet(rows) => &rows.warnings,
+            Inner::Arrow(rows) => &rows.warnings,
+            Inner::Avro(rows) => &rows.warnings,
         }
     }
 
@@ -79,6 +87,8 @@ impl RowReader {
         match &self.inner {
             Inner::Text(text) => text.rows.bytes_read(),
             Inner::Parquet(rows) => rows.bytes_read(),
+            Inner::Arrow(rows) => rows.bytes_read(),
+            Inner::Avro(rows) => rows.bytes_read(),
         }
     }
 }
@@ -93,6 +103,8 @@ impl Iterator for RowReader {
         let next = match &mut self.inner {
             Inner::Text(text) => text.next_batch(),
             Inner::Parquet(rows) => rows.next_batch(),
+            Inner::Arrow(rows) => rows.next_batch(),
+            Inner::Avro(rows) => rows.next_batch(),
         };
         self.ended = !matches!(next, Ok(Some(_)));
         next.transpose()
@@ -132,12 +144,12 @@ pub(crate) enum TextRows {
 }
 
 impl TextRows {
-    /// `file` is not Parquet.
+    /// The file is of one of the text formats.
     pub(crate) fn open(file: &SourceFile, spec: &ReadSpec) -> Result<Self, DataProblem> {
         match file.format {
             Format::Csv => CsvRows::open(file, spec).map(Box::new).map(TextRows::Csv),
-            Format::Jsonl => JsonRows::open(file, spec).map(Box::new).map(TextRows::Json),
-            Format::Parquet => unreachable!("Parquet has no rows of text"),
+            Format::Json | Format::Jsonl => JsonRows::open(file, spec).map(Box::new).map(TextRows::Json),
+            Format::Parquet | Format::Arrow | Format::Avro => unreachable!("the file has no rows of text"),
         }
     }
 
@@ -160,7 +172,7 @@ impl TextRows {
     fn line(&self) -> u64 {
         match self {
             TextRows::Csv(rows) => rows.line(),
-            TextRows::Json(rows) => rows.line,
+            TextRows::Json(rows) => rows.line(),
         }
     }
 
@@ -183,15 +195,15 @@ impl TextRows {
 pub(crate) fn rules(format: Format, spec: &ReadSpec) -> Rules {
     match format {
         Format::Csv => Rules::new(&spec.options),
-        Format::Jsonl => Rules::with_point(&spec.options),
-        Format::Parquet => Rules::with_point(&Default::default()),
+        Format::Json | Format::Jsonl => Rules::with_point(&spec.options),
+        Format::Parquet | Format::Arrow | Format::Avro => Rules::with_point(&Default::default()),
     }
 }
 
 /// The lines on which data rows (numbered from 1) of a text file begin, for messages about rows read earlier.
-/// `None` for Parquet, and when the file has changed so that it cannot tell.
+/// `None` for files without lines, and when the file has changed so that it cannot tell.
 pub fn lines_of_rows(file: &SourceFile, spec: &ReadSpec, rows: &[u64]) -> Option<Vec<u64>> {
-    if file.format == Format::Parquet {
+    if let Format::Parquet | Format::Arrow | Format::Avro = file.format {
         return None;
     }
     let mut order: Vec<usize> = (0..rows.len()).collect();
@@ -231,7 +243,9 @@ mod tests {
         check("a.csv", Format::Csv, "a,b\n1,\"x\ny\"\n\n2,z\n", &[2, 1, 2], Some(&[5, 2, 5]));
         check("a.csv", Format::Csv, "a,b\n1,2\n", &[2], None);
         check("a.jsonl", Format::Jsonl, "\n{\"a\":1}\n\n{\"a\":2}", &[2, 1], Some(&[4, 2]));
+        check("a.json", Format::Json, "[\n{\"a\":1},\n\n{\n\"a\":2}]", &[2, 1], Some(&[4, 2]));
         check("a.parquet", Format::Parquet, "", &[1], None);
+        check("a.avro", Format::Avro, "", &[1], None);
     }
 
     #[test]

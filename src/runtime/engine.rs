@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use async_trait::async_trait;
 use futures::stream::BoxStream;
-use qetl_core::{Column, DatasetName, Plan, Task, plan::Check};
+use qetl_core::{Column, DatasetName, Plan, Task, ir::Steps};
 use qetl_ingest::{DataProblem, ProblemKind, ReadSpec, SourceFile};
 
 use crate::{
@@ -27,10 +27,20 @@ pub struct BatchContext {
     pub batch_id: i64,
     /// The greatest known id below it.
     pub previous: Option<i64>,
-    /// Its files' names in the order in which they were read.
-    pub files: Vec<String>,
     /// Microseconds since 1970.
     pub processed_at: i64,
+    /// Every batch that there is when this one is published, itself included, ascending.
+    pub known: Arc<Vec<KnownBatch>>,
+}
+
+/// A batch, as instructions may ask for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownBatch {
+    pub batch_id: i64,
+    /// Microseconds since 1970.
+    pub processed_at: i64,
+    /// Its files' names in the order in which they were read.
+    pub files: Vec<String>,
 }
 
 /// What landing found.
@@ -89,6 +99,9 @@ pub trait Engine: Send + Sync {
     /// Begins the work on one batch. Nothing of it is visible until it is published; dropping it leaves no trace.
     async fn begin(&self, plan: Arc<Plan>, lock: &dyn FlowLock, run_id: &str) -> Result<Box<dyn Work>, RunError>;
 
+    /// What a flow has stored, to be looked at. It cannot be published.
+    async fn look(&self, plan: Arc<Plan>) -> Result<Box<dyn Work>, RunError>;
+
     /// How many stored values of the column do not fit the type.
     async fn misfits(&self, dataset: &DatasetName, column: &Column) -> Result<u64, RunError>;
 
@@ -119,11 +132,11 @@ pub trait Work: Send {
         progress: &Progress,
     ) -> Result<Landed, LandError>;
 
-    /// Runs a task for a batch.
-    async fn run(&mut self, batch: &BatchContext, task: &Task, progress: &Progress) -> Result<StepReport, RunError>;
+    /// Runs a task for a batch. `whole`: a task that replaces keys replaces them all.
+    async fn run(&mut self, batch: &BatchContext, task: &Task, whole: bool, progress: &Progress) -> Result<StepReport, RunError>;
 
-    /// The rows of a check's last step.
-    async fn judge(&mut self, batch: &BatchContext, check: &Check) -> Result<Vec<RecordBatch>, RunError>;
+    /// The rows of the last step.
+    async fn rows(&mut self, batch: &BatchContext, steps: &Steps) -> Result<Vec<RecordBatch>, RunError>;
 
     /// Makes all that was landed and derived visible, with its records, or nothing.
     async fn publish(self: Box<Self>, publish: Publish) -> Result<(), RunError>;

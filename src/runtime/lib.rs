@@ -10,6 +10,7 @@ pub mod records;
 pub mod report;
 pub mod run;
 pub mod types;
+pub mod verify;
 pub mod waiting;
 pub mod workspace;
 

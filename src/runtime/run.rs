@@ -14,7 +14,7 @@ use qetl_ingest::SourceFile;
 use uuid::Uuid;
 
 use crate::{
-    engine::{BatchContext, Engine, FlowLock, LandError, Landed, Publish, Work},
+    engine::{BatchContext, Engine, FlowLock, KnownBatch, LandError, Landed, Publish, Work},
     error::{Place, RunError},
     progress::{Event, Progress},
     records::{BatchRecord, FileRecord, FlowRecords, RunRecord},
@@ -24,6 +24,8 @@ use crate::{
 };
 
 mod judge;
+
+pub(crate) use judge::shown;
 
 /// What a flow would do now.
 #[derive(Debug, Clone)]
@@ -212,12 +214,11 @@ impl FlowRun<'_> {
         self.progress.tell(Event::BatchStarted { flow: flow.clone(), batch_id: job.batch_id, files: names });
         let now = micros(SystemTime::now());
         let processed_at = self.request.execution_date.or(known.as_ref().map(|batch| batch.processed_at)).unwrap_or(now);
-        let context = BatchContext {
-            batch_id: job.batch_id,
-            previous: records.previous(job.batch_id),
-            files: job.files.iter().map(|file| file.source.name.clone()).collect(),
-            processed_at,
-        };
+        let own =
+            KnownBatch { batch_id: job.batch_id, processed_at, files: job.files.iter().map(|file| file.source.name.clone()).collect() };
+        let known_batches = known_batches(records, Some(own));
+        let context = context_of(&known_batches, job.batch_id, processed_at);
+        self.refuse_times_that_fall(&known_batches, job.batch_id)?;
         let files = self.fingerprints(job, now).await?;
         let (plan, mut work, landed) = self.land(lock, input, job, &context, report).await?;
         refuse_changed_files(job)?;
@@ -227,7 +228,8 @@ impl FlowRun<'_> {
             report.status = Status::Unchanged;
             return Ok(());
         }
-        let later: Vec<BatchRecord> = records.batches.iter().filter(|batch| batch.batch_id > job.batch_id).cloned().collect();
+        let builds = self.flow.properties.batches(self.flow).build_on_earlier;
+        let later: Vec<BatchRecord> = records.batches.iter().filter(|batch| builds && batch.batch_id > job.batch_id).cloned().collect();
         if let (Some(last), LateBatches::Reject) = (later.last(), self.flow.properties.late_batches()) {
             let what = if known.is_some() { "would be replaced with other content" } else { "arrives late" };
             let message =
@@ -235,15 +237,16 @@ impl FlowRun<'_> {
             let help = "load it as a new batch, or set `late_batches = \"cascade\"` to derive the later batches again";
             return Err(RunError::refused(Place::default(), message, help));
         }
-        self.derive(&plan, &mut *work, &context, job, true, &mut report.steps).await?;
+        self.derive(&plan, &mut *work, &context, job, Part::Batch { own: true }, &mut report.steps).await?;
         for batch in &later {
-            let previous = records.previous(batch.batch_id).max(Some(job.batch_id).filter(|id| *id < batch.batch_id));
-            let context = context_of(batch, previous);
-            self.derive(&plan, &mut *work, &context, job, false, &mut Vec::new())
+            let context = context_of(&known_batches, batch.batch_id, batch.processed_at);
+            self.derive(&plan, &mut *work, &context, job, Part::Batch { own: false }, &mut Vec::new())
                 .await
                 .map_err(|error| error.at(&Place::default().batch(batch.batch_id)))?;
             report.derived_again.push(batch.batch_id);
         }
+        let all = !later.is_empty() || records.batches.is_empty();
+        self.derive(&plan, &mut *work, &context, job, Part::Whole { own: true, all }, &mut report.steps).await?;
         let record = BatchRecord {
             batch_id: job.batch_id,
             generation: known.map_or(1, |known| known.generation + 1),
@@ -274,7 +277,8 @@ impl FlowRun<'_> {
         context: &BatchContext,
         report: &mut BatchReport,
     ) -> Result<(Arc<Plan>, Box<dyn Work>, Landed), RunError> {
-        let ordered = matches!(self.flow.input.on_duplicate_key, OnDuplicateKey::KeepFirst | OnDuplicateKey::KeepLast);
+        let ordered = matches!(self.flow.input.on_duplicate_key, OnDuplicateKey::KeepFirst | OnDuplicateKey::KeepLast)
+            || self.flow.properties.batches(self.flow).row_order_counts;
         let sources: Vec<SourceFile> = job.files.iter().map(|file| file.source.clone()).collect();
         loop {
             let plan = Arc::new(plan::expand(self.flow, input.to_vec())?);
@@ -327,17 +331,21 @@ impl FlowRun<'_> {
         steps.push(done);
     }
 
-    /// Runs the flow's tasks for one batch and judges them.
+    /// Runs a part of the flow's tasks and judges them.
     async fn derive(
         &self,
         plan: &Plan,
         work: &mut dyn Work,
         context: &BatchContext,
         job: &Job,
-        own: bool,
+        part: Part,
         steps: &mut Vec<StepReport>,
     ) -> Result<(), RunError> {
-        for task in &plan.tasks {
+        let (of_batch, own, all) = match part {
+            Part::Batch { own } => (true, own, false),
+            Part::Whole { own, all } => (false, own, all),
+        };
+        for task in plan.tasks.iter().filter(|task| task.write_mode.is_of_batch() == of_batch) {
             let step = task.target.to_string();
             let place = Place::default().step(&step);
             self.progress.tell(Event::StepStarted { flow: self.flow.id().to_owned(), batch_id: context.batch_id, step: step.clone() });
@@ -345,17 +353,44 @@ impl FlowRun<'_> {
             let (before, after): (Vec<_>, Vec<_>) = task.checks.iter().partition(|check| check.is_of_landing());
             let judged = |check: &&&plan::Check| !check.guard || (own && !self.request.accept_guards);
             for check in before.iter().filter(judged) {
-                let rows = work.judge(context, check).await.map_err(|error| error.at(&place))?;
+                let rows = work.rows(context, &check.steps).await.map_err(|error| error.at(&place))?;
                 judge::judge(self.flow, &plan.input, check, &rows, job).map_err(|error| error.at(&place))?;
             }
-            let done = work.run(context, task, self.progress).await.map_err(|error| error.at(&place))?;
+            let done = work.run(context, task, all, self.progress).await.map_err(|error| error.at(&place))?;
             for check in after.iter().filter(judged) {
-                let rows = work.judge(context, check).await.map_err(|error| error.at(&place))?;
+                let rows = work.rows(context, &check.steps).await.map_err(|error| error.at(&place))?;
                 judge::judge(self.flow, &plan.input, check, &rows, job).map_err(|error| error.at(&place))?;
             }
             self.step_done(context.batch_id, done, steps);
         }
         Ok(())
+    }
+
+    /// Where batches take effect at their execution times, these rise with the ids.
+    fn refuse_times_that_fall(&self, known: &[KnownBatch], batch_id: i64) -> Result<(), RunError> {
+        if !self.flow.properties.batches(self.flow).times_rise {
+            return Ok(());
+        }
+        let Some(place) = known.iter().position(|batch| batch.batch_id == batch_id) else { return Ok(()) };
+        let (before, after) = (place.checked_sub(1).and_then(|place| known.get(place)), known.get(place + 1));
+        let own = known[place].processed_at;
+        let rises = before.is_none_or(|other| other.processed_at < own) && after.is_none_or(|other| own < other.processed_at);
+        if rises {
+            return Ok(());
+        }
+        let time = |micros: i64| {
+            chrono::DateTime::from_timestamp_micros(micros).unwrap_or_default().to_rfc3339_opts(chrono::SecondsFormat::Micros, true)
+        };
+        let say = |side: &str, other: &KnownBatch| format!("{side} {} (batch {})", time(other.processed_at), other.batch_id);
+        let sides: Vec<String> =
+            before.map(|other| say("after", other)).into_iter().chain(after.map(|other| say("before", other))).collect();
+        let message = format!(
+            "the batch's execution time, {}, does not stand between its neighbours': it must be {}",
+            time(own),
+            sides.join(" and ")
+        );
+        let help = "its rows take effect at that time; give one that fits with `--execution-date`, or name an `effective_date_column`";
+        Err(RunError::refused(Place::default(), message, help))
     }
 
     /// Derives every batch again from what was landed, in one publish.
@@ -370,16 +405,21 @@ impl FlowRun<'_> {
         let (started, started_at) = (Instant::now(), micros(SystemTime::now()));
         let mut work = self.engine.begin(plan.clone(), lock, self.run_id).await?;
         let mut batches = records.batches.clone();
-        let mut previous = None;
+        let known = known_batches(records, None);
+        let mut last = None;
         for batch in &mut batches {
             let job = Job { batch_id: batch.batch_id, files: Vec::new(), replay: true };
-            let context = context_of(batch, previous);
-            self.derive(plan, &mut *work, &context, &job, false, &mut Vec::new())
+            let context = context_of(&known, batch.batch_id, batch.processed_at);
+            self.derive(plan, &mut *work, &context, &job, Part::Batch { own: false }, &mut Vec::new())
                 .await
                 .map_err(|error| error.at(&Place::default().batch(batch.batch_id)))?;
             batch.generation += 1;
             batch.shape = self.flow.shape.clone();
-            previous = Some(batch.batch_id);
+            last = Some((context, job));
+        }
+        if let Some((context, job)) = &last {
+            let part = Part::Whole { own: false, all: true };
+            self.derive(plan, &mut *work, context, job, part, &mut Vec::new()).await?;
         }
         let columns = types::pinned(&plan.input, records);
         let job = Job { batch_id: 0, files: Vec::new(), replay: true };
@@ -411,9 +451,31 @@ impl FlowRun<'_> {
     }
 }
 
-fn context_of(batch: &BatchRecord, previous: Option<i64>) -> BatchContext {
-    let files = batch.files.iter().map(|file| file.name.clone()).collect();
-    BatchContext { batch_id: batch.batch_id, previous, files, processed_at: batch.processed_at }
+/// Which tasks are run.
+#[derive(Debug, Clone, Copy)]
+enum Part {
+    /// Those of a batch; `own`: the one that is being executed.
+    Batch { own: bool },
+    /// Those of all batches, once; `all`: nothing of what they made before is kept.
+    Whole { own: bool, all: bool },
+}
+
+/// The batches that there will be, ascending: those that there are, one of them replaced or one more.
+pub(crate) fn known_batches(records: &FlowRecords, own: Option<KnownBatch>) -> Arc<Vec<KnownBatch>> {
+    let known = |batch: &BatchRecord| KnownBatch {
+        batch_id: batch.batch_id,
+        processed_at: batch.processed_at,
+        files: batch.files.iter().map(|file| file.name.clone()).collect(),
+    };
+    let others = records.batches.iter().filter(|batch| own.as_ref().is_none_or(|own| own.batch_id != batch.batch_id));
+    let mut all: Vec<KnownBatch> = others.map(known).chain(own.clone()).collect();
+    all.sort_by_key(|batch| batch.batch_id);
+    Arc::new(all)
+}
+
+pub(crate) fn context_of(known: &Arc<Vec<KnownBatch>>, batch_id: i64, processed_at: i64) -> BatchContext {
+    let previous = known.iter().map(|batch| batch.batch_id).filter(|id| *id < batch_id).max();
+    BatchContext { batch_id, previous, processed_at, known: known.clone() }
 }
 
 /// A file that was written to while it was read may have been read half old, half new.

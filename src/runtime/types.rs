@@ -17,8 +17,8 @@ use crate::{
 
 /// The types as far as they are known without reading data.
 pub fn known(flow: &Flow, records: &FlowRecords) -> Vec<InputType> {
-    let required: BTreeSet<&str> = match flow.input.on_null_key {
-        OnNullKey::Fail => flow.input.primary_key.iter().map(|key| key.as_str()).collect(),
+    let required: BTreeSet<String> = match flow.input.on_null_key {
+        OnNullKey::Fail => flow.properties.key_columns(flow).into_iter().collect(),
         OnNullKey::Park => BTreeSet::new(),
     };
     let column = |column: &qetl_core::input::InputColumn| {

@@ -1,7 +1,11 @@
 //! Expressions.
+#![expect(clippy::wildcard_enum_match_arm, reason = "the dialect writes all other functions")]
 
 use chrono::DateTime;
-use qetl_core::ir::{BinaryOp, Expr, Param, Side, Value};
+use qetl_core::{
+    Type,
+    ir::{BinaryOp, Expr, Function, Param, Side, Value},
+};
 use sqlparser::ast::{self, BinaryOperator, CaseWhen};
 
 use crate::{Batch, Dialect, Unsupported, tree};
@@ -33,14 +37,6 @@ impl Scope<'_> {
                 let time = DateTime::from_timestamp_micros(self.batch.processed_at).unwrap_or_default();
                 self.dialect.timestamp(&time.format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string())
             }
-            Expr::FilePosition(file) => {
-                let file = self.lower(file)?;
-                let branches = self.batch.files.iter().zip(0..).map(|(name, position)| {
-                    let condition = tree::binary(file.clone(), BinaryOperator::Eq, tree::text(name));
-                    CaseWhen { condition, result: tree::number(position) }
-                });
-                Ok(case(branches.collect(), None).unwrap_or_else(|| tree::number(0)))
-            }
             Expr::Binary { op: BinaryOp::IsDistinct, left, right } => Ok(self.dialect.is_distinct(self.lower(left)?, self.lower(right)?)),
             Expr::Binary { op: BinaryOp::IsNotDistinct, left, right } => {
                 Ok(self.dialect.is_not_distinct(self.lower(left)?, self.lower(right)?))
@@ -54,11 +50,31 @@ impl Scope<'_> {
                 case(branches.collect::<Result<_, _>>()?, otherwise).ok_or_else(|| self.unsupported("a case without branches"))
             }
             Expr::Cast { expr, ty } => self.dialect.cast(self.lower(expr)?, *ty),
-            Expr::JoinText { parts, .. } if parts.is_empty() => self.literal(&Value::Null(qetl_core::Type::Text)),
+            Expr::JoinText { parts, .. } if parts.is_empty() => self.literal(&Value::Null(Type::Text)),
             Expr::JoinText { separator, parts } => {
                 Ok(self.dialect.join_text(separator, parts.iter().map(|part| self.lower(part)).collect::<Result<_, _>>()?))
             }
+            Expr::Call { function, arguments } => {
+                let lowered = arguments.iter().map(|argument| self.lower(argument)).collect::<Result<Vec<_>, _>>()?;
+                match function {
+                    Function::FilePosition => Ok(self.file_position(lowered)),
+                    other => self.dialect.call(other, lowered),
+                }
+            }
         }
+    }
+
+    /// Files that stand first in their batch need no branch.
+    fn file_position(&self, arguments: Vec<ast::Expr>) -> ast::Expr {
+        let [batch, file] = <[ast::Expr; 2]>::try_from(arguments).unwrap_or_else(|_| unreachable!("it has two arguments"));
+        let files =
+            self.batch.files.iter().flat_map(|(id, names)| names.iter().zip(0..).skip(1).map(move |(name, place)| (id, name, place)));
+        let branches = files.map(|(id, name, place)| {
+            let of_batch = tree::binary(batch.clone(), BinaryOperator::Eq, tree::number(id));
+            let named = tree::binary(file.clone(), BinaryOperator::Eq, tree::text(name));
+            CaseWhen { condition: tree::and(Some(of_batch), named), result: tree::number(place) }
+        });
+        case(branches.collect(), Some(tree::number(0))).unwrap_or_else(|| tree::number(0))
     }
 
     fn unsupported(&self, what: &str) -> Unsupported {
@@ -103,6 +119,7 @@ fn operator(op: BinaryOp) -> BinaryOperator {
         BinaryOp::Or => BinaryOperator::Or,
         BinaryOp::Plus => BinaryOperator::Plus,
         BinaryOp::Minus => BinaryOperator::Minus,
+        BinaryOp::Divide => BinaryOperator::Divide,
         BinaryOp::IsDistinct | BinaryOp::IsNotDistinct => unreachable!("the dialect writes them"),
     }
 }

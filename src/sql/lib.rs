@@ -33,8 +33,10 @@ pub struct Batch {
     pub previous: i64,
     /// Microseconds since 1970.
     pub processed_at: i64,
-    /// Its files' names in the order in which they were read.
-    pub files: Vec<String>,
+    /// Every known batch, this one included: id, microseconds since 1970 of its execution.
+    pub batches: Vec<(i64, i64)>,
+    /// The files' names of those batches that have several, in the order in which they were read.
+    pub files: Vec<(i64, Vec<String>)>,
 }
 
 /// The query that the steps are, for one batch. `table` says what a dataset is called.

@@ -1,13 +1,20 @@
 //! Relations.
 #![expect(clippy::wildcard_enum_match_arm, reason = "the special forms are named; every other relation is selected from as it is")]
 
+use chrono::DateTime;
 use qetl_core::{
     DatasetName,
-    ir::{AggregateFunction, AsOf, Expr, JoinKind, Op, Order, Rel, Steps, WindowFunction, expand},
+    ir::{AggregateFunction, AsOf, Expr, Function, JoinKind, Op, Order, Period, Rel, Steps, WindowFunction, expand},
 };
 use sqlparser::ast::{self, BinaryOperator, GroupByExpr, Ident, ObjectName, Query, SelectItem, SetExpr, TableFactor};
 
 use crate::{Batch, Dialect, Unsupported, expr::Scope, tree};
+
+macro_rules! running {
+    () => {
+        "ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW"
+    };
+}
 
 /// Writes relations for one batch in one dialect.
 pub struct Sql<'a> {
@@ -74,14 +81,17 @@ impl Sql<'_> {
     fn rel(&self, rel: &Rel) -> Result<Query, Unsupported> {
         match &*rel.op {
             Op::Scan { dataset, as_of } => {
-                let mut query = tree::select(self.columns(rel, ""), tree::named_table((self.table)(dataset), None, self.dialect.quote()));
+                // What is replaced stands in a table of its own before the batch is landed.
+                let replaced = || DatasetName { name: format!("{}_replaced", dataset.name), ..dataset.clone() };
+                let name = if *as_of == AsOf::ReplacedBatch { (self.table)(&replaced()) } else { (self.table)(dataset) };
+                let mut query = tree::select(self.columns(rel, ""), tree::named_table(name, None, self.dialect.quote()));
                 let batch =
                     |op: BinaryOperator, id: i64| Some(tree::binary(self.scope("").column("", "xt_batch_id"), op, tree::number(id)));
                 tree::select_of(&mut query).selection = match as_of {
                     AsOf::ThisBatch => batch(BinaryOperator::Eq, self.batch.batch_id),
                     AsOf::PreviousBatch => batch(BinaryOperator::Eq, self.batch.previous),
                     AsOf::BeforeThisBatch => batch(BinaryOperator::Lt, self.batch.batch_id),
-                    AsOf::AllBatches => None,
+                    AsOf::AllBatches | AsOf::ReplacedBatch => None,
                 };
                 Ok(query)
             }
@@ -106,8 +116,20 @@ impl Sql<'_> {
             Op::Union(inputs) => self.union(rel, inputs),
             Op::Aggregate { input, keys, columns } => self.aggregate(input, keys, columns),
             Op::Window { input, name, function, partition, order } => {
-                let WindowFunction::RowNumber = function;
-                let mut window = tree::skeleton_expr("ROW_NUMBER() OVER (PARTITION BY a ORDER BY a)");
+                let (skeleton, argument) = match function {
+                    WindowFunction::RowNumber => ("ROW_NUMBER() OVER (PARTITION BY a ORDER BY a)", None),
+                    WindowFunction::Lag(expr) => ("LAG(a) OVER (PARTITION BY a ORDER BY a)", Some(expr)),
+                    WindowFunction::Lead(expr) => ("LEAD(a) OVER (PARTITION BY a ORDER BY a)", Some(expr)),
+                    WindowFunction::RunningSum(expr) => (concat!("SUM(a) OVER (PARTITION BY a ORDER BY a ", running!(), ")"), Some(expr)),
+                    WindowFunction::RunningMax(expr) => (concat!("MAX(a) OVER (PARTITION BY a ORDER BY a ", running!(), ")"), Some(expr)),
+                };
+                let mut window = tree::skeleton_expr(skeleton);
+                if let (ast::Expr::Function(function), Some(argument)) = (&mut window, argument)
+                    && let ast::FunctionArguments::List(list) = &mut function.args
+                {
+                    let argument = self.scope("").lower(argument)?;
+                    list.args = vec![ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(argument))];
+                }
                 if let ast::Expr::Function(function) = &mut window
                     && let Some(ast::WindowType::WindowSpec(spec)) = &mut function.over
                 {
@@ -138,8 +160,56 @@ impl Sql<'_> {
                     Some(ast::LimitClause::LimitOffset { limit: Some(tree::number(rows)), offset: None, limit_by: Vec::new() });
                 Ok(query)
             }
-            Op::LatestPerKey(_) | Op::Classify(_) => unreachable!("expansion leaves plain operators"),
+            Op::Batches => self.batches(),
+            Op::Periods { bounds, period, name } => self.periods(bounds, *period, name),
+            Op::LatestPerKey(_) | Op::Classify(_) | Op::Sessionize(_) => unreachable!("expansion leaves plain operators"),
         }
+    }
+
+    fn batches(&self) -> Result<Query, Unsupported> {
+        let mut all: Option<Query> = None;
+        for (id, processed_at) in &self.batch.batches {
+            let time = DateTime::from_timestamp_micros(*processed_at).unwrap_or_default().format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string();
+            let items = vec![self.item(tree::number(id), "xt_batch_id"), self.item(self.dialect.timestamp(&time)?, "xt_processed_at")];
+            let mut one = tree::skeleton("SELECT 1");
+            tree::select_of(&mut one).projection = items;
+            all = Some(match all {
+                None => one,
+                Some(all) => union_all(all, one),
+            });
+        }
+        all.ok_or_else(|| Unsupported { dialect: self.dialect.name(), what: "a list of no batches".to_owned() })
+    }
+
+    /// One period after another, until the last.
+    fn periods(&self, bounds: &Rel, period: Period, name: &str) -> Result<Query, Unsupported> {
+        let mut query = tree::skeleton("WITH RECURSIVE p AS (SELECT 1 FROM b UNION ALL SELECT 1 FROM p CROSS JOIN b) SELECT a FROM p");
+        let scope = self.scope("");
+        let start = self.dialect.call(&Function::PeriodStart(period), vec![scope.column("", "xt_first")])?;
+        let next = self.dialect.call(&Function::NextPeriod(period), vec![scope.column("", name)])?;
+        let bounds_of = |query: Query| -> Result<Query, Unsupported> {
+            let mut query = query;
+            tree::select_of(&mut query).from[0].relation = self.factor(bounds, "")?;
+            Ok(query)
+        };
+        let last = || scope.column("", "xt_last");
+        let mut first = bounds_of(tree::skeleton("SELECT 1 FROM b"))?;
+        let select = tree::select_of(&mut first);
+        select.projection = vec![self.item(start, name)];
+        select.selection = Some(tree::binary(scope.column("", "xt_first"), BinaryOperator::LtEq, last()));
+        let mut following = tree::skeleton("SELECT 1 FROM p CROSS JOIN b");
+        let select = tree::select_of(&mut following);
+        select.projection = vec![self.item(next.clone(), name)];
+        select.from[0].joins[0].relation = self.factor(bounds, "")?;
+        select.selection = Some(tree::binary(next, BinaryOperator::LtEq, last()));
+        if let Some(with) = &mut query.with {
+            *with.cte_tables[0].query = union_all(first, following);
+            with.cte_tables[0].alias.name = self.ident("p");
+        }
+        tree::select_of(&mut query).projection = vec![self.item(scope.column("", name), name)];
+        tree::select_of(&mut query).from[0].relation =
+            tree::named_table(ObjectName::from(vec![self.ident("p")]), None, self.dialect.quote());
+        Ok(query)
     }
 
     fn filter(&self, rel: &Rel, input: &Rel, predicate: ast::Expr) -> Result<Query, Unsupported> {
@@ -202,15 +272,7 @@ impl Sql<'_> {
             };
             all = Some(match all {
                 None => branch,
-                Some(mut all) => {
-                    let left = all.body;
-                    let mut union = tree::skeleton("SELECT 1 UNION ALL SELECT 1");
-                    if let SetExpr::SetOperation { left: place, right, .. } = &mut *union.body {
-                        (*place, *right) = (left, branch.body);
-                    }
-                    all.body = union.body;
-                    all
-                }
+                Some(all) => union_all(all, branch),
             });
         }
         all.ok_or_else(|| Unsupported { dialect: self.dialect.name(), what: "a union of nothing".to_owned() })
@@ -243,4 +305,14 @@ impl Sql<'_> {
         };
         order.iter().map(key).collect()
     }
+}
+
+fn union_all(mut all: Query, branch: Query) -> Query {
+    let left = all.body;
+    let mut union = tree::skeleton("SELECT 1 UNION ALL SELECT 1");
+    if let SetExpr::SetOperation { left: place, right, .. } = &mut *union.body {
+        (*place, *right) = (left, branch.body);
+    }
+    all.body = union.body;
+    all
 }

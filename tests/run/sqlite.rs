@@ -92,8 +92,10 @@ impl SqliteTables {
 
     fn sql(&self, steps: &Steps, batch_id: i64) -> String {
         let previous = self.batches.range(..batch_id).next_back().map_or(0, |(id, _)| *id);
-        let files = (0..self.batches.get(&batch_id).copied().unwrap_or(0)).map(|file| format!("file_{file}")).collect();
-        let batch = qetl_sql::Batch { batch_id, previous, processed_at: 0, files };
+        let files = |count: usize| (0..count).map(|file| format!("file_{file}")).collect();
+        let files = self.batches.iter().map(|(id, count)| (*id, files(*count))).collect();
+        let batches = self.batches.keys().map(|id| (*id, 0)).collect();
+        let batch = qetl_sql::Batch { batch_id, previous, processed_at: 0, batches, files };
         let table = |dataset: &DatasetName| qetl_sql::ObjectName::from(vec![qetl_sql::ident('"', &dataset.name)]);
         qetl_sql::query(&Sqlite, steps, &batch, &table).unwrap()
     }

@@ -7,6 +7,7 @@ pub(crate) mod init;
 pub(crate) mod plan;
 pub(crate) mod query;
 pub(crate) mod types;
+pub(crate) mod verify;
 
 use std::future::Future;
 
@@ -47,6 +48,10 @@ pub(crate) fn run(args: &Args, registry: &Registry, output: &Output) -> Result<i
         Command::Show { dataset, batch, limit, rows } => {
             let project = open()?;
             wait(query::show(&project, dataset, *batch, *limit, rows, output))
+        }
+        Command::Verify { flows, format } => {
+            let project = open()?;
+            wait(verify::run(&project, flows, *format, output))
         }
         Command::Datasets { format } => {
             let project = open()?;

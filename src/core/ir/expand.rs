@@ -3,7 +3,10 @@
 
 use crate::schema::Type;
 
-use super::{AggregateFunction, Classify, Expr, Gone, JoinKind, LatestPerKey, Op, Rel, RelError, Steps};
+use super::{
+    AggregateFunction, Classify, Expr, Function, Gone, JoinKind, LatestPerKey, Op, Order, Rel, RelError, Sessionize, Sessions, Steps,
+    WindowFunction,
+};
 
 /// The same steps with plain operators only; what an operator needs in between becomes a step before its own.
 pub fn expand(steps: &Steps) -> Result<Steps, RelError> {
@@ -22,7 +25,16 @@ pub fn expand(steps: &Steps) -> Result<Steps, RelError> {
 fn expand_rel(step: &str, rel: &Rel, steps: &mut Steps) -> Result<Rel, RelError> {
     let mut go = |input: &Rel| expand_rel(step, input, steps);
     match &*rel.op {
-        Op::Scan { .. } | Op::Ref { .. } => Ok(rel.clone()),
+        Op::Scan { .. } | Op::Ref { .. } | Op::Batches => Ok(rel.clone()),
+        Op::Periods { bounds, period, name } => {
+            let bounds = go(bounds)?;
+            let bounds = steps.add(&format!("{step}_bounds"), bounds);
+            Rel::periods(bounds, *period, name)
+        }
+        Op::Sessionize(sessionize) => {
+            let input = go(&sessionize.input)?;
+            sessionized(step, sessionize, input, steps)
+        }
         Op::Filter { input, predicate } => go(input)?.filter(predicate.clone()),
         Op::Project { input, columns } => go(input)?.project(columns.clone()),
         Op::Join { kind: JoinKind::Semi, left, right, on, .. } => go(left)?.semi(go(right)?, &names(on)),
@@ -50,6 +62,83 @@ fn expand_rel(step: &str, rel: &Rel, steps: &mut Steps) -> Result<Rel, RelError>
 
 fn names(on: &[(String, String)]) -> Vec<String> {
     on.iter().map(|(name, _)| name.clone()).collect()
+}
+
+/// A distance to the event before that is too great begins a session; their running number is the session's. (The longest
+/// duration depends on where the session began, which no window says.)
+fn sessionized(step: &str, sessionize: &Sessionize, input: Rel, steps: &mut Steps) -> Result<Rel, RelError> {
+    let Sessionize { user, time, order, gap, longest, give, .. } = sessionize;
+    if longest.is_some() {
+        return Err(RelError::NoPlainForm("a session's longest duration".to_owned()));
+    }
+    let names: Vec<String> = input.column_names().map(str::to_owned).collect();
+    let by = || std::slice::from_ref(user);
+    let first = |expr: Expr| Order { by: expr, descending: false };
+    let in_time: Vec<Order> = std::iter::once(Expr::column(time)).chain(order.iter().cloned()).map(first).collect();
+    let distance = Expr::column(time).call(Function::Micros).minus(Expr::column("xt_before").call(Function::Micros));
+    let begins = Expr::column("xt_before").is_null().or(distance.gt(Expr::int(*gap)));
+    let placed = input.window("xt_before", WindowFunction::Lag(Expr::column(time)), by(), in_time.clone())?.window(
+        "xt_place",
+        WindowFunction::RowNumber,
+        by(),
+        in_time,
+    )?;
+    let placed = steps.add(&format!("{step}_placed"), placed);
+    let kept = names.iter().map(|name| (name.clone(), Expr::column(name)));
+    let marked = placed.project(
+        kept.chain([
+            ("xt_place".to_owned(), Expr::column("xt_place")),
+            ("xt_begins".to_owned(), Expr::case(vec![(begins.clone(), Expr::int(1))], Some(Expr::int(0)))),
+            ("xt_began".to_owned(), Expr::case(vec![(begins, Expr::column(time))], None)),
+        ])
+        .collect(),
+    )?;
+    let marked = steps.add(&format!("{step}_begins"), marked);
+    let by_place = || vec![first(Expr::column("xt_place"))];
+    let events = marked.window("xt_session", WindowFunction::RunningSum(Expr::column("xt_begins")), by(), by_place())?.window(
+        "xt_session_start",
+        WindowFunction::RunningMax(Expr::column("xt_began")),
+        by(),
+        by_place(),
+    )?;
+    let columns = match give {
+        Sessions::Events => {
+            let more = ["xt_session", "xt_session_start"];
+            return events.select(names.iter().map(String::as_str).chain(more));
+        }
+        Sessions::Sessions(columns) => columns,
+    };
+    let events = steps.add(&format!("{step}_events"), events);
+    let column = |name: &str, function: AggregateFunction| (name.to_owned(), function);
+    let sessions = events.clone().aggregate(
+        &[user.clone(), "xt_session".to_owned()],
+        vec![
+            column("xt_session_start", AggregateFunction::Min(Expr::column(time))),
+            column("xt_session_end", AggregateFunction::Max(Expr::column(time))),
+            column("xt_events", AggregateFunction::Count),
+            column("xt_batch_id", AggregateFunction::Max(Expr::column("xt_batch_id"))),
+            column("xt_first_place", AggregateFunction::Min(Expr::column("xt_place"))),
+            column("xt_last_place", AggregateFunction::Max(Expr::column("xt_place"))),
+        ],
+    )?;
+    let base = [user.as_str(), "xt_session", "xt_session_start", "xt_session_end", "xt_events", "xt_batch_id"];
+    if columns.is_empty() {
+        return sessions.select(base);
+    }
+    let sessions = steps.add(&format!("{step}_spans"), sessions);
+    let end_of = |sessions: Rel, end: &str, kept: &[String]| {
+        let on = [(user.clone(), user.clone()), (format!("xt_{end}_place"), "xt_place".to_owned())];
+        let own = kept.iter().map(|name| (name.clone(), Expr::left(name)));
+        let ends = columns.iter().map(|name| (format!("{end}_{name}"), Expr::right(name)));
+        sessions.join(JoinKind::Inner, events.clone(), &on, own.chain(ends).collect())
+    };
+    let mut kept: Vec<String> = base.iter().chain(&["xt_last_place"]).map(|name| (*name).to_owned()).collect();
+    let first = steps.add(&format!("{step}_first"), end_of(sessions, "first", &kept)?);
+    kept.retain(|name| name != "xt_last_place");
+    kept.extend(columns.iter().map(|name| format!("first_{name}")));
+    let both = end_of(first, "last", &kept)?;
+    let each = columns.iter().flat_map(|name| [format!("first_{name}"), format!("last_{name}")]);
+    both.select(base.iter().map(|name| (*name).to_owned()).chain(each))
 }
 
 /// The greatest `by` of each key, and back to the row that has it. (A window would sort the whole history.)

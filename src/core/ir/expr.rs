@@ -1,6 +1,9 @@
 //! Scalars.
 #![expect(clippy::wildcard_enum_match_arm, reason = "only one type is right there")]
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use crate::schema::{Column, Type};
 
 use super::RelError;
@@ -64,9 +67,52 @@ pub enum BinaryOp {
     Or,
     Plus,
     Minus,
+    /// Of floats; a decimal or an integer is cast first.
+    Divide,
     /// NULL differs from every value and equals NULL.
     IsDistinct,
     IsNotDistinct,
+}
+
+/// A stretch of the calendar.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Period {
+    #[default]
+    #[serde(rename = "daily")]
+    Day,
+    /// From Monday on, as ISO 8601 has it.
+    #[serde(rename = "weekly")]
+    Week,
+    #[serde(rename = "monthly")]
+    Month,
+}
+
+/// A scalar function. NULL in any argument gives NULL, unless it says otherwise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Function {
+    /// The text of a value of that type, the same on every engine: as `query --format csv` prints it, decimals without
+    /// trailing zeros.
+    CanonicalText(Type),
+    /// All texts, one after another.
+    Concat,
+    /// The text with each `from` replaced by `to`; neither is empty.
+    Replace { from: String, to: String },
+    /// The first argument that is not NULL.
+    Coalesce,
+    /// A timestamp's microseconds since 1970.
+    Micros,
+    /// A date that many days later.
+    AddDays(i64),
+    /// Days from the second date to the first.
+    DaysBetween,
+    /// The date of an instant in a time zone, by its IANA name.
+    DateIn { zone: String },
+    /// The first day of the period that a date is in.
+    PeriodStart(Period),
+    /// The first day of the period after the one that a date is in.
+    NextPeriod(Period),
+    /// Of a batch id and a source file's name: the file's position among the files of that batch, from 0.
+    FilePosition,
 }
 
 /// A scalar expression over the columns of one relation, or of the two of a join.
@@ -78,8 +124,6 @@ pub enum Expr {
     },
     Literal(Value),
     Param(Param),
-    /// The position of a source file (its name, as landing records it) among the files of its batch, from 0.
-    FilePosition(Box<Expr>),
     Binary {
         op: BinaryOp,
         left: Box<Expr>,
@@ -100,6 +144,10 @@ pub enum Expr {
     JoinText {
         separator: String,
         parts: Vec<Expr>,
+    },
+    Call {
+        function: Function,
+        arguments: Vec<Expr>,
     },
 }
 
@@ -152,6 +200,52 @@ impl Expr {
         self.binary(BinaryOp::Gt, right)
     }
 
+    pub fn lt(self, right: Expr) -> Self {
+        self.binary(BinaryOp::Lt, right)
+    }
+
+    pub fn lt_eq(self, right: Expr) -> Self {
+        self.binary(BinaryOp::LtEq, right)
+    }
+
+    pub fn and(self, right: Expr) -> Self {
+        self.binary(BinaryOp::And, right)
+    }
+
+    pub fn or(self, right: Expr) -> Self {
+        self.binary(BinaryOp::Or, right)
+    }
+
+    pub fn plus(self, right: Expr) -> Self {
+        self.binary(BinaryOp::Plus, right)
+    }
+
+    pub fn minus(self, right: Expr) -> Self {
+        self.binary(BinaryOp::Minus, right)
+    }
+
+    pub fn cast(self, ty: Type) -> Self {
+        Expr::Cast { expr: Box::new(self), ty }
+    }
+
+    /// The function with this as its only argument.
+    pub fn call(self, function: Function) -> Self {
+        Expr::Call { function, arguments: vec![self] }
+    }
+
+    pub fn concat(parts: Vec<Expr>) -> Self {
+        Expr::Call { function: Function::Concat, arguments: parts }
+    }
+
+    /// The position of a source file, as landing records it, among the files of its batch, from 0.
+    pub fn file_position() -> Self {
+        Expr::Call { function: Function::FilePosition, arguments: vec![Expr::column("xt_batch_id"), Expr::column("xt_source_file")] }
+    }
+
+    pub fn coalesce(parts: Vec<Expr>) -> Self {
+        Expr::Call { function: Function::Coalesce, arguments: parts }
+    }
+
     pub fn is_distinct(self, right: Expr) -> Self {
         self.binary(BinaryOp::IsDistinct, right)
     }
@@ -185,7 +279,7 @@ impl Expr {
     }
 
     /// The expression's type over the given columns; `right` are those of a join's right relation.
-    pub(super) fn ty(&self, left: &[Column], right: &[Column]) -> Result<Type, RelError> {
+    pub fn ty(&self, left: &[Column], right: &[Column]) -> Result<Type, RelError> {
         let same = |exprs: &[&Expr]| -> Result<Type, RelError> {
             let types = exprs.iter().map(|expr| expr.ty(left, right)).collect::<Result<Vec<_>, _>>()?;
             match types.iter().find(|ty| **ty != types[0]) {
@@ -207,13 +301,13 @@ impl Expr {
             }
             Expr::Literal(value) => Ok(value.ty()),
             Expr::Param(param) => Ok(param.ty()),
-            Expr::FilePosition(file) => match file.ty(left, right)? {
-                Type::Text => Ok(Type::Int),
-                other => Err(RelError::Types { what: self.to_string(), left: Type::Text, right: other }),
-            },
             Expr::Binary { op, left: a, right: b } => match op {
                 BinaryOp::And | BinaryOp::Or => boolean(a).and_then(|_| boolean(b)),
                 BinaryOp::Plus | BinaryOp::Minus => same(&[a, b]),
+                BinaryOp::Divide => match same(&[a, b])? {
+                    Type::Float => Ok(Type::Float),
+                    other => Err(RelError::Types { what: self.to_string(), left: Type::Float, right: other }),
+                },
                 BinaryOp::Eq | BinaryOp::NotEq | BinaryOp::Lt | BinaryOp::LtEq | BinaryOp::Gt | BinaryOp::GtEq => {
                     same(&[a, b]).map(|_| Type::Bool)
                 }
@@ -235,6 +329,24 @@ impl Expr {
                     }
                 }
                 Ok(Type::Text)
+            }
+            Expr::Call { function, arguments } => {
+                let types = arguments.iter().map(|argument| argument.ty(left, right)).collect::<Result<Vec<_>, _>>()?;
+                let takes = |wanted: &[Type], result: Type| match wanted.iter().zip(&types).find(|(wanted, found)| wanted != found) {
+                    Some((wanted, found)) => Err(RelError::Types { what: self.to_string(), left: *wanted, right: *found }),
+                    None => Ok(result),
+                };
+                match function {
+                    Function::CanonicalText(ty) => takes(&[*ty], Type::Text),
+                    Function::Concat => takes(&vec![Type::Text; types.len()], Type::Text),
+                    Function::Replace { .. } => takes(&[Type::Text], Type::Text),
+                    Function::Coalesce => same(&arguments.iter().collect::<Vec<_>>()),
+                    Function::Micros => takes(&[Type::Timestamp], Type::Int),
+                    Function::AddDays(_) | Function::PeriodStart(_) | Function::NextPeriod(_) => takes(&[Type::Date], Type::Date),
+                    Function::DaysBetween => takes(&[Type::Date, Type::Date], Type::Int),
+                    Function::DateIn { .. } => takes(&[Type::Timestamp], Type::Date),
+                    Function::FilePosition => takes(&[Type::Int, Type::Text], Type::Int),
+                }
             }
         }
     }

@@ -10,5 +10,8 @@ mod rel;
 mod text;
 
 pub use expand::expand;
-pub use expr::{BinaryOp, Expr, Param, Side, Value};
-pub use rel::{AggregateFunction, AsOf, Classify, Gone, JoinKind, LatestPerKey, Op, Order, Rel, RelError, Step, Steps, WindowFunction};
+pub use expr::{BinaryOp, Expr, Function, Param, Period, Side, Value};
+pub use rel::{
+    AggregateFunction, AsOf, Classify, Gone, JoinKind, LatestPerKey, Op, Order, Rel, RelError, Sessionize, Sessions, Step, Steps,
+    WindowFunction,
+};

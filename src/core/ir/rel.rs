@@ -6,7 +6,7 @@ use crate::{
     schema::{Column, Schema, Type},
 };
 
-use super::{Expr, Side};
+use super::{Expr, Period, Side};
 
 /// A relation with its columns. Built only by functions that check names and types.
 #[derive(Debug, Clone, PartialEq)]
@@ -67,6 +67,16 @@ pub enum Op {
     },
     LatestPerKey(LatestPerKey),
     Classify(Classify),
+    Sessionize(Sessionize),
+    /// What is recorded of every batch of the flow, this one included: `xt_batch_id` and `xt_processed_at`.
+    Batches,
+    /// The first day, as `name`, of every period from the one of `xt_first` to the one of `xt_last`, dates of the input's
+    /// only row; nothing when they are NULL or there is no row.
+    Periods {
+        bounds: Rel,
+        period: Period,
+        name: String,
+    },
 }
 
 /// Which of a dataset's batches a scan reads.
@@ -77,6 +87,8 @@ pub enum AsOf {
     PreviousBatch,
     BeforeThisBatch,
     AllBatches,
+    /// This batch as it was published before, if it was: what is being replaced.
+    ReplacedBatch,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,6 +114,13 @@ pub enum AggregateFunction {
 pub enum WindowFunction {
     /// 1, 2, … in the window's order.
     RowNumber,
+    /// The value in the row before; NULL in the first.
+    Lag(Expr),
+    /// The value in the row after; NULL in the last.
+    Lead(Expr),
+    /// Of all rows up to this one; NULL is left out.
+    RunningSum(Expr),
+    RunningMax(Expr),
 }
 
 /// A sort key. NULLs stand first, in either direction.
@@ -136,6 +155,35 @@ pub struct Classify {
     pub gone: Gone,
 }
 
+/// Cuts each user's events, in time order, into sessions.
+///
+/// An event begins a session when it is the user's first, when it is more than `gap` after the event before it, or when
+/// it is more than `longest` after the start of the session that it would be in. `order` puts events of equal time in
+/// order. A user's sessions are numbered from 1. No user and no time is NULL.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sessionize {
+    pub input: Rel,
+    pub user: String,
+    /// A timestamp.
+    pub time: String,
+    pub order: Vec<Expr>,
+    /// Microseconds.
+    pub gap: i64,
+    /// Microseconds.
+    pub longest: Option<i64>,
+    pub give: Sessions,
+}
+
+/// What comes of [`Sessionize`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum Sessions {
+    /// Every event, with `xt_session`, its session's number, and `xt_session_start`.
+    Events,
+    /// Every session: the user, `xt_session`, `xt_session_start`, `xt_session_end`, `xt_events` (their number),
+    /// `xt_batch_id` (the greatest among its events), and of each of these columns `first_…` and `last_…`.
+    Sessions(Vec<String>),
+}
+
 /// Which keys of the state are deleted when they are not among the current ones.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Gone {
@@ -156,6 +204,8 @@ pub enum RelError {
     Twice(String),
     #[error("the relations of a union differ: {0} and {1}")]
     Union(String, String),
+    #[error("{0} has no form in plain operators")]
+    NoPlainForm(String),
 }
 
 impl Rel {
@@ -265,8 +315,12 @@ impl Rel {
         for key in &order {
             key.by.ty(&self.columns, &[])?;
         }
-        let ty = match function {
+        let ty = match &function {
             WindowFunction::RowNumber => Type::Int,
+            WindowFunction::Lag(expr)
+            | WindowFunction::Lead(expr)
+            | WindowFunction::RunningSum(expr)
+            | WindowFunction::RunningMax(expr) => expr.ty(&self.columns, &[])?,
         };
         let columns = self.columns.iter().cloned().chain([Column::new(name, ty)]).collect();
         Self::new(Op::Window { input: self, name: name.to_owned(), function, partition: partition.to_vec(), order }, columns)
@@ -312,13 +366,62 @@ impl Rel {
         Self::new(Op::Classify(classify), columns)
     }
 
+    pub fn sessionize(sessionize: Sessionize) -> Result<Self, RelError> {
+        let input = &sessionize.input.columns;
+        let ty = |name: &str| Expr::column(name).ty(input, &[]);
+        let time = ty(&sessionize.time)?;
+        if time != Type::Timestamp {
+            return Err(RelError::Types { what: sessionize.time.clone(), left: Type::Timestamp, right: time });
+        }
+        sessionize.order.iter().try_for_each(|key| key.ty(input, &[]).map(|_| ()))?;
+        let columns = match &sessionize.give {
+            Sessions::Events => {
+                let more = [Column::new("xt_session", Type::Int), Column::new("xt_session_start", Type::Timestamp)];
+                input.iter().cloned().chain(more).collect()
+            }
+            Sessions::Sessions(names) => {
+                let mut columns = vec![
+                    Column::new(&sessionize.user, ty(&sessionize.user)?),
+                    Column::new("xt_session", Type::Int),
+                    Column::new("xt_session_start", Type::Timestamp),
+                    Column::new("xt_session_end", Type::Timestamp),
+                    Column::new("xt_events", Type::Int),
+                    Column::new("xt_batch_id", ty("xt_batch_id")?),
+                ];
+                for name in names {
+                    columns.push(Column::new(&format!("first_{name}"), ty(name)?));
+                    columns.push(Column::new(&format!("last_{name}"), ty(name)?));
+                }
+                columns
+            }
+        };
+        Self::new(Op::Sessionize(sessionize), columns)
+    }
+
+    pub fn batches() -> Self {
+        let columns = vec![Column::new("xt_batch_id", Type::Int), Column::new("xt_processed_at", Type::Timestamp)];
+        Self { op: Box::new(Op::Batches), columns }
+    }
+
+    pub fn periods(bounds: Rel, period: Period, name: &str) -> Result<Self, RelError> {
+        for bound in ["xt_first", "xt_last"] {
+            match Expr::column(bound).ty(&bounds.columns, &[])? {
+                Type::Date => (),
+                other => return Err(RelError::Types { what: bound.to_owned(), left: Type::Date, right: other }),
+            }
+        }
+        Self::new(Op::Periods { bounds, period, name: name.to_owned() }, vec![Column::new(name, Type::Date)])
+    }
+
     /// The same relation with every scan of the batches before this one reading `as_of` instead.
     #[must_use]
     pub fn history_as_of(&self, as_of: AsOf) -> Rel {
         let go = |rel: &Rel| rel.history_as_of(as_of);
         let op = match &*self.op {
             Op::Scan { dataset, as_of: AsOf::BeforeThisBatch | AsOf::AllBatches } => Op::Scan { dataset: dataset.clone(), as_of },
-            other @ (Op::Scan { .. } | Op::Ref { .. }) => other.clone(),
+            other @ (Op::Scan { .. } | Op::Ref { .. } | Op::Batches) => other.clone(),
+            Op::Periods { bounds, period, name } => Op::Periods { bounds: go(bounds), period: *period, name: name.clone() },
+            Op::Sessionize(sessionize) => Op::Sessionize(Sessionize { input: go(&sessionize.input), ..sessionize.clone() }),
             Op::Filter { input, predicate } => Op::Filter { input: go(input), predicate: predicate.clone() },
             Op::Project { input, columns } => Op::Project { input: go(input), columns: columns.clone() },
             Op::Join { kind, left, right, on, columns } => {
@@ -408,7 +511,9 @@ impl Rel {
     /// The relations that this one is made from.
     pub fn inputs(&self) -> Vec<&Rel> {
         match &*self.op {
-            Op::Scan { .. } | Op::Ref { .. } => Vec::new(),
+            Op::Scan { .. } | Op::Ref { .. } | Op::Batches => Vec::new(),
+            Op::Periods { bounds, .. } => vec![bounds],
+            Op::Sessionize(sessionize) => vec![&sessionize.input],
             Op::Filter { input, .. }
             | Op::Project { input, .. }
             | Op::Aggregate { input, .. }

@@ -3,7 +3,10 @@
 
 use std::fmt::{self, Display, Formatter};
 
-use super::{AggregateFunction, AsOf, BinaryOp, Expr, Gone, JoinKind, Op, Order, Param, Rel, Side, Steps, Value, WindowFunction};
+use super::{
+    AggregateFunction, AsOf, BinaryOp, Expr, Function, Gone, JoinKind, Op, Order, Param, Period, Rel, Sessionize, Sessions, Side, Steps,
+    Value, WindowFunction,
+};
 
 /// A name as it stands in the text form: bare when that is clear.
 fn name(text: &str) -> String {
@@ -40,6 +43,7 @@ impl Display for BinaryOp {
             BinaryOp::Or => "or",
             BinaryOp::Plus => "+",
             BinaryOp::Minus => "-",
+            BinaryOp::Divide => "/",
             BinaryOp::IsDistinct => "is distinct from",
             BinaryOp::IsNotDistinct => "is not distinct from",
         })
@@ -61,7 +65,6 @@ impl Display for Expr {
             Expr::Literal(value) => write!(f, "{value}"),
             Expr::Param(Param::BatchId) => f.write_str("$batch_id"),
             Expr::Param(Param::ProcessedAt) => f.write_str("$processed_at"),
-            Expr::FilePosition(file) => write!(f, "file_position({file})"),
             Expr::Binary { op, left, right } => write!(f, "{} {op} {}", inner(left), inner(right)),
             Expr::Not(expr) => write!(f, "not {}", inner(expr)),
             Expr::IsNull(expr) => write!(f, "{} is null", inner(expr)),
@@ -79,6 +82,46 @@ impl Display for Expr {
             Expr::JoinText { separator, parts } => {
                 write!(f, "join_text({}, {})", Value::Text(separator.clone()), list(parts, Expr::to_string))
             }
+            Expr::Call { function, arguments } => {
+                let quoted = |text: &str| Value::Text(text.to_owned()).to_string();
+                let (name, more) = match function {
+                    Function::CanonicalText(_) => ("canonical_text", Vec::new()),
+                    Function::Concat => ("concat", Vec::new()),
+                    Function::Replace { from, to } => ("replace", vec![quoted(from), quoted(to)]),
+                    Function::Coalesce => ("coalesce", Vec::new()),
+                    Function::Micros => ("micros", Vec::new()),
+                    Function::AddDays(days) => ("add_days", vec![days.to_string()]),
+                    Function::DaysBetween => ("days_between", Vec::new()),
+                    Function::DateIn { zone } => ("date_in", vec![quoted(zone)]),
+                    Function::PeriodStart(period) => ("period_start", vec![period.to_string()]),
+                    Function::NextPeriod(period) => ("next_period", vec![period.to_string()]),
+                    Function::FilePosition => ("file_position", Vec::new()),
+                };
+                let all: Vec<String> = arguments.iter().map(Expr::to_string).chain(more).collect();
+                write!(f, "{name}({})", all.join(", "))
+            }
+        }
+    }
+}
+
+impl Display for Period {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Period::Day => "day",
+            Period::Week => "week",
+            Period::Month => "month",
+        })
+    }
+}
+
+impl Display for WindowFunction {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            WindowFunction::RowNumber => f.write_str("row_number()"),
+            WindowFunction::Lag(expr) => write!(f, "lag({expr})"),
+            WindowFunction::Lead(expr) => write!(f, "lead({expr})"),
+            WindowFunction::RunningSum(expr) => write!(f, "running_sum({expr})"),
+            WindowFunction::RunningMax(expr) => write!(f, "running_max({expr})"),
         }
     }
 }
@@ -90,6 +133,7 @@ impl Display for AsOf {
             AsOf::PreviousBatch => "the previous batch",
             AsOf::BeforeThisBatch => "before this batch",
             AsOf::AllBatches => "all batches",
+            AsOf::ReplacedBatch => "this batch as it was",
         })
     }
 }
@@ -151,8 +195,8 @@ impl Rel {
             }
             Op::Window { input, name: column, function, partition, order: keys } => {
                 input.write(f, depth)?;
-                let WindowFunction::RowNumber = function;
-                writeln!(f, "{pad}window {} = row_number() by {} order {}", name(column), names(partition), order(keys))
+                let by = if partition.is_empty() { String::new() } else { format!(" by {}", names(partition)) };
+                writeln!(f, "{pad}window {} = {function}{by} order {}", name(column), order(keys))
             }
             Op::Sort { input, order: keys } => {
                 input.write(f, depth)?;
@@ -169,6 +213,23 @@ impl Rel {
                     writeln!(f, "{pad}  the previous batch has every key, but for those with {dead}")?;
                 }
                 latest.gaps.as_ref().map_or(Ok(()), |gaps| gaps.write_inner(f, depth + 1, "and those of"))
+            }
+            Op::Batches => writeln!(f, "{pad}batches"),
+            Op::Periods { bounds, period, name: column } => {
+                bounds.write(f, depth)?;
+                writeln!(f, "{pad}periods {} = every {period} from xt_first to xt_last", name(column))
+            }
+            Op::Sessionize(sessionize) => {
+                let Sessionize { input, user, time, order, gap, longest, give } = sessionize;
+                input.write(f, depth)?;
+                let longest = longest.map_or_else(String::new, |longest| format!(", longest {longest} µs"));
+                let order = if order.is_empty() { String::new() } else { format!(", {}", list(order, Expr::to_string)) };
+                writeln!(f, "{pad}sessionize by {} order {}{order}, gap {gap} µs{longest}", name(user), name(time))?;
+                match give {
+                    Sessions::Events => writeln!(f, "{pad}  giving each event its session"),
+                    Sessions::Sessions(columns) if columns.is_empty() => writeln!(f, "{pad}  giving the sessions"),
+                    Sessions::Sessions(columns) => writeln!(f, "{pad}  giving the sessions, first and last of {}", names(columns)),
+                }
             }
             Op::Classify(classify) => {
                 writeln!(f, "{pad}classify by ({}), tracking ({})", names(&classify.keys), names(&classify.tracked))?;

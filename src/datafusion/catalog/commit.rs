@@ -33,6 +33,10 @@ pub(crate) struct TableChange {
     pub(crate) columns: Vec<(i64, String, String)>,
     /// For each batch whose rows are replaced, its new files and how many rows it had at the base version.
     pub(crate) batches: Vec<(i64, u64, Vec<StagedFile>)>,
+    /// When all its rows are replaced: the new files, and how many rows it had at the base version.
+    pub(crate) whole: Option<(u64, Vec<StagedFile>)>,
+    /// Whether its rows are kept apart by batch.
+    pub(crate) by_batch: bool,
 }
 
 /// Counters of the newest version, carried on.
@@ -81,6 +85,13 @@ impl Catalog {
             let altered: i64 = transaction.query_row(sql, [was.id, changes.base], |row| row.get(0)).map_err(error::catalog)?;
             if altered > 0 {
                 return Err(failed(format!("another program altered `{}` meanwhile", change.name)));
+            }
+            if let Some((rows, _)) = &change.whole {
+                let sql = "SELECT coalesce(sum(record_count), 0) FROM ducklake_data_file WHERE table_id = ?1 AND end_snapshot IS NULL";
+                let live: u64 = transaction.query_row(sql, [was.id], |row| row.get(0)).map_err(error::catalog)?;
+                if live != *rows {
+                    return Err(failed(format!("another program changed `{}` meanwhile", change.name)));
+                }
             }
             for (batch, rows, _) in &change.batches {
                 let sql =
@@ -188,7 +199,7 @@ fn schema_id(transaction: &Transaction<'_>, counters: &mut Counters, name: &str,
     Ok((id, true))
 }
 
-/// A new table, partitioned by batch.
+/// A new table, partitioned by batch if its rows are kept apart by it.
 fn create(transaction: &Transaction<'_>, counters: &mut Counters, schema: i64, change: &TableChange) -> rusqlite::Result<i64> {
     let id = counters.take_catalog_id();
     let name = &change.name.name;
@@ -197,10 +208,12 @@ fn create(transaction: &Transaction<'_>, counters: &mut Counters, schema: i64, c
     for (order, (column, name, ty)) in change.columns.iter().enumerate() {
         insert_column(transaction, counters, id, *column, order, name, ty)?;
     }
-    let partition = counters.take_catalog_id();
-    transaction.execute("INSERT INTO ducklake_partition_info VALUES (?1, ?2, ?3, NULL)", [partition, id, counters.snapshot])?;
-    let batch = change.columns.iter().find(|(_, name, _)| name == "xt_batch_id").map_or(0, |(column, ..)| *column);
-    transaction.execute("INSERT INTO ducklake_partition_column VALUES (?1, ?2, 0, ?3, 'identity')", [partition, id, batch])?;
+    if change.by_batch {
+        let partition = counters.take_catalog_id();
+        transaction.execute("INSERT INTO ducklake_partition_info VALUES (?1, ?2, ?3, NULL)", [partition, id, counters.snapshot])?;
+        let batch = change.columns.iter().find(|(_, name, _)| name == "xt_batch_id").map_or(0, |(column, ..)| *column);
+        transaction.execute("INSERT INTO ducklake_partition_column VALUES (?1, ?2, 0, ?3, 'identity')", [partition, id, batch])?;
+    }
     // With this row, and no column statistics of the table, other writers take the columns' ranges as unknown.
     transaction.execute("INSERT INTO ducklake_table_stats VALUES (?1, 0, 0, 0)", [id])?;
     Ok(id)
@@ -269,25 +282,17 @@ fn write_files(
         deleted |= transaction.execute(sql, params![counters.snapshot, table, batch.to_string()])? > 0;
         for file in files {
             inserted = true;
-            let id = counters.take_file_id();
-            let next: i64 =
-                transaction.query_row("SELECT next_row_id FROM ducklake_table_stats WHERE table_id = ?1", [table], |row| row.get(0))?;
-            let sql =
-                "INSERT INTO ducklake_data_file VALUES (?1, ?2, ?3, NULL, NULL, ?4, 1, 'parquet', ?5, ?6, ?7, ?8, ?9, NULL, NULL, NULL)";
-            transaction.execute(
-                sql,
-                params![id, table, counters.snapshot, file.name, file.rows, file.bytes, file.footer_bytes, next, partition],
-            )?;
+            let id = insert_file(transaction, counters, table, partition, file)?;
             transaction
                 .execute("INSERT INTO ducklake_file_partition_value VALUES (?1, ?2, 0, ?3)", params![id, table, batch.to_string()])?;
-            for stats in &file.columns {
-                let sql = "INSERT INTO ducklake_file_column_stats VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, NULL, NULL)";
-                let rows = i64::try_from(file.rows).unwrap_or(i64::MAX);
-                let values = stats.nulls.map(|nulls| rows - nulls);
-                transaction.execute(sql, params![id, table, stats.column_id, stats.bytes, values, stats.nulls, stats.min, stats.max])?;
-            }
-            let sql = "UPDATE ducklake_table_stats SET record_count = record_count + ?2, next_row_id = next_row_id + ?2, file_size_bytes = file_size_bytes + ?3 WHERE table_id = ?1";
-            transaction.execute(sql, params![table, file.rows, file.bytes])?;
+        }
+    }
+    if let Some((_, files)) = &change.whole {
+        let sql = "UPDATE ducklake_data_file SET end_snapshot = ?1 WHERE table_id = ?2 AND end_snapshot IS NULL";
+        deleted |= transaction.execute(sql, params![counters.snapshot, table])? > 0;
+        for file in files {
+            inserted = true;
+            insert_file(transaction, counters, table, None, file)?;
         }
     }
     if inserted {
@@ -297,6 +302,29 @@ fn write_files(
         words.push(format!("deleted_from_table:{table}"));
     }
     Ok(())
+}
+
+fn insert_file(
+    transaction: &Transaction<'_>,
+    counters: &mut Counters,
+    table: i64,
+    partition: Option<i64>,
+    file: &StagedFile,
+) -> rusqlite::Result<i64> {
+    let id = counters.take_file_id();
+    let next: i64 = transaction.query_row("SELECT next_row_id FROM ducklake_table_stats WHERE table_id = ?1", [table], |row| row.get(0))?;
+    let sql = "INSERT INTO ducklake_data_file VALUES (?1, ?2, ?3, NULL, NULL, ?4, 1, 'parquet', ?5, ?6, ?7, ?8, ?9, NULL, NULL, NULL)";
+    let row = params![id, table, counters.snapshot, file.name, file.rows, file.bytes, file.footer_bytes, next, partition];
+    transaction.execute(sql, row)?;
+    for stats in &file.columns {
+        let sql = "INSERT INTO ducklake_file_column_stats VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, NULL, NULL)";
+        let rows = i64::try_from(file.rows).unwrap_or(i64::MAX);
+        let values = stats.nulls.map(|nulls| rows - nulls);
+        transaction.execute(sql, params![id, table, stats.column_id, stats.bytes, values, stats.nulls, stats.min, stats.max])?;
+    }
+    let sql = "UPDATE ducklake_table_stats SET record_count = record_count + ?2, next_row_id = next_row_id + ?2, file_size_bytes = file_size_bytes + ?3 WHERE table_id = ?1";
+    transaction.execute(sql, params![table, file.rows, file.bytes])?;
+    Ok(id)
 }
 
 /// Makes the view, or makes it anew when its text differs; true when it did.

@@ -1,19 +1,21 @@
 //! Expressions.
 
+use arrow::datatypes::{DataType, TimeUnit};
 use datafusion::{
     common::{Result, plan_err},
-    functions::expr_fn::{concat_ws, nullif},
+    functions::expr_fn::{coalesce, concat_ws, nullif, replace},
     logical_expr::{Expr as Lowered, Operator, binary_expr, cast, conditional_expressions::CaseBuilder, lit},
     scalar::ScalarValue,
 };
 use qetl_core::{
     Type,
-    ir::{BinaryOp, Expr, Param, Side, Value},
+    ir::{BinaryOp, Expr, Function, Param, Side, Value},
 };
 use qetl_ingest::arrow_type;
 use qetl_runtime::BatchContext;
 
 use super::{column, column_of};
+use crate::functions;
 
 /// What an expression's columns and parameters mean.
 pub(crate) struct Scope<'a> {
@@ -42,22 +44,6 @@ impl<'a> Scope<'a> {
             Expr::Param(Param::ProcessedAt) => {
                 Ok(lit(ScalarValue::TimestampMicrosecond(Some(self.batch.processed_at), Some("UTC".into()))))
             }
-            Expr::FilePosition(file) => {
-                let file = self.lower(file)?;
-                let mut branches =
-                    self.batch.files.iter().zip(0_i64..).map(|(name, position)| (file.clone().eq(text(name)), lit(position)));
-                match branches.next() {
-                    None => Ok(lit(0_i64)),
-                    Some((when, then)) => {
-                        let (mut whens, mut thens) = (vec![when], vec![then]);
-                        branches.for_each(|(when, then)| {
-                            whens.push(when);
-                            thens.push(then);
-                        });
-                        CaseBuilder::new(None, whens, thens, None).otherwise(lit(-1_i64))
-                    }
-                }
-            }
             Expr::Binary { op, left, right } => Ok(binary_expr(self.lower(left)?, operator(*op), self.lower(right)?)),
             Expr::Not(expr) => Ok(Lowered::Not(Box::new(self.lower(expr)?))),
             Expr::IsNull(expr) => Ok(self.lower(expr)?.is_null()),
@@ -82,7 +68,50 @@ impl<'a> Scope<'a> {
                 // No part is empty text, so that an empty result means that all were NULL.
                 Ok(cast(nullif(concat_ws(text(separator), parts), text("")), arrow_type(Type::Text)))
             }
+            Expr::Call { function, arguments } => {
+                let arguments = arguments.iter().map(|argument| self.lower(argument)).collect::<Result<Vec<_>>>()?;
+                self.call(function, arguments)
+            }
         }
+    }
+
+    fn call(&self, function: &Function, arguments: Vec<Lowered>) -> Result<Lowered> {
+        let mut arguments = arguments.into_iter();
+        let mut next = || arguments.next().map_or_else(|| plan_err!("a function lacks an argument"), Ok);
+        let days = |date: Lowered| cast(date, DataType::Int32);
+        Ok(match function {
+            Function::CanonicalText(_) => functions::canonical_text(next()?),
+            Function::Concat => {
+                let first = next()?;
+                arguments.fold(first, |all, part| binary_expr(all, Operator::StringConcat, part))
+            }
+            Function::Replace { from, to } => cast(replace(next()?, text(from), text(to)), arrow_type(Type::Text)),
+            Function::Coalesce => coalesce(arguments.collect()),
+            Function::Micros => cast(next()?, DataType::Int64),
+            Function::AddDays(more) => {
+                cast(days(next()?) + lit(i32::try_from(*more).or_else(|_| plan_err!("too many days"))?), DataType::Date32)
+            }
+            Function::DaysBetween => cast(days(next()?) - days(next()?), DataType::Int64),
+            Function::DateIn { zone } => {
+                let local = DataType::Timestamp(TimeUnit::Microsecond, Some(zone.as_str().into()));
+                cast(cast(next()?, local), DataType::Date32)
+            }
+            Function::PeriodStart(period) => functions::period_start(*period, next()?),
+            Function::NextPeriod(period) => functions::next_period(*period, next()?),
+            Function::FilePosition => {
+                let (batch, file) = (next()?, next()?);
+                let several = self.batch.known.iter().filter(|known| known.files.len() > 1);
+                let (mut whens, mut thens) = (Vec::new(), Vec::new());
+                for known in several {
+                    for (name, position) in known.files.iter().zip(0_i64..).skip(1) {
+                        whens.push(batch.clone().eq(lit(known.batch_id)).and(file.clone().eq(text(name))));
+                        thens.push(lit(position));
+                    }
+                }
+                // Files that stand first in their batch need no branch.
+                if whens.is_empty() { lit(0_i64) } else { CaseBuilder::new(None, whens, thens, None).otherwise(lit(0_i64))? }
+            }
+        })
     }
 }
 
@@ -112,6 +141,7 @@ fn operator(op: BinaryOp) -> Operator {
         BinaryOp::Or => Operator::Or,
         BinaryOp::Plus => Operator::Plus,
         BinaryOp::Minus => Operator::Minus,
+        BinaryOp::Divide => Operator::Divide,
         BinaryOp::IsDistinct => Operator::IsDistinctFrom,
         BinaryOp::IsNotDistinct => Operator::IsNotDistinctFrom,
     }

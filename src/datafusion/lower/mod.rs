@@ -7,25 +7,32 @@ mod expr;
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, TimestampMicrosecondArray};
 use datafusion::{
     catalog::TableProvider,
     common::{Column as PlanColumn, JoinType, NullEquality, Result, TableReference, plan_err},
-    datasource::provider_as_source,
-    functions_aggregate::expr_fn::{count, max, min, sum},
-    functions_window::expr_fn::row_number,
+    datasource::{MemTable, provider_as_source},
+    functions_aggregate::{
+        expr_fn::{count, max, min, sum},
+        min_max::max_udaf,
+        sum::sum_udaf,
+    },
+    functions_window::expr_fn::{lag, lead, row_number},
     logical_expr::{
-        EmptyRelation, Expr, ExprFunctionExt, LogicalPlan, LogicalPlanBuilder, WindowFrame, WindowFrameBound, WindowFrameUnits,
+        EmptyRelation, Expr, ExprFunctionExt, LogicalPlan, LogicalPlanBuilder, WindowFrame, WindowFrameBound, WindowFrameUnits, cast,
+        expr::WindowFunction as WindowCall,
     },
     prelude::lit,
     scalar::ScalarValue,
 };
 use qetl_core::{
-    DatasetName,
-    ir::{AggregateFunction, AsOf, JoinKind, LatestPerKey, Op, Order, Rel, Steps, WindowFunction, expand},
+    DatasetName, Type,
+    ir::{AggregateFunction, AsOf, JoinKind, LatestPerKey, Op, Order, Rel, Sessionize, Sessions, Steps, WindowFunction, expand},
 };
+use qetl_ingest::arrow_type;
 use qetl_runtime::BatchContext;
 
-use crate::stage::ROW_HASH;
+use crate::{sessions::order_column, stage::ROW_HASH};
 
 pub(crate) use expr::Scope;
 
@@ -142,26 +149,45 @@ impl Lowering<'_> {
                     Ok(expr.alias(name))
                 };
                 let functions = columns.iter().map(function).collect::<Result<Vec<_>>>()?;
-                self.builder(input)?.aggregate(keys.iter().map(|key| column(key)), functions)?.build()
+                let plan = self.builder(input)?.aggregate(keys.iter().map(|key| column(key)), functions)?;
+                let is_sum =
+                    |name: &str| columns.iter().any(|(column, function)| column == name && matches!(function, AggregateFunction::Sum(_)));
+                if !columns.iter().any(|(name, _)| is_sum(name)) {
+                    return plan.build();
+                }
+                // The engine widens sums.
+                let narrow = rel.columns().iter().map(|found| {
+                    let expr = column(&found.name);
+                    let expr = if is_sum(&found.name) { cast(expr, arrow_type(found.ty)) } else { expr };
+                    expr.alias(&found.name)
+                });
+                plan.project(narrow.collect::<Vec<_>>())?.build()
             }
             Op::Window { input, name, function, partition, order } => {
-                let WindowFunction::RowNumber = function;
                 let rows = WindowFrame::new_bounds(
                     WindowFrameUnits::Rows,
                     WindowFrameBound::Preceding(ScalarValue::UInt64(None)),
                     WindowFrameBound::CurrentRow,
                 );
-                let window = row_number()
+                let scope = Scope::of(self.batch);
+                let call = match function {
+                    WindowFunction::RowNumber => row_number(),
+                    WindowFunction::Lag(expr) => lag(scope.lower(expr)?, None, None),
+                    WindowFunction::Lead(expr) => lead(scope.lower(expr)?, None, None),
+                    WindowFunction::RunningSum(expr) => Expr::from(WindowCall::new(sum_udaf(), vec![scope.lower(expr)?])),
+                    WindowFunction::RunningMax(expr) => Expr::from(WindowCall::new(max_udaf(), vec![scope.lower(expr)?])),
+                };
+                let window = call
                     .partition_by(partition.iter().map(|name| column(name)).collect())
                     .order_by(self.order(order)?)
                     .window_frame(rows)
                     .build()?;
                 let plan = self.builder(input)?.window(vec![window.alias(name)])?;
-                // The engine counts rows unsigned.
+                // The engine counts rows unsigned, and widens sums.
+                let ty = rel.columns().iter().find(|column| column.name == *name).map_or(Type::Int, |column| column.ty);
                 let columns = plan.schema().columns().into_iter().map(|found| {
                     let expr = Expr::Column(found.clone());
-                    let expr =
-                        if found.name == *name { datafusion::logical_expr::cast(expr, arrow::datatypes::DataType::Int64) } else { expr };
+                    let expr = if found.name == *name { cast(expr, arrow_type(ty)) } else { expr };
                     expr.alias(found.name)
                 });
                 let columns: Vec<Expr> = columns.collect();
@@ -170,8 +196,10 @@ impl Lowering<'_> {
             Op::Sort { input, order } => self.builder(input)?.sort(self.order(order)?)?.build(),
             Op::Limit { input, rows } => self.builder(input)?.limit(0, Some(usize::try_from(*rows).unwrap_or(usize::MAX)))?.build(),
             Op::LatestPerKey(latest) => self.latest_per_key(latest, rel),
+            Op::Batches => scan("batches", self.batches()?)?.build(),
+            Op::Periods { .. } => plan_err!("periods are worked out before the plan"),
             // Its native form runs in two stages (`classify`); as one plan it is what it is defined as.
-            Op::Classify(_) => {
+            Op::Classify(_) | Op::Sessionize(_) => {
                 let mut alone = Steps::default();
                 alone.add("classified", rel.clone());
                 let plain = expand(&alone).map_err(|error| datafusion::error::DataFusionError::External(Box::new(error)))?;
@@ -199,22 +227,69 @@ impl Lowering<'_> {
         aligned.try_fold(first?, |all, next| all.union(next?.build()?))?.build()
     }
 
+    /// The events that are to be cut into sessions: only the columns that are needed, and those that they are in order by.
+    pub(crate) fn events(&self, spec: &Sessionize) -> Result<LogicalPlan> {
+        let scope = Scope::of(self.batch);
+        let mut names: Vec<&str> = vec![&spec.user, &spec.time];
+        match &spec.give {
+            Sessions::Events => names.extend(spec.input.column_names()),
+            Sessions::Sessions(columns) => names.extend(columns.iter().map(String::as_str).chain(["xt_batch_id"])),
+        }
+        let mut columns: Vec<Expr> = Vec::new();
+        for (place, name) in names.iter().enumerate() {
+            if !names[..place].contains(name) {
+                columns.push(column(name).alias(*name));
+            }
+        }
+        for (n, key) in spec.order.iter().enumerate() {
+            columns.push(scope.lower(key)?.alias(order_column(n)));
+        }
+        self.builder(&spec.input)?.project(columns)?.build()
+    }
+
+    fn batches(&self) -> Result<Arc<dyn TableProvider>> {
+        let known = &self.batch.known;
+        let ids = Int64Array::from_iter_values(known.iter().map(|batch| batch.batch_id));
+        let times = TimestampMicrosecondArray::from_iter_values(known.iter().map(|batch| batch.processed_at)).with_timezone("UTC");
+        let rows = RecordBatch::try_from_iter([("xt_batch_id", Arc::new(ids) as ArrayRef), ("xt_processed_at", Arc::new(times))])?;
+        Ok(Arc::new(MemTable::try_new(rows.schema(), vec![vec![rows]])?))
+    }
+
     fn latest_per_key(&self, latest: &LatestPerKey, rel: &Rel) -> Result<LogicalPlan> {
-        let Some(dead) = &latest.dead else { return self.greatest(self.rel(&latest.input)?, latest) };
-        // The previous batch has every key, but for the dead ones and those in the gaps: so only these are looked for
-        // in the whole history.
-        let previous = self.rel(&latest.input.history_as_of(AsOf::PreviousBatch))?;
+        match self.older(latest, rel)? {
+            None => self.greatest(self.rel(&latest.input)?, latest),
+            Some(older) => self.with_older(latest, rel, self.older_latest(latest, older)?),
+        }
+    }
+
+    /// With a promise of where the latest rows are: the rows of the whole history among which those must be looked for
+    /// that the previous batch does not hold, which are the dead ones and those of the keys in the gaps.
+    pub(crate) fn older(&self, latest: &LatestPerKey, rel: &Rel) -> Result<Option<LogicalPlan>> {
+        let Some(dead) = &latest.dead else { return Ok(None) };
         let history = self.rel(&latest.input)?;
         let scope = Scope::of(self.batch);
-        let mut others = LogicalPlanBuilder::new(history.clone()).filter(scope.lower(dead)?)?.build()?;
+        let mut older = LogicalPlanBuilder::new(history.clone()).filter(scope.lower(dead)?)?.build()?;
         if let Some(gaps) = &latest.gaps {
             let gaps = join(self.builder(gaps)?, history, JoinType::RightSemi, &pairs(&latest.keys))?.build()?;
             let live = LogicalPlanBuilder::new(gaps).filter(scope.lower(dead)?.is_not_true())?.build()?;
-            others = self.union(vec![others, live], rel)?;
+            older = self.union(vec![older, live], rel)?;
         }
-        let others = self.greatest(others, latest)?;
-        let others = join(LogicalPlanBuilder::new(others), previous.clone(), JoinType::LeftAnti, &pairs(&latest.keys))?.build()?;
-        self.union(vec![previous, others], rel)
+        Ok(Some(older))
+    }
+
+    /// The latest of the older rows, without the keys that the previous batch holds.
+    pub(crate) fn older_latest(&self, latest: &LatestPerKey, older: LogicalPlan) -> Result<LogicalPlan> {
+        let older = LogicalPlanBuilder::new(self.greatest(older, latest)?);
+        join(older, self.previous(latest)?, JoinType::LeftAnti, &pairs(&latest.keys))?.build()
+    }
+
+    /// The rows of the previous batch and those older ones.
+    pub(crate) fn with_older(&self, latest: &LatestPerKey, rel: &Rel, older: LogicalPlan) -> Result<LogicalPlan> {
+        self.union(vec![self.previous(latest)?, older], rel)
+    }
+
+    pub(crate) fn previous(&self, latest: &LatestPerKey) -> Result<LogicalPlan> {
+        self.rel(&latest.input.history_as_of(AsOf::PreviousBatch))
     }
 
     /// For each key the row with the greatest `by`: the greatest value a key, and back to its row.

@@ -1,4 +1,6 @@
-//! Reads the rows of JSON lines files: one object a line.
+//! Reads the rows of JSON files: one object a line, or one list of objects.
+
+mod records;
 
 mod scan;
 
@@ -10,13 +12,13 @@ use std::{
 use qetl_core::load::OnExtraColumns;
 
 use crate::{
-    blocks::{BLOCK, Blocks, RECORD_LIMIT, place_after},
     cells::{Cell, Sink},
     columns::{extra_columns, missing_columns},
     open::{ReadFault, open_text},
     problem::{DataProblem, shown},
     spec::{ReadSpec, SourceFile},
 };
+use records::Records;
 use scan::{Kind, Malformed, Scan};
 
 /// How many different keys a file may have.
@@ -25,12 +27,9 @@ const KEY_LIMIT: usize = 100_000;
 /// The rows of one file.
 pub(crate) struct JsonRows {
     name: String,
-    blocks: Blocks,
+    records: Records,
     spec: ReadSpec,
-    pub(crate) line: u64,
     rows: u64,
-    /// Bytes of the current line, with its end.
-    taken: usize,
     keys: Keys,
     /// For each wanted column, the last row that has it; 0: none.
     filled: Vec<u64>,
@@ -59,12 +58,10 @@ impl JsonRows {
         let opened = open_text(file, &spec.options.encoding)?;
         Ok(Self {
             name: file.name.clone(),
-            blocks: Blocks::new(opened.bytes, BLOCK, RECORD_LIMIT),
+            records: Records::new(&file.name, opened.bytes, file.format),
             filled: vec![0; spec.columns.len()],
             spec: spec.clone(),
-            line: 0,
             rows: 0,
-            taken: 0,
             keys: Keys::default(),
             unescaped: String::new(),
             warnings: Vec::new(),
@@ -72,60 +69,29 @@ impl JsonRows {
         })
     }
 
-    /// Goes to the next line that is not blank: its length, without the line end. `None` at the end.
-    fn next_line(&mut self) -> Result<Option<usize>, DataProblem> {
-        loop {
-            self.blocks.advance(std::mem::take(&mut self.taken));
-            self.line += 1;
-            match self.blocks.line() {
-                Ok(None) => return Ok(None),
-                Ok(Some((length, whole))) => {
-                    self.taken = whole;
-                    if !self.blocks.window()[..length].iter().all(|byte| matches!(byte, b' ' | b'\t' | b'\r')) {
-                        return Ok(Some(length));
-                    }
-                }
-                Err(fault) => {
-                    let problem = fault.problem(&self.name);
-                    let (line, character) = place_after(self.blocks.window(), self.line);
-                    return Err(match fault {
-                        ReadFault::Io(_) => problem,
-                        ReadFault::TooLong => problem.on_line(self.line).help("JSON lines have one object a line"),
-                        ReadFault::Corrupt { .. } | ReadFault::Malformed { .. } => problem.at(line, character),
-                    });
-                }
-            }
-        }
+    /// The line on which the current row begins.
+    pub(crate) fn line(&self) -> u64 {
+        self.records.line
     }
 
     /// Goes to the next row without reading it; false at the end of the file.
     pub(crate) fn skip_row(&mut self) -> Result<bool, DataProblem> {
-        Ok(self.next_line()?.is_some())
+        self.records.next()
     }
 
     /// Gives the next row to the sink; false at the end of the file.
     pub(crate) fn next_row<S: Sink>(&mut self, sink: &mut S) -> Result<bool, DataProblem> {
-        let Some(length) = self.next_line()? else {
+        if !self.records.next()? {
             return self.finish().map(|()| false);
-        };
+        }
         self.rows += 1;
-        let line = &self.blocks.window()[..length];
-        let text = match std::str::from_utf8(line) {
-            Ok(text) => text,
-            Err(error) => {
-                let (line, character) = place_after(&line[..error.valid_up_to()], self.line);
-                return Err(ReadFault::Malformed { encoding: "UTF-8" }
-                    .problem(&self.name)
-                    .help("JSON files are UTF-8; convert the file")
-                    .at(line, character));
-            }
-        };
-        let (name, number) = (&self.name, self.line);
-        let problem = |at: usize, problem: DataProblem| {
-            let (_, character) = place_after(&text.as_bytes()[..at], number);
-            problem.at(number, character)
-        };
-        let malformed = |error: Malformed| problem(error.at, not_json(name, text, &error));
+        let (name, records, record) = (&self.name, &self.records, self.records.current());
+        let text = std::str::from_utf8(record).map_err(|error| {
+            let malformed = ReadFault::Malformed { encoding: "UTF-8" }.problem(name).help("JSON files are UTF-8; convert the file");
+            records.at(malformed, &record[..error.valid_up_to()])
+        })?;
+        let problem = |at: usize, problem: DataProblem| records.at(problem, &record[..at]);
+        let malformed = |error: Malformed| problem(error.at, not_json(name, text, records.is_list(), &error));
         let mut scan = Scan::new(text);
         let mut more = scan.open_object().map_err(malformed)?;
         let mut position = 0;
@@ -177,7 +143,7 @@ impl JsonRows {
                 && let Err(unfit) = sink.put(column, Cell::Null)
             {
                 let column_spec = &self.spec.columns[column];
-                let message = unfit.problem(name, column, column_spec, "").on_line(number);
+                let message = unfit.problem(name, column, column_spec, "").on_line(records.line);
                 return Err(
                     message.help(format!("the object has no key `{}`; {}", column_spec.name, "mend the file, or let the column be NULL"))
                 );
@@ -225,9 +191,10 @@ impl Keys {
     }
 }
 
-fn not_json(file: &str, line: &str, error: &Malformed) -> DataProblem {
-    let help = match line.trim_start().as_bytes().first() {
-        Some(b'[') => "JSON lines have one object a line, without a list around them; `jq -c '.[]'` turns a list into lines",
+fn not_json(file: &str, text: &str, is_list: bool, error: &Malformed) -> DataProblem {
+    let help = match text.trim_start().as_bytes().first() {
+        _ if is_list => "JSON files have one list of objects, `[{…}, {…}]`; mend the file, or write it again if it is cut short",
+        Some(b'[') => "JSON lines have one object a line, without a list around them; `format = \"json\"` reads a list",
         Some(b'{') => "JSON lines have one whole object a line; `jq -c .` puts objects on one line each",
         _ => "JSON lines have one object a line",
     };

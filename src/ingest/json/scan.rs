@@ -1,4 +1,4 @@
-//! Scans the JSON text of one line, strictly, without building values: what stands where.
+//! Scans the JSON text of one object, strictly, without building values: what stands where.
 
 /// How deep values may be nested.
 const DEPTH_LIMIT: usize = 128;
@@ -45,7 +45,7 @@ impl Value {
     }
 }
 
-/// A position in a line.
+/// A position in a text.
 pub(super) struct Scan<'a> {
     text: &'a [u8],
     at: usize,
@@ -277,6 +277,37 @@ impl<'a> Scan<'a> {
 
     fn refuse<T>(&self, what: &'static str) -> Scanned<T> {
         Err(Malformed { at: self.at, what })
+    }
+}
+
+/// How deep within an object its text is, as far as it has been seen. Brackets are not matched: where the text is no
+/// JSON, the scan tells.
+#[derive(Default)]
+pub(super) struct Depth {
+    depth: usize,
+    in_string: bool,
+    escaped: bool,
+}
+
+impl Depth {
+    /// Goes through more of the text: where the object ends in it.
+    pub(super) fn end(&mut self, text: &[u8]) -> Option<usize> {
+        for (at, byte) in text.iter().enumerate() {
+            match byte {
+                _ if self.escaped => self.escaped = false,
+                b'\\' if self.in_string => self.escaped = true,
+                b'"' => self.in_string = !self.in_string,
+                b'{' | b'[' if !self.in_string => self.depth += 1,
+                b'}' | b']' if !self.in_string => {
+                    self.depth -= 1;
+                    if self.depth == 0 {
+                        return Some(at + 1);
+                    }
+                }
+                _ => {}
+            }
+        }
+        None
     }
 }
 

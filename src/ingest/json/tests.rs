@@ -68,9 +68,50 @@ fn required_and_inferred_columns() {
 fn what_is_no_json_lines() {
     let one = spec("a integer");
     check("o.jsonl", "[{\"a\":1}]", &one, &[], "o.jsonl:1:1: not a JSON object: `{` is expected here");
-    assert!(outcome("o.jsonl", b"[{\"a\":1}]", &one).problem.unwrap().help.contains("jq -c '.[]'"));
+    assert!(outcome("o.jsonl", b"[{\"a\":1}]", &one).problem.unwrap().help.contains("format = \"json\""));
     check("o.jsonl", "{\n  \"a\": 1\n}", &one, &[], "o.jsonl:1:2: not a JSON object: a key in double quotes is expected here");
     check("o.jsonl", b"{\"a\":1}\n{\"\xff\":1}", &one, &[], "o.jsonl:2:3: the bytes here are not UTF-8 text");
     check("o.jsonl", "\u{feff}{\"a\":1}", &one, &["1"], "");
     check("o.jsonl", "{\"a\":1}{\"a\":2}", &one, &[], "o.jsonl:1:8: not a JSON object: more follows after the object");
+}
+
+#[test]
+fn lists() {
+    let two = spec("a integer; t string");
+    let text = "\n[ {\"a\":1,\"t\":\"x]}\\\"\"},\r\n  {\"t\": {\"k\": [1,\n 2]},\n   \"a\":2} ,{}\r]\n";
+    check("o.json", text, &two, &["1|x]}\"", "2|{\"k\": [1,\n 2]}", "∅|∅"], "");
+    for text in ["", " \n", "[]", "[ ]\n", "\u{feff}[]"] {
+        check("o.json", text, &two, &[], "");
+    }
+    let one = spec("a integer");
+    check("o.json", "[\n {\"a\":1}, {\"a\":\n \"x\"}]", &one, &[], "o.json:3:2: column `a`: `x` is not an integer");
+    check("o.json", "[\n {\"a\":1}, {\"a\":\"x\"}]", &one, &[], "o.json:2:16: column `a`: `x` is not an integer");
+    check("o.json", "[{\"a\":1},\r\n{\"b\":1}]", &spec("a integer!"), &[], "o.json:2: column `a`: NULL, and the column is required");
+    check("o.json", "[{\"b\":1}]", &one, &[], "o.json: the file has no column `a`");
+    // Rows are found whatever the blocks are.
+    let long = "x".repeat(3 << 20);
+    let text = format!("[{{\"a\":1,\"t\":\"{long}\"}},{{\"a\":2,\"t\":\"\"}}]");
+    let found = outcome("o.json", text.as_bytes(), &two);
+    assert_eq!((found.refusal(), found.rows.len(), found.rows[0].len()), (String::new(), 2, long.len() + 2));
+}
+
+#[test]
+fn what_is_no_list() {
+    let one = spec("a integer");
+    let refused = |text: &str, problem: &str| check("o.json", text, &one, &[], problem);
+    refused("\n {\"a\":1}\n{\"a\":2}", "o.json:2:2: the file is an object, not a list of objects");
+    assert!(outcome("o.json", b"{}", &one).problem.unwrap().help.contains("format = \"jsonl\""));
+    refused("17", "o.json:1:1: not a list of objects: `[` is expected here");
+    refused("[{\"a\":1}", "o.json:1:9: the list does not end: the file is cut short");
+    refused("[", "o.json:1:2: the list does not end: the file is cut short");
+    refused("[{\"a\":1},", "o.json:1:10: the list does not end: the file is cut short");
+    refused("[{\"a\":1},]", "o.json:1:10: not a list of objects: `{` is expected here");
+    refused("[{\"a\":1},\n3]", "o.json:2:1: not a list of objects: `{` is expected here");
+    refused("[{\"a\":1}\n{\"a\":2}]", "o.json:2:1: not a list of objects: `,` or `]` is expected here");
+    refused("[{\"a\":1}]\n,", "o.json:2:1: more follows after the list");
+    refused("[{\"a\":1}][", "o.json:1:10: more follows after the list");
+    refused("[{\"a\":1", "o.json:1:8: not a JSON object: `,` or `}` is expected here");
+    refused("[{\"a\":1},{\"a\":\"x", "o.json:1:15: not a JSON object: the string that begins here does not end");
+    refused("[\n{\"a\":1],{\"a\":2}]", "o.json:2:7: not a JSON object: `,` or `}` is expected here");
+    check("o.json", b"[\n{\"\xff\":1}]", &one, &[], "o.json:2:3: the bytes here are not UTF-8 text");
 }

@@ -42,6 +42,15 @@ pub(super) fn judge(flow: &Flow, input: &[InputType], check: &Check, rows: &[Rec
                 "see whether the file is complete; let this batch through with `--accept-guards`",
             ))
         }
+        Rule::None { problem, help } => {
+            let shown: Vec<String> = shown(rows, SHOWN + 1);
+            if shown.is_empty() {
+                return Ok(());
+            }
+            let lines: String = shown.iter().take(SHOWN).map(|row| format!("\n  {row}")).collect();
+            let more = if shown.len() > SHOWN { "\n  and more" } else { "" };
+            Err(RunError::refused(Place::default(), format!("{problem}:{lines}{more}"), help))
+        }
         Rule::DuplicateKey { keys } => {
             let conflicts = conflicts(keys, rows);
             if conflicts.is_empty() {
@@ -54,6 +63,24 @@ pub(super) fn judge(flow: &Flow, input: &[InputType], check: &Check, rows: &[Rec
             Err(RunError::refused(Place::default(), message, help))
         }
     }
+}
+
+/// The first rows, as `column = value, …`.
+pub(crate) fn shown(rows: &[RecordBatch], most: usize) -> Vec<String> {
+    let options = FormatOptions::default().with_null("NULL");
+    let mut shown = Vec::new();
+    for batch in rows {
+        let schema = batch.schema();
+        let formatters: Vec<_> = batch.columns().iter().map(|column| ArrayFormatter::try_new(column, &options)).collect();
+        for row in 0..batch.num_rows().min(most - shown.len().min(most)) {
+            let cells = schema.fields().iter().zip(&formatters).map(|(field, formatter)| {
+                let value = formatter.as_ref().map_or_else(|_| String::new(), |formatter| formatter.value(row).to_string());
+                format!("{} = {value}", field.name())
+            });
+            shown.push(cells.collect::<Vec<_>>().join(", "));
+        }
+    }
+    shown
 }
 
 fn number(rows: &[RecordBatch], column: &str) -> i64 {

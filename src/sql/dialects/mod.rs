@@ -1,9 +1,10 @@
 //! Dialects: each file is what one differs in from standard SQL.
+#![expect(clippy::wildcard_enum_match_arm, reason = "a dialect says what it can")]
 
 mod duckdb;
 mod sqlite;
 
-use qetl_core::schema::Type;
+use qetl_core::{ir::Function, schema::Type};
 use sqlparser::ast;
 
 use crate::{Unsupported, tree};
@@ -54,9 +55,34 @@ pub trait Dialect: Sync {
         Ok(cast)
     }
 
+    /// A call of a function, but for those that the batch answers.
+    fn call(&self, function: &Function, arguments: Vec<ast::Expr>) -> Result<ast::Expr, Unsupported> {
+        standard_call(self, function, arguments)
+    }
+
     /// The texts that are not NULL, joined.
     fn join_text(&self, separator: &str, parts: Vec<ast::Expr>) -> ast::Expr {
         let arguments = std::iter::once(tree::text(separator)).chain(parts).collect();
         tree::call("NULLIF(a, b)", vec![tree::call("CONCAT_WS(a, b)", arguments), tree::text("")])
     }
+}
+
+/// The functions that every dialect writes alike.
+fn standard_call<D: Dialect + ?Sized>(dialect: &D, function: &Function, arguments: Vec<ast::Expr>) -> Result<ast::Expr, Unsupported> {
+    Ok(match function {
+        Function::Concat => {
+            let parts = arguments.into_iter().map(tree::nested);
+            let joined = parts.reduce(|all, next| ast::Expr::BinaryOp {
+                left: Box::new(all),
+                op: ast::BinaryOperator::StringConcat,
+                right: Box::new(next),
+            });
+            joined.unwrap_or_else(|| tree::text(""))
+        }
+        Function::Replace { from, to } => {
+            tree::call("REPLACE(a, b, c)", arguments.into_iter().chain([tree::text(from), tree::text(to)]).collect())
+        }
+        Function::Coalesce => tree::call("COALESCE(a, b)", arguments),
+        other => return Err(Unsupported { dialect: dialect.name(), what: format!("{other:?}") }),
+    })
 }

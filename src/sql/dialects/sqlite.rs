@@ -1,7 +1,10 @@
 //! SQLite, from 3.44 on.
 #![expect(clippy::wildcard_enum_match_arm, reason = "the parser's syntax tree has many nodes, of which few are made here")]
 
-use qetl_core::schema::Type;
+use qetl_core::{
+    ir::{Function, Period},
+    schema::Type,
+};
 use sqlparser::ast;
 
 use super::Dialect;
@@ -53,6 +56,63 @@ impl Dialect for Sqlite {
             }
         }
     }
+    /// Dates and timestamps are ISO 8601 text.
+    fn call(&self, function: &Function, arguments: Vec<ast::Expr>) -> Result<ast::Expr, Unsupported> {
+        let unsupported = |what: &str| Err(Unsupported { dialect: self.name(), what: what.to_owned() });
+        Ok(match (function, arguments.as_slice()) {
+            (Function::Micros, [instant]) => {
+                // The function rounds to milliseconds, so that it gets whole seconds.
+                let part =
+                    |from: i64, length: i64| tree::call("SUBSTR(a, b, c)", vec![instant.clone(), tree::number(from), tree::number(length)]);
+                let seconds = self.cast(tree::call("STRFTIME(a, b)", vec![tree::text("%s"), part(1, 19)]), Type::Int)?;
+                let micros = tree::binary(seconds, ast::BinaryOperator::Multiply, tree::number(1_000_000));
+                tree::binary(micros, ast::BinaryOperator::Plus, self.cast(part(21, 6), Type::Int)?)
+            }
+            (Function::AddDays(days), [day]) => date(day, &[&format!("{days:+} days")]),
+            (Function::DaysBetween, [a, b]) => {
+                let day = |date: &ast::Expr| tree::call("JULIANDAY(a)", vec![date.clone()]);
+                self.cast(tree::nested(tree::binary(day(a), ast::BinaryOperator::Minus, day(b))), Type::Int)?
+            }
+            (Function::DateIn { zone }, [instant]) if zone == "UTC" => {
+                tree::call("SUBSTR(a, b, c)", vec![instant.clone(), tree::number(1), tree::number(10)])
+            }
+            (Function::DateIn { zone }, _) => return unsupported(&format!("the time zone {zone}")),
+            (Function::PeriodStart(period), [day]) => match period {
+                Period::Day => day.clone(),
+                Period::Week => date(day, &["weekday 0", "-6 days"]),
+                Period::Month => date(day, &["start of month"]),
+            },
+            (Function::NextPeriod(period), [day]) => match period {
+                Period::Day => date(day, &["+1 days"]),
+                Period::Week => date(day, &["weekday 0", "+1 days"]),
+                Period::Month => date(day, &["start of month", "+1 months"]),
+            },
+            (Function::CanonicalText(ty), [value]) => match ty {
+                Type::Text | Type::Date | Type::Timestamp | Type::Decimal { scale: 0, .. } => value.clone(),
+                Type::Int => self.cast(value.clone(), Type::Text)?,
+                Type::Decimal { .. } => {
+                    let digits = tree::call("RTRIM(a, b)", vec![value.clone(), tree::text("0")]);
+                    tree::call("RTRIM(a, b)", vec![digits, tree::text(".")])
+                }
+                Type::Bool => {
+                    let mut words = tree::skeleton_expr("CASE WHEN a THEN 'true' WHEN NOT a THEN 'false' END");
+                    if let ast::Expr::Case { conditions, .. } = &mut words {
+                        conditions[0].condition = value.clone();
+                        conditions[1].condition =
+                            ast::Expr::UnaryOp { op: ast::UnaryOperator::Not, expr: Box::new(tree::nested(value.clone())) };
+                    }
+                    words
+                }
+                Type::Float => return unsupported("the canonical text of a float"),
+            },
+            _ => return super::standard_call(self, function, arguments),
+        })
+    }
+}
+
+/// A call of a date function with its modifiers.
+fn date(argument: &ast::Expr, modifiers: &[&str]) -> ast::Expr {
+    tree::call("DATE(a)", std::iter::once(argument.clone()).chain(modifiers.iter().map(|modifier| tree::text(modifier))).collect())
 }
 
 /// A number's text with all the digits of its scale; `None` when it is not plain or has more of them.

@@ -1,9 +1,9 @@
-//! From the type that a Parquet column has to the one that the flow gives it: exactly, or not at all.
+//! From the type that a file's column has to the one that the flow gives it: exactly, or not at all.
 
 use std::sync::Arc;
 
 use arrow::{
-    array::{Array, ArrayRef, AsArray as _, PrimitiveArray},
+    array::{Array, ArrayData, ArrayRef, AsArray as _, PrimitiveArray},
     datatypes::{Date32Type, Decimal128Type, FieldRef, Float64Type, Int64Type, TimestampMicrosecondType},
     error::ArrowError,
     json::writer::{EncoderOptions, make_encoder},
@@ -114,11 +114,20 @@ pub(super) fn text(array: &ArrayRef, own: Type, index: usize) -> String {
     }
 }
 
+/// How many values that take no bytes in the file may stand in nested ones: a short file may have them without end.
+const EMPTY_LIMIT: usize = 1 << 24;
+
+/// The most bytes of JSON text of all rows of a batch.
+const JSON_LIMIT: usize = 1 << 30;
+
 /// Nested values as JSON text.
 pub(super) fn json(array: &ArrayRef, field: &FieldRef) -> Result<ArrayRef, ArrowError> {
+    if empty_values(&array.to_data()) > EMPTY_LIMIT {
+        return Err(ArrowError::JsonError("too many of them are NULL".to_owned()));
+    }
     let (options, rules) = (EncoderOptions::default(), Rules::with_point(&ReaderOptions::default()));
     let mut encoder = make_encoder(field, array, &options)?;
-    let (mut column, mut buffer) = (Column::new(Type::Text), Vec::new());
+    let (mut column, mut buffer, mut length) = (Column::new(Type::Text), Vec::new(), 0);
     for index in 0..array.len() {
         if array.is_null(index) {
             column.put_null();
@@ -126,8 +135,18 @@ pub(super) fn json(array: &ArrayRef, field: &FieldRef) -> Result<ArrayRef, Arrow
         }
         buffer.clear();
         encoder.encode(index, &mut buffer);
+        length += buffer.len();
+        if length > JSON_LIMIT {
+            return Err(ArrowError::JsonError("the text of some thousand rows is longer than 1 GiB".to_owned()));
+        }
         let text = std::str::from_utf8(&buffer).map_err(|error| ArrowError::JsonError(error.to_string()))?;
         let Ok(()) = column.put_text(text, &rules) else { unreachable!("text holds any text") };
     }
     Ok(column.finish())
+}
+
+/// The greatest number of values in it of a type that takes no bytes.
+fn empty_values(data: &ArrayData) -> usize {
+    let own = if data.buffers().is_empty() && data.child_data().is_empty() { data.len() } else { 0 };
+    data.child_data().iter().map(empty_values).fold(own, usize::max)
 }

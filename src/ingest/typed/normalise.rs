@@ -1,4 +1,4 @@
-//! The many types of Parquet files as qetl's few.
+//! The many types of Arrow as qetl's few.
 
 #![expect(clippy::wildcard_enum_match_arm, reason = "Arrow has some forty types, and most need nothing done")]
 
@@ -6,10 +6,11 @@ use std::sync::Arc;
 
 use arrow::{
     array::{Array, ArrayRef, ArrowPrimitiveType, AsArray as _, PrimitiveArray, StringViewArray},
+    compute::take,
     datatypes::{
-        DataType, Date32Type, Date64Type, Decimal128Type, Decimal256Type, Float16Type, Float32Type, Float64Type, Int8Type, Int16Type,
-        Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType,
-        UInt8Type, UInt16Type, UInt32Type, UInt64Type,
+        DataType, Date32Type, Date64Type, Decimal32Type, Decimal64Type, Decimal128Type, Decimal256Type, Float16Type, Float32Type,
+        Float64Type, Int8Type, Int16Type, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType,
+        TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
     },
     util::display::{ArrayFormatter, FormatOptions},
 };
@@ -55,24 +56,37 @@ pub(super) fn own(ty: &DataType) -> Result<Own, String> {
         D::Utf8 | D::LargeUtf8 | D::Utf8View => Type::Text,
         D::Date32 | D::Date64 => Type::Date,
         D::Timestamp(..) => Type::Timestamp,
-        D::Dictionary(_, value) => return own(value),
+        D::Dictionary(_, value) => {
+            return match own(value) {
+                Ok(Own::Nested) => Err("nested values in a dictionary".to_owned()),
+                other => other,
+            };
+        }
         D::Binary | D::LargeBinary | D::BinaryView | D::FixedSizeBinary(_) => return Err("binary values".to_owned()),
         D::Time32(_) | D::Time64(_) => return Err("times of day".to_owned()),
         D::Duration(_) => return Err("durations".to_owned()),
         D::Interval(_) => return Err("intervals".to_owned()),
+        D::Union(..) => return Err("values of several types".to_owned()),
         other => return Err(format!("values of type {other}")),
     };
     Ok(Own::Type(ty))
 }
 
 /// The type to ask the Parquet reader for.
-pub(super) fn read_as(ty: &DataType) -> DataType {
+pub(crate) fn read_as(ty: &DataType) -> DataType {
     match ty {
         DataType::Utf8 | DataType::LargeUtf8 => DataType::Utf8View,
         DataType::Decimal32(precision, scale) | DataType::Decimal64(precision, scale) => DataType::Decimal128(*precision, *scale),
         DataType::Dictionary(_, value) => read_as(value),
         other => other.clone(),
     }
+}
+
+/// A dictionary's values in the place of its keys. Equal texts share their memory.
+pub(crate) fn unpacked(array: &ArrayRef) -> ArrayRef {
+    let Some(dictionary) = array.as_any_dictionary_opt() else { return Arc::clone(array) };
+    let values = text(&unpacked(dictionary.values()));
+    take(&values, dictionary.keys(), None).unwrap_or_else(|error| unreachable!("a dictionary's keys are among its values: {error}"))
 }
 
 /// The array as [`arrow_type`] of its own type.
@@ -146,16 +160,17 @@ fn decimals(array: &ArrayRef, own: Type) -> Result<ArrayRef, Misfit> {
         DataType::Decimal256(..) => each(array.as_primitive::<Decimal256Type>(), |value| {
             value.to_i128().filter(|value| value.unsigned_abs() < number::POWERS[38]).ok_or(Unfit::Digits)
         })?,
-        _ => return within(array, own),
+        DataType::Decimal32(..) => array.as_primitive::<Decimal32Type>().unary(i128::from),
+        DataType::Decimal64(..) => array.as_primitive::<Decimal64Type>().unary(i128::from),
+        _ => array.as_primitive::<Decimal128Type>().clone(),
     };
-    Ok(Arc::new(decimals.with_data_type(arrow_type(own))))
+    within(&decimals.with_data_type(arrow_type(own)), own)
 }
 
 /// Files do not promise that their decimals keep to their precision.
-fn within(array: &ArrayRef, own: Type) -> Result<ArrayRef, Misfit> {
-    let Type::Decimal { precision, .. } = own else { return Ok(Arc::clone(array)) };
+fn within(array: &PrimitiveArray<Decimal128Type>, own: Type) -> Result<ArrayRef, Misfit> {
+    let Type::Decimal { precision, .. } = own else { unreachable!("decimals are decimal") };
     let limit = number::POWERS[usize::from(precision)];
-    let array = array.as_primitive::<Decimal128Type>();
     let past = array.iter().position(|value| value.is_some_and(|value| value.unsigned_abs() >= limit));
     match past {
         Some(index) => Err(Misfit { index, unfit: Unfit::Digits }),
@@ -192,7 +207,7 @@ fn timestamps(array: &ArrayRef) -> Result<ArrayRef, Misfit> {
 
 /// The value's text as Arrow prints it, for messages about values that have no text of ours; past the calendar, its
 /// number.
-pub(super) fn raw_text(array: &dyn Array, index: usize) -> String {
+pub(crate) fn raw_text(array: &dyn Array, index: usize) -> String {
     let options = FormatOptions::new().with_display_error(false);
     let text = ArrayFormatter::try_new(array, &options).and_then(|formatter| formatter.value(index).try_to_string());
     let number = || {
