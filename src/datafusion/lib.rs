@@ -18,7 +18,9 @@ mod scratch;
 mod session;
 mod sessions;
 mod stage;
+mod staging;
 mod stats;
+mod tasks;
 mod view;
 mod work;
 

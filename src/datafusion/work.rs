@@ -4,7 +4,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
+    sync::{Arc, Mutex, atomic::AtomicBool},
     time::Instant,
 };
 
@@ -36,7 +36,7 @@ use qetl_ingest::{ReadSpec, SourceFile};
 use qetl_runtime::{
     BatchContext, RunError, Work,
     engine::{LandError, Landed, Publish},
-    progress::{Event, Progress},
+    progress::Progress,
     report::StepReport,
     run::blocking,
 };
@@ -51,7 +51,8 @@ use crate::{
     scratch::Scratch,
     session::Limits,
     sessions::{Buckets, Cut, Dealer, schema_of},
-    stage::{Layout, ROW_HASH, StagedFile, Stager, remove, sync_folder},
+    stage::{Layout, ROW_HASH, StagedFile, remove, sync_folder},
+    staging::{Written, drain, external, join_all, lock, take, write, write_apart},
     view::View,
 };
 
@@ -226,51 +227,6 @@ impl DataFusionWork {
         }
     }
 
-    /// Runs a plan into staged files; counts rows by the column that the task names.
-    async fn write(&self, plan: LogicalPlan, layout: Arc<Layout>, count_by: Option<&str>, progress: &Progress) -> PlanResult<Written> {
-        self.write_apart(plan, layout, count_by, |batch| Ok([batch.clone(), batch.slice(0, 0)]), progress).await
-    }
-
-    /// As `write`, the two parts of each batch going to files of their own.
-    async fn write_apart(
-        &self,
-        plan: LogicalPlan,
-        layout: Arc<Layout>,
-        count_by: Option<&str>,
-        split: fn(&RecordBatch) -> PlanResult<[RecordBatch; 2]>,
-        progress: &Progress,
-    ) -> PlanResult<Written> {
-        let written = Arc::new(Mutex::new(Written::default()));
-        let count_by = count_by.map(str::to_owned);
-        let physical = self.session.state().create_physical_plan(&plan).await?;
-        let streams = execute_stream_partitioned(physical, self.session.task_ctx())?;
-        let mut tasks = JoinSet::new();
-        for mut stream in streams {
-            let (layout, written, count_by, progress) = (layout.clone(), written.clone(), count_by.clone(), progress.clone());
-            tasks.spawn(async move {
-                let mut stagers = [Stager::new(layout.clone()), Stager::new(layout)];
-                while let Some(batch) = stream.next().await {
-                    let batch = batch?;
-                    for (stager, part) in stagers.iter_mut().zip(split(&batch)?) {
-                        stager.write(&part).map_err(external)?;
-                    }
-                    let rows = {
-                        let mut written = lock(&written);
-                        written.count(&batch, count_by.as_deref());
-                        written.rows
-                    };
-                    progress.tell(Event::Rows { rows, share: None });
-                }
-                for stager in stagers {
-                    lock(&written).files.extend(stager.finish().map_err(external)?);
-                }
-                Ok::<(), DataFusionError>(())
-            });
-        }
-        join_all(tasks).await?;
-        Ok(take(written))
-    }
-
     /// The rows of a task, staged. In two stages when it classifies.
     async fn stage(&mut self, batch: &BatchContext, task: &Task, whole: bool, progress: &Progress) -> PlanResult<Written> {
         let layout = self.layout(&task.target).map_err(external)?;
@@ -316,7 +272,7 @@ impl DataFusionWork {
         }
         let complete = scan(parts.name, Arc::new(StreamingTable::try_new(schema, partitions)?))?.build()?;
         let plan = self.after(batch, &before, &parts, complete)?;
-        let (mut written, pumped) = tokio::join!(self.write(plan, layout.clone(), count_by, progress), join_all(pumps));
+        let (mut written, pumped) = tokio::join!(write(&self.session, plan, layout.clone(), count_by, progress), join_all(pumps));
         // A comparison that failed ends its pipe early: its error is the one to tell.
         pumped?;
         if let (Ok(first), Some(open)) = (&mut written, take(open).finish()?) {
@@ -327,7 +283,7 @@ impl DataFusionWork {
             };
             let plan = self.after(batch, &before, &parts, plan)?;
             // Later batches look for old deletions: so these stand apart from what they need not read.
-            let second = self.write_apart(plan, layout, count_by, classify::deleted_apart, progress).await?;
+            let second = write_apart(&self.session, plan, layout, count_by, classify::deleted_apart, progress).await?;
             first.add(second);
         }
         written
@@ -342,7 +298,7 @@ impl DataFusionWork {
         progress: &Progress,
     ) -> PlanResult<Written> {
         let plan = self.last(batch, steps).await?;
-        self.write(plan, layout, count_by, progress).await
+        write(&self.session, plan, layout, count_by, progress).await
     }
 
     async fn last(&mut self, batch: &BatchContext, steps: &Steps) -> PlanResult<LogicalPlan> {
@@ -371,7 +327,7 @@ impl DataFusionWork {
             join(LogicalPlanBuilder::new(touched), stored, JoinType::RightAnti, &pairs(&replaced.keys))?.build()?
         };
         // Only what is new is told.
-        let kept = self.write(kept, layout, None, &Progress::silent()).await?;
+        let kept = write(&self.session, kept, layout, None, &Progress::silent()).await?;
         written.files.extend(kept.files);
         Ok(written)
     }
@@ -519,7 +475,8 @@ impl Work for DataFusionWork {
                 (self.all_rows(&dataset.name), files.clone())
             });
             let by_batch = self.plan.tasks.iter().all(|task| task.target != dataset.name || task.write_mode.is_of_batch());
-            tables.push(TableChange { name: dataset.name.clone(), was, columns: layout.catalog_columns(), batches, whole, by_batch });
+            let columns = layout.catalog_columns();
+            tables.push(TableChange { name: dataset.name.clone(), was, columns, batches, whole, by_batch, drop_columns: false });
         }
         let changes = Changes { base: self.snapshot.id, fence: self.fence, tables, views: self.views.clone(), publish };
         let catalog = self.catalog.clone();
@@ -547,82 +504,4 @@ fn periods(rows: &[RecordBatch], period: Period, name: &str) -> PlanResult<Logic
     };
     let days = RecordBatch::try_from_iter([(name, Arc::new(Date32Array::from(days)) as ArrayRef)])?;
     scan("periods", Arc::new(MemTable::try_new(days.schema(), vec![vec![days]])?))?.build()
-}
-
-/// What a task wrote.
-#[derive(Default)]
-struct Written {
-    rows: u64,
-    counts: BTreeMap<String, u64>,
-    files: Vec<StagedFile>,
-}
-
-impl Written {
-    fn count(&mut self, batch: &RecordBatch, by: Option<&str>) {
-        self.rows += batch.num_rows() as u64;
-        let Some(words) = by.and_then(|by| batch.column_by_name(by)).and_then(|column| column.as_string_view_opt()) else { return };
-        let mut run: Option<(&str, u64)> = None;
-        for word in words.iter().flatten() {
-            match &mut run {
-                Some((last, count)) if *last == word => *count += 1,
-                _ => {
-                    if let Some((last, count)) = run.replace((word, 1)) {
-                        *self.counts.entry(last.to_owned()).or_default() += count;
-                    }
-                }
-            }
-        }
-        if let Some((last, count)) = run {
-            *self.counts.entry(last.to_owned()).or_default() += count;
-        }
-    }
-
-    fn add(&mut self, other: Written) {
-        self.rows += other.rows;
-        self.files.extend(other.files);
-        for (word, count) in other.counts {
-            *self.counts.entry(word).or_default() += count;
-        }
-    }
-}
-
-/// Executes a plan and gives its batches away, from several threads.
-async fn drain(
-    session: &SessionContext,
-    plan: LogicalPlan,
-    give: impl Fn(RecordBatch) -> PlanResult<()> + Clone + Send + 'static,
-) -> PlanResult<()> {
-    let physical = session.state().create_physical_plan(&plan).await?;
-    let mut tasks = JoinSet::new();
-    for mut stream in execute_stream_partitioned(physical, session.task_ctx())? {
-        let give = give.clone();
-        tasks.spawn(async move {
-            while let Some(batch) = stream.next().await {
-                give(batch?)?;
-            }
-            Ok::<(), DataFusionError>(())
-        });
-    }
-    join_all(tasks).await
-}
-
-async fn join_all(mut tasks: JoinSet<PlanResult<()>>) -> PlanResult<()> {
-    while let Some(done) = tasks.join_next().await {
-        done.map_err(|panic| DataFusionError::ExecutionJoin(Box::new(panic)))??;
-    }
-    Ok(())
-}
-
-pub(crate) fn external(error: RunError) -> DataFusionError {
-    DataFusionError::External(Box::new(error))
-}
-
-/// A thread that panicked while it held the lock has failed the run already.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn take<T>(shared: Arc<Mutex<T>>) -> T {
-    let Ok(mutex) = Arc::try_unwrap(shared) else { unreachable!("every task that shared it has ended") };
-    mutex.into_inner().unwrap_or_else(PoisonError::into_inner)
 }

@@ -83,7 +83,10 @@ impl Workspace {
 
     pub fn roots(&self) -> Roots {
         let allowed = self.project.project.allowed_paths.iter().filter_map(|path| self.root.join(path).canonicalize().ok());
-        Roots { project: self.root.clone(), allowed: allowed.collect() }
+        let python = &self.project.python.interpreter;
+        // A bare name is looked for where the system looks for programs.
+        let python = if python.contains('/') { self.root.join(python) } else { PathBuf::from(python) };
+        Roots { project: self.root.clone(), allowed: allowed.collect(), python }
     }
 }
 

@@ -8,6 +8,8 @@ use serde::{
     de::{self, MapAccess, SeqAccess},
 };
 
+use serde_json::Value;
+
 use super::template::BUILT_IN;
 use crate::{
     decode::{Scalar, Sp},
@@ -22,6 +24,40 @@ pub enum Variable {
     Null,
     One(Scalar),
     List(Vec<Scalar>),
+}
+
+impl Variable {
+    /// As JSON data, to be recorded.
+    pub fn to_json(&self) -> Value {
+        let one = |scalar: &Scalar| match scalar {
+            Scalar::Text(text) => Value::from(text.as_str()),
+            Scalar::Int(number) => Value::from(*number),
+            Scalar::Float(number) => Value::from(*number),
+            Scalar::Bool(value) => Value::from(*value),
+        };
+        match self {
+            Variable::Null => Value::Null,
+            Variable::One(scalar) => one(scalar),
+            Variable::List(list) => list.iter().map(one).collect(),
+        }
+    }
+
+    /// What [`Variable::to_json`] wrote.
+    pub fn of_json(value: &Value) -> Self {
+        let one = |value: &Value| match value {
+            Value::Bool(value) => Scalar::Bool(*value),
+            Value::Number(number) => {
+                number.as_i64().map(Scalar::Int).or(number.as_f64().map(Scalar::Float)).unwrap_or_else(|| Scalar::Text(number.to_string()))
+            }
+            Value::String(text) => Scalar::Text(text.clone()),
+            Value::Null | Value::Array(_) | Value::Object(_) => Scalar::Text(value.to_string()),
+        };
+        match value {
+            Value::Null => Variable::Null,
+            Value::Array(list) => Variable::List(list.iter().map(one).collect()),
+            Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) => Variable::One(one(value)),
+        }
+    }
 }
 
 /// The variables of a table, in the order of the file.
