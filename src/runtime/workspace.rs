@@ -68,6 +68,11 @@ impl Workspace {
         Ok(chosen)
     }
 
+    /// The flows whose files are right.
+    pub fn good_flows(&self) -> Vec<&Flow> {
+        self.flows.iter().filter_map(|flow| flow.as_ref().ok()).collect()
+    }
+
     /// The folder of the data files.
     pub fn location(&self) -> PathBuf {
         self.root.join(self.project.storage.location.as_str())

@@ -14,3 +14,5 @@ mod properties;
 mod race;
 mod semantics;
 mod sqlite;
+mod standard;
+mod venv;

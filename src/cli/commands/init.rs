@@ -11,25 +11,42 @@ use crate::output::Output;
 struct Template {
     name: &'static str,
     files: &'static [(&'static str, &'static str)],
+    /// What to look at first.
+    query: &'static str,
 }
 
 /// Templates are named after the flow type that they show.
-const TEMPLATES: [Template; 1] = [Template {
-    name: "change_feed",
-    files: &[
-        ("qetl.toml", include_str!("../templates/change_feed/qetl.toml")),
-        ("flows/orders_change_feed.toml", include_str!("../templates/change_feed/flows/orders_change_feed.toml")),
-        ("data/orders/orders_1.csv", include_str!("../templates/change_feed/data/orders/orders_1.csv")),
-        ("data/orders/orders_2.csv", include_str!("../templates/change_feed/data/orders/orders_2.csv")),
-        ("data/orders/orders_3.csv", include_str!("../templates/change_feed/data/orders/orders_3.csv")),
-        (".gitignore", include_str!("../templates/change_feed/gitignore")),
-    ],
-}];
+const TEMPLATES: [Template; 2] = [
+    Template {
+        name: "change_feed",
+        files: &[
+            ("qetl.toml", include_str!("../templates/change_feed/qetl.toml")),
+            ("flows/orders_change_feed.toml", include_str!("../templates/change_feed/flows/orders_change_feed.toml")),
+            ("data/orders/orders_1.csv", include_str!("../templates/change_feed/data/orders/orders_1.csv")),
+            ("data/orders/orders_2.csv", include_str!("../templates/change_feed/data/orders/orders_2.csv")),
+            ("data/orders/orders_3.csv", include_str!("../templates/change_feed/data/orders/orders_3.csv")),
+            (".gitignore", include_str!("../templates/change_feed/gitignore")),
+        ],
+        query: "SELECT * FROM orders_change_feed ORDER BY xt_batch_id, order_id",
+    },
+    Template {
+        name: "standard",
+        files: &[
+            ("qetl.toml", include_str!("../templates/standard/qetl.toml")),
+            ("flows/shop_orders.toml", include_str!("../templates/standard/flows/shop_orders.toml")),
+            ("data/orders_2024-03-01.csv", include_str!("../templates/standard/data/orders_2024-03-01.csv")),
+            ("data/orders_2024-03-02.csv", include_str!("../templates/standard/data/orders_2024-03-02.csv")),
+            (".gitignore", include_str!("../templates/standard/gitignore")),
+        ],
+        query: "SELECT * FROM sales_per_customer ORDER BY customer",
+    },
+];
 
 pub(crate) fn run(dir: &Path, template: &str, output: &Output) -> Result<i32, RunError> {
     init(dir, template)?;
+    let query = TEMPLATES.iter().find(|known| known.name == template).map_or("", |known| known.query);
     output.print(&format!(
-        "made a project in {0}\n\nnext:\n  cd {0}\n  qetl plan\n  qetl execute\n  qetl query \"SELECT * FROM orders_change_feed ORDER BY xt_batch_id, order_id\"\n",
+        "made a project in {0}\n\nnext:\n  cd {0}\n  qetl plan\n  qetl execute\n  qetl query \"{query}\"\n",
         dir.display()
     ));
     Ok(0)

@@ -32,10 +32,8 @@ pub(super) const TEXT_FUNCTIONS: [&str; 14] = [
 ];
 
 pub(super) fn is_text(ty: &DataType) -> bool {
-    match ty {
-        DataType::Dictionary(_, values) => is_text(values),
-        other => matches!(other, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Null),
-    }
+    let is = |ty: &DataType| matches!(ty, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View | DataType::Null);
+    is(ty) || matches!(ty, DataType::Dictionary(_, values) if is(values))
 }
 
 /// Lets the session's functions of text take any value.

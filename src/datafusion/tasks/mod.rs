@@ -78,11 +78,9 @@ pub(crate) async fn check(limits: &Limits, sql: &Rendered, statement: &Statement
     session.register_catalog(CATALOG, Arc::new(Names(Arc::new(Unread(known)))));
     match query::plan(&session, &names, sql, statement).await {
         Ok(query) => {
+            // What is presumed is text, so a cast to text is told of types that are known.
             let columns = query.columns.into_iter().map(|column| column.column).collect();
-            // Presumed types are no reason for a warning.
-            let about_types = |code: &str| code == "qetl::sql::cast";
-            let warnings = query.warnings.into_iter().filter(|warning| typed || !about_types(warning.code)).collect();
-            Ok(Checked { columns: Some(columns), warnings })
+            Ok(Checked { columns: Some(columns), warnings: query.warnings })
         }
         Err(Wrong::Other(_)) if !typed => Ok(Checked::default()),
         Err(Wrong::Name(problem) | Wrong::Other(problem)) => Err(sql.placed(problem.into()).into()),

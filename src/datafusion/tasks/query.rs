@@ -13,9 +13,13 @@ use datafusion::{
     execution::context::SQLOptions,
     logical_expr::{Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, cast, utils::merge_schema},
     prelude::SessionContext,
-    sql::sqlparser::{
-        dialect::GenericDialect,
-        tokenizer::{Location, Token, Tokenizer},
+    sql::{
+        parser::Statement as DfStatement,
+        sqlparser::{
+            ast,
+            dialect::GenericDialect,
+            tokenizer::{Location, Token, Tokenizer},
+        },
     },
 };
 use qetl_core::{
@@ -71,10 +75,11 @@ pub(super) async fn plan(
 ) -> Result<Query, Wrong> {
     let (planned, added) = quoted(&sql.text[statement.query.clone()], names);
     let text = Text { sql, statement, added, planned };
-    let raw = session.state().create_logical_plan(&text.planned).await.map_err(|error| text.wrong(error))?;
+    let mut warnings = Vec::new();
+    let raw = text.plan(session, &mut warnings).await.map_err(|error| text.wrong(error))?;
     let reads = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
     reads.verify_plan(&raw).map_err(|error| text.wrong(error))?;
-    let mut warnings = text.casts(&raw).map_err(Wrong::Engine)?;
+    warnings.extend(text.casts(&raw).map_err(Wrong::Engine)?);
     let (plan, columns) = text.result(raw, &mut warnings)?;
     Ok(Query { plan, columns, warnings })
 }
@@ -166,6 +171,54 @@ impl Text<'_> {
         self.sql.problem(code, range, message)
     }
 
+    async fn plan(&self, session: &SessionContext, warnings: &mut Vec<Problem>) -> Result<LogicalPlan, DataFusionError> {
+        let state = session.state();
+        let mut statement = state.sql_to_statement(&self.planned, &state.config().options().sql_parser.dialect)?;
+        if let DfStatement::Statement(inner) = &mut statement
+            && let ast::Statement::Query(query) = &mut **inner
+            && let ast::SetExpr::Select(select) = &mut *query.body
+        {
+            self.tell_apart(&mut select.projection, warnings);
+        }
+        state.statement_to_plan(statement).await
+    }
+
+    /// Columns of one name get numbers: the planner would refuse some of them.
+    fn tell_apart(&self, items: &mut [ast::SelectItem], warnings: &mut Vec<Problem>) {
+        let mut taken: Vec<String> = Vec::new();
+        for item in items {
+            let ident = match item {
+                ast::SelectItem::UnnamedExpr(ast::Expr::Identifier(ident)) => ident.clone(),
+                ast::SelectItem::UnnamedExpr(ast::Expr::CompoundIdentifier(parts)) => match parts.last() {
+                    Some(ident) => ident.clone(),
+                    None => continue,
+                },
+                ast::SelectItem::ExprWithAlias { alias, .. } => {
+                    taken.push(alias.value.to_lowercase());
+                    continue;
+                }
+                _ => continue,
+            };
+            let name = if ident.quote_style.is_some() { ident.value.clone() } else { ident.value.to_lowercase() };
+            let is_own = name.starts_with("xt_");
+            let unique = unique(&name, |other| taken.contains(&other.to_lowercase()));
+            taken.push(unique.to_lowercase());
+            if unique != name && !is_own {
+                let place = self.rendered(offset(&self.planned, ident.span.start)..offset(&self.planned, ident.span.end));
+                warnings.push(self.equal_names(place, &name, &unique));
+                if let ast::SelectItem::UnnamedExpr(expr) = item {
+                    *item = ast::SelectItem::ExprWithAlias { expr: expr.clone(), alias: ast::Ident::with_quote('"', unique) };
+                }
+            }
+        }
+    }
+
+    fn equal_names(&self, place: Range<usize>, name: &str, unique: &str) -> Problem {
+        let what = format!("the query has two columns `{name}`; the second becomes `{unique}`");
+        let problem = self.problem("qetl::sql::equal_names", place, what).label("the same name");
+        problem.help("give each a name of its own: `… AS name`").warning()
+    }
+
     /// Text functions that get something else.
     fn casts(&self, plan: &LogicalPlan) -> Result<Vec<Problem>, DataFusionError> {
         let mut found: Vec<Problem> = Vec::new();
@@ -215,7 +268,7 @@ impl Text<'_> {
                 continue;
             }
             if let Some(why) = refuse_column_name(name) {
-                let what = format!("`{name}` cannot be a column of `{}`", "the result");
+                let what = format!("`{name}` cannot be the name of a column");
                 let problem = self.problem("qetl::sql::column_name", here(), what).label("in this query");
                 return Err(Wrong::Name(problem.help(format!("{why}; give the column a name: `… AS name`"))));
             }
@@ -225,17 +278,9 @@ impl Text<'_> {
                 return Err(Wrong::Other(problem.help("cast it to text, or take its parts apart")));
             };
             let taken = |name: &str| columns.iter().any(|other| other.column.name.eq_ignore_ascii_case(name));
-            let mut unique = name.clone();
-            for number in 1.. {
-                if !taken(&unique) {
-                    break;
-                }
-                unique = format!("{name}_{number}");
-            }
+            let unique = unique(name, taken);
             if unique != *name {
-                let what = format!("the query has two columns `{name}`; the second becomes `{unique}`");
-                let problem = self.problem("qetl::sql::equal_names", here(), what).label("in this query");
-                warnings.push(problem.help("give each a name of its own: `… AS name`").warning());
+                warnings.push(self.equal_names(here(), name, &unique));
             }
             let value = Expr::Column(PlanColumn::new(qualifier.clone(), field.name()));
             let wanted = arrow_type(ty);
@@ -328,11 +373,30 @@ impl Text<'_> {
             let named = said.split('\'').skip(1).step_by(2).find(|name| self.statement.functions.iter().any(|(own, _)| own == name));
             named.map_or_else(|| self.word(&[]), |name| self.word(&[name]))
         });
+        if let Some(misfit) = misfit(said) {
+            return self.problem("qetl::sql::types", place, misfit).label("in this query");
+        }
         let said = said.lines().next().unwrap_or_default().trim_start_matches("Error during planning: ").trim_end_matches('.');
         let mut letters = said.chars();
         let said: String = letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect());
         self.problem("qetl::sql::types", place, said).label("in this query")
     }
+}
+
+/// A call that fits none of a function's forms, without the list of all forms.
+fn misfit(said: &str) -> Option<String> {
+    if !said.contains("failed to match any signature") {
+        return None;
+    }
+    let name = said.split('\'').nth(1)?;
+    let received = said.split("but received ").nth(1)?.split([' ', ',']).next()?;
+    Some(format!("`{name}` does not take {}", received.to_lowercase()))
+}
+
+/// The name, or the first of `name_1`, `name_2`, … that is not taken.
+fn unique(name: &str, taken: impl Fn(&str) -> bool) -> String {
+    let numbered = (1..).map(|number| format!("{name}_{number}"));
+    std::iter::once(name.to_owned()).chain(numbered).find(|name| !taken(name)).unwrap_or_default()
 }
 
 fn a(word: &str) -> String {

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, ops::Range, path::Path};
 
 use async_trait::async_trait;
 use qetl_core::{
-    Column, DatasetName, Problem, Problems, Span,
+    Column, DatasetName, Problem, Span,
     standard::{Rendered, SourceScope, StatementKind, WriteMode},
 };
 use qetl_ingest::{ReadSpec, SourceFile};

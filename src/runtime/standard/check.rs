@@ -17,12 +17,12 @@ use crate::{Engine, RunError, records::FlowRecords};
 
 /// What a task says for one batch.
 #[derive(Debug, Clone)]
-pub struct TaskText {
-    pub rendered: Rendered,
+pub(super) struct TaskText {
+    pub(super) rendered: Rendered,
     /// Of SQL.
-    pub statement: Option<Statement>,
+    pub(super) statement: Option<Statement>,
     /// `None` for an ingestion, whose batches replace themselves.
-    pub mode: Option<WriteMode>,
+    pub(super) mode: Option<WriteMode>,
 }
 
 /// What the tasks were found to make.

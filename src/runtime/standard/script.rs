@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader, ErrorKind, Read},
+    io::{BufRead, BufReader, Read},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex, PoisonError},
@@ -154,10 +154,7 @@ async fn wait(script: &Script<'_>, folder: &Path, roots: &Roots, progress: &Prog
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).env("PYTHONIOENCODING", "utf-8");
     let mut child = command.spawn().map_err(|error| {
         let message = format!("`{}`, which runs scripts, cannot be started: {error}", roots.python.display());
-        let help = match error.kind() {
-            ErrorKind::NotFound => "install Python with pandas and pyarrow, or name one in `qetl.toml`: `[python] interpreter = \"…\"`",
-            _ => "`[python] interpreter` in `qetl.toml` names the Python to use",
-        };
+        let help = "install Python with pandas and pyarrow, or name one in `qetl.toml`: `[python] interpreter = \"…\"`";
         RunError::Failed { place: Place::default(), message, help: help.to_owned() }
     })?;
     // The child ends when this end of the pipe is closed.
