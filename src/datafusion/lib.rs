@@ -12,6 +12,7 @@ mod hash;
 mod landing;
 mod lower;
 mod pipe;
+mod prepare;
 mod query;
 mod scan;
 mod scratch;

@@ -1,5 +1,4 @@
 //! The work on one batch: rows are landed and derived into staged files, then published.
-#![expect(clippy::wildcard_enum_match_arm, reason = "all other steps are lowered alike")]
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -8,28 +7,20 @@ use std::{
     time::Instant,
 };
 
-use arrow::{
-    array::{Array, ArrayRef, AsArray, Date32Array, RecordBatch},
-    datatypes::{Date32Type, SchemaRef},
-};
+use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use async_trait::async_trait;
 use datafusion::{
     catalog::streaming::StreamingTable,
-    common::{JoinType, plan_err},
-    datasource::MemTable,
+    common::JoinType,
     error::{DataFusionError, Result as PlanResult},
     logical_expr::{LogicalPlan, LogicalPlanBuilder},
-    physical_plan::{
-        execute_stream_partitioned,
-        statistics::{StatisticsArgs, StatisticsContext},
-        streaming::PartitionStream,
-    },
+    physical_plan::{execute_stream_partitioned, streaming::PartitionStream},
     prelude::SessionContext,
 };
 use futures::StreamExt;
 use qetl_core::{
     Column, DatasetName, Plan, Schema, Task, Type,
-    ir::{AsOf, Op, Period, Rel, Sessionize, Step, Steps},
+    ir::{AsOf, Op, Rel, Steps},
     plan::{ReplaceKeys, WriteMode},
 };
 use qetl_ingest::{ReadSpec, SourceFile};
@@ -44,15 +35,14 @@ use tokio::{sync::mpsc, task::JoinSet};
 
 use crate::{
     catalog::{BatchRange, Catalog, Changes, Snapshot, TableChange, word_type},
-    classify, error, functions,
+    classify, error,
     landing::{StopWhenDropped, land},
-    lower::{Lowering, empty_like, join, pairs, scan},
+    lower::{Lowering, join, pairs, scan},
     pipe::Pipe,
     scratch::Scratch,
     session::Limits,
-    sessions::{Buckets, Cut, Dealer, schema_of},
     stage::{Layout, ROW_HASH, StagedFile, remove, sync_folder},
-    staging::{Written, drain, external, join_all, lock, take, write, write_apart},
+    staging::{Written, external, join_all, lock, take, write, write_apart},
     view::View,
 };
 
@@ -64,13 +54,13 @@ pub(crate) struct DataFusionWork {
     pub(crate) fence: i64,
     pub(crate) layouts: BTreeMap<DatasetName, Arc<Layout>>,
     pub(crate) views: Vec<(DatasetName, String)>,
-    session: SessionContext,
+    pub(crate) session: SessionContext,
     /// Staged files by dataset and batch; a batch without files is empty from now on.
     pub(crate) staged: BTreeMap<DatasetName, BTreeMap<i64, Vec<StagedFile>>>,
     /// Staged files of datasets of which all rows are replaced.
     pub(crate) whole: BTreeMap<DatasetName, Vec<StagedFile>>,
     /// Small steps that were computed for a batch.
-    computed: Vec<(i64, Rel, LogicalPlan)>,
+    pub(crate) computed: Vec<(i64, Rel, LogicalPlan)>,
     published: bool,
 }
 
@@ -117,114 +107,12 @@ impl DataFusionWork {
         self.layouts.get(dataset).cloned().ok_or_else(|| RunError::failed(format!("`{dataset}` is not a dataset of the flow")))
     }
 
-    fn spill_folder(&self) -> PathBuf {
+    pub(crate) fn spill_folder(&self) -> PathBuf {
         self.limits.spill.clone().unwrap_or_else(std::env::temp_dir)
     }
 
-    fn lowering<'a>(&'a self, batch: &'a BatchContext, view: &'a View<'a>) -> Lowering<'a> {
+    pub(crate) fn lowering<'a>(&'a self, batch: &'a BatchContext, view: &'a View<'a>) -> Lowering<'a> {
         Lowering { tables: view, batch, steps: BTreeMap::new() }
-    }
-
-    /// Lowers steps, computing those that are small first.
-    async fn prepare(&mut self, batch: &BatchContext, steps: &Steps) -> PlanResult<BTreeMap<String, LogicalPlan>> {
-        let mut done: BTreeMap<String, LogicalPlan> = BTreeMap::new();
-        for step in &steps.0 {
-            let known = self.computed.iter().find(|(id, rel, _)| *id == batch.batch_id && *rel == step.rel).map(|found| found.2.clone());
-            let plan = match known {
-                Some(plan) => plan,
-                None => self.prepare_step(batch, &done, step).await?,
-            };
-            done.insert(step.name.clone(), plan);
-        }
-        Ok(done)
-    }
-
-    async fn prepare_step(&mut self, batch: &BatchContext, done: &BTreeMap<String, LogicalPlan>, step: &Step) -> PlanResult<LogicalPlan> {
-        let lower = |lower: &dyn Fn(Lowering<'_>) -> PlanResult<LogicalPlan>| {
-            let view = View { work: self, batch };
-            lower(Lowering { steps: done.clone(), ..self.lowering(batch, &view) })
-        };
-        let plan = match &*step.rel.op {
-            // The state is read more than once, and of its older part little is left: so that is worked out once.
-            Op::LatestPerKey(latest) if latest.dead.is_some() => {
-                let older = lower(&|lowering| lowering.older(latest, &step.rel)?.map_or_else(|| plan_err!("there is no older part"), Ok))?;
-                let older = self.compute(&step.name, older).await?;
-                if matches!(older, LogicalPlan::EmptyRelation(_)) {
-                    lower(&|lowering| lowering.previous(latest))?
-                } else {
-                    let older = lower(&|lowering| lowering.older_latest(latest, older.clone()))?;
-                    let older = self.compute(&step.name, older).await?;
-                    lower(&|lowering| lowering.with_older(latest, &step.rel, older.clone()))?
-                }
-            }
-            Op::Sessionize(spec) => self.sessionize(batch, done, spec, &step.rel).await?,
-            Op::Periods { bounds, period, name } => {
-                let bounds = lower(&|lowering| lowering.rel(bounds))?;
-                let rows = self.session.execute_logical_plan(bounds).await?.collect().await?;
-                periods(&rows, *period, name)?
-            }
-            _ if step.small => {
-                let plan = lower(&|lowering| lowering.rel(&step.rel))?;
-                self.compute(&step.name, plan).await?
-            }
-            _ => return lower(&|lowering| lowering.rel(&step.rel)),
-        };
-        self.computed.push((batch.batch_id, step.rel.clone(), plan.clone()));
-        Ok(plan)
-    }
-
-    /// Deals all events into buckets; the plan that it gives cuts them into sessions, bucket by bucket.
-    async fn sessionize(
-        &self,
-        batch: &BatchContext,
-        done: &BTreeMap<String, LogicalPlan>,
-        spec: &Sessionize,
-        rel: &Rel,
-    ) -> PlanResult<LogicalPlan> {
-        let events = {
-            let view = View { work: self, batch };
-            let lowering = Lowering { steps: done.clone(), ..self.lowering(batch, &view) };
-            lowering.events(spec)?
-        };
-        let physical = self.session.state().create_physical_plan(&events).await?;
-        let statistics = StatisticsContext::new().compute(physical.as_ref(), &StatisticsArgs::new());
-        let rows = statistics.ok().and_then(|statistics| statistics.num_rows.get_value().copied());
-        let most = usize::try_from(self.limits.memory / 4).unwrap_or(usize::MAX);
-        let buckets = Buckets::new(physical.schema(), &spec.user, rows, most, self.spill_folder())?;
-        let buckets = Arc::new(Mutex::new(buckets));
-        let mut tasks = JoinSet::new();
-        for mut stream in execute_stream_partitioned(physical, self.session.task_ctx())? {
-            let mut dealer = Dealer::new(buckets.clone());
-            tasks.spawn(async move {
-                while let Some(batch) = stream.next().await {
-                    dealer.push(batch?)?;
-                }
-                dealer.finish()
-            });
-        }
-        join_all(tasks).await?;
-        let mut buckets = take(buckets);
-        buckets.finish()?;
-        let (buckets, spec, schema) = (Arc::new(buckets), Arc::new(spec.clone()), schema_of(rel.columns()));
-        let of = self.limits.threads;
-        let cut = |first| {
-            Arc::new(Cut { buckets: buckets.clone(), spec: spec.clone(), schema: schema.clone(), first, of }) as Arc<dyn PartitionStream>
-        };
-        let partitions = (0..of).map(cut).collect();
-        scan("sessions", Arc::new(StreamingTable::try_new(schema.clone(), partitions)?))?.build()
-    }
-
-    /// Executes a plan and gives one that reads its rows.
-    async fn compute(&self, name: &str, plan: LogicalPlan) -> PlanResult<LogicalPlan> {
-        let schema: SchemaRef = Arc::new(plan.schema().as_arrow().clone());
-        let scratch = Arc::new(Mutex::new(Scratch::new(schema, self.spill_folder())));
-        let shared = scratch.clone();
-        let empty = empty_like(&plan);
-        drain(&self.session, plan, move |batch| lock(&shared).push(&batch)).await?;
-        match take(scratch).finish()? {
-            Some(provider) => scan(name, provider)?.build(),
-            None => Ok(empty),
-        }
     }
 
     /// The rows of a task, staged. In two stages when it classifies.
@@ -488,20 +376,4 @@ impl Work for DataFusionWork {
         self.published = true;
         Ok(())
     }
-}
-
-/// The first days of the periods that the only row's `xt_first` and `xt_last` bound.
-fn periods(rows: &[RecordBatch], period: Period, name: &str) -> PlanResult<LogicalPlan> {
-    let day = |column: &str| {
-        rows.iter().filter(|batch| batch.num_rows() > 0).find_map(|batch| {
-            let days = batch.column_by_name(column)?.as_primitive_opt::<Date32Type>()?;
-            days.is_valid(0).then(|| days.value(0))
-        })
-    };
-    let days = match (day("xt_first"), day("xt_last")) {
-        (Some(first), Some(last)) => functions::periods(period, first, last),
-        _ => Vec::new(),
-    };
-    let days = RecordBatch::try_from_iter([(name, Arc::new(Date32Array::from(days)) as ArrayRef)])?;
-    scan("periods", Arc::new(MemTable::try_new(days.schema(), vec![vec![days]])?))?.build()
 }

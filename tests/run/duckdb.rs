@@ -1,7 +1,6 @@
 //! DuckDB reads the warehouse: the same rows as qetl, in every version.
 
 use std::{
-    fs,
     io::Write,
     path::{Path, PathBuf},
     process::{Command, Stdio},

@@ -84,7 +84,8 @@ fn summary(report: &RunReport, output: &Output) {
                 }
                 Status::Succeeded if !batch.derived_again.is_empty() => {
                     let ids = batch.derived_again.iter().map(i64::to_string).collect::<Vec<_>>().join(", ");
-                    output.print(&format!("{} batch {}: later batches were derived again: {ids}\n", flow.flow, batch.batch_id));
+                    let which = if batch.derived_again.iter().all(|again| *again > batch.batch_id) { "later" } else { "other" };
+                    output.print(&format!("{} batch {}: {which} batches were derived again: {ids}\n", flow.flow, batch.batch_id));
                 }
                 Status::Succeeded | Status::UpToDate | Status::Failed | Status::Rejected => (),
             }
