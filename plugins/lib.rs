@@ -7,6 +7,7 @@ mod growth_accounting;
 mod keyed;
 mod scd2;
 mod sessionization;
+mod standard;
 
 use qetl_core::Registry;
 

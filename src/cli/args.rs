@@ -116,6 +116,9 @@ pub(crate) enum Command {
     Execute {
         #[command(flatten)]
         batch: BatchArgs,
+        /// How many tasks of a standard flow may run at once
+        #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
+        jobs: usize,
         /// Seconds to wait for another run of the flow to end
         #[arg(long, value_name = "SECONDS", default_value_t = 0)]
         wait: u64,
@@ -198,6 +201,9 @@ pub(crate) struct BatchArgs {
     /// The execution time to record, as a date or an ISO 8601 time
     #[arg(long, value_name = "DATE")]
     pub execution_date: Option<String>,
+    /// A value for the templates of standard flows; repeat it for more
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub var: Vec<String>,
     /// Derive everything again from what was landed
     #[arg(long)]
     pub full_refresh: bool,

@@ -160,6 +160,7 @@ pub fn decode<T: DeserializeOwned>(value: Spanned<DeValue<'_>>) -> Result<T, Pro
 pub fn prune(table: &mut DeTable<'_>, problems: &Problems) {
     let lies_in =
         |span: Span| problems.0.iter().any(|problem| !problem.warning && span.start <= problem.span.start && problem.span.end <= span.end);
+    let is_wrong = |span: Span| problems.0.iter().any(|problem| problem.code == "qetl::decode::type" && problem.span == span);
     let keys: Vec<_> = table.iter().map(|(key, _)| key.clone()).collect();
     for key in keys {
         let Some(value) = table.get_mut(&key) else { continue };
@@ -167,6 +168,14 @@ pub fn prune(table: &mut DeTable<'_>, problems: &Problems) {
         match value.get_mut() {
             // The span of a table is that of its header alone.
             DeValue::Table(inner) if !lies_in(key.span().into()) => prune(inner, problems),
+            // `[[tables]]`, unless they should have been something else. Their span is that of the first header.
+            DeValue::Array(items) if !is_wrong(span) && items.iter().next().is_some_and(|item| Span::from(item.span()) == span) => {
+                for item in items.iter_mut() {
+                    if let DeValue::Table(inner) = item.get_mut() {
+                        prune(inner, problems);
+                    }
+                }
+            }
             _ if lies_in(key.span().into()) || lies_in(span) => {
                 table.remove(&key);
             }
@@ -262,7 +271,11 @@ fn validate_table(path: &str, span: Span, table: &DeTable<'_>, schema: &Value, p
         let inner = if path.is_empty() { format!("`{name}`") } else { format!("`{name}` of {path}") };
         match known {
             Some(property) => validate(&inner, value, property, problems),
-            None if open => (),
+            None if open => {
+                if let Some(any) = schema.get("additionalProperties").filter(|any| any.is_object()) {
+                    validate(&inner, value, any, problems);
+                }
+            }
             None => {
                 let place = if path.is_empty() { "a flow file" } else { path };
                 problems.push(

@@ -13,8 +13,9 @@ use crate::{
     input::Input,
     load::{Load, OnChangedFile},
     problem::{Problem, Problems, SourceText, Span},
-    registry::{Expanding, FlowTypeEntry, Registry},
+    registry::{Expanding, FlowTypeEntry, Layout, Registry},
     schema::is_identifier,
+    standard::StandardFlow,
     suggest,
 };
 
@@ -65,10 +66,10 @@ impl Flow {
     pub fn parse(name: &str, text: &str, registry: &Registry) -> Result<Flow, Problems> {
         let source = SourceText::new(name, text);
         let parse = || {
-            let table = decode::parse(text)?;
+            let mut table = decode::parse(text)?;
             let whole = Span { start: 0, end: text.find('\n').unwrap_or(text.len()) };
             let flow_type = flow_type_of(&table, registry);
-            let mut problems = Problems::default();
+            let mut problems = flow_type.as_ref().map_or_else(|_| Problems::default(), |entry| (entry.prepare)(table.get_mut()));
             let schema = file_schema(flow_type.as_ref().ok().copied());
             let mut root = Spanned::new(whole.start..whole.end, DeValue::Table(table.into_inner()));
             decode::spell(&mut root, &schema, &mut problems);
@@ -81,14 +82,15 @@ impl Flow {
                 }
             };
             if !problems.has_errors() {
-                return Self::decode(source.clone(), root, flow_type);
+                return Self::decode(source.clone(), root, flow_type, problems);
             }
             // What is not wrong by itself may still be wrong as a whole; what is missing because it was wrong is not told again.
             if let DeValue::Table(table) = root.get_mut() {
                 decode::prune(table, &problems);
             }
-            if let Err(more) = Self::decode(source.clone(), root, flow_type) {
-                problems.0.extend(more.0.into_iter().filter(|problem| problem.code != "qetl::decode::value"));
+            if let Err(more) = Self::decode(source.clone(), root, flow_type, Problems::default()) {
+                let again = ["qetl::decode::value", "qetl::decode::missing_task_key"];
+                problems.0.extend(more.0.into_iter().filter(|problem| !again.contains(&problem.code)));
             }
             Err(problems)
         };
@@ -101,23 +103,28 @@ impl Flow {
         }
     }
 
-    fn decode(source: SourceText, root: Spanned<DeValue<'_>>, flow_type: &'static FlowTypeEntry) -> Result<Flow, Problems> {
+    fn decode(
+        source: SourceText,
+        root: Spanned<DeValue<'_>>,
+        flow_type: &'static FlowTypeEntry,
+        mut problems: Problems,
+    ) -> Result<Flow, Problems> {
         let DeValue::Table(table) = root.get_ref() else { unreachable!("a TOML document is a table") };
         let section = |name: &str| {
             let found = table.iter().find(|(key, _)| key.get_ref().as_ref() == name);
             found.map_or_else(|| Spanned::new(root.span(), DeValue::Table(Default::default())), |(_, value)| value.clone())
         };
-        let mut problems = Problems::default();
         let mut keep = |found: Problems| problems.append(found);
-        let common: CommonProperties = decode::decode(section("properties")).unwrap_or_else(|found| {
-            keep(found);
-            CommonProperties::default()
-        });
-        let mut input: Input = decode::decode(section("input")).unwrap_or_else(|found| {
-            keep(found);
-            Input::default()
-        });
-        let properties = (flow_type.decode)(section("properties")).map_err(&mut keep);
+        let (mut common, mut input) = (CommonProperties::default(), Input::default());
+        if flow_type.layout == Layout::Properties {
+            common = decode::decode(section("properties")).map_err(&mut keep).unwrap_or_default();
+            input = decode::decode(section("input")).map_err(&mut keep).unwrap_or_default();
+        }
+        let own = match flow_type.layout {
+            Layout::Properties => section("properties"),
+            Layout::Top => root.clone(),
+        };
+        let properties = (flow_type.decode)(own).map_err(&mut keep);
         let header: Result<Header, ()> = decode::decode(root.clone()).map_err(&mut keep);
         let (Ok(properties), Ok(header)) = (properties, header) else { return Err(problems) };
 
@@ -140,7 +147,10 @@ impl Flow {
         let reader = common.load.as_ref().map_or_else(ReaderOptions::default, |load| load.reader(&mut problems));
         let dataset_prefix = common.dataset_prefix.map_or_else(|| (flow_type.prefix)(&header.id), |prefix| prefix.value);
         let load = common.load;
-        let mut shape = shape(&file_schema(Some(flow_type)), |name| plain(section(name).get_ref()));
+        let mut shape = match flow_type.layout {
+            Layout::Properties => shape(&file_schema(Some(flow_type)), |name| plain(section(name).get_ref())),
+            Layout::Top => own_sections(flow_type).into_iter().map(|name| (name.clone(), plain(section(&name).get_ref()))).collect(),
+        };
         shape.insert("namespace".to_owned(), header.namespace.as_ref().map_or_else(|| "main".into(), |name| name.as_str().into()));
         shape.insert("dataset_prefix".to_owned(), dataset_prefix.as_str().into());
         let flow = Flow {
@@ -161,6 +171,11 @@ impl Flow {
             return Err(problems);
         }
         Ok(Flow { warnings: problems, ..flow })
+    }
+
+    /// The tasks, for a flow whose author wrote them.
+    pub fn standard(&self) -> Option<StandardFlow> {
+        self.properties.standard(self)
     }
 
     pub fn id(&self) -> &str {
@@ -200,6 +215,17 @@ pub fn file_schema(flow_type: Option<&FlowTypeEntry>) -> Value {
         schema["additionalProperties"] = Value::Bool(true);
         return schema;
     };
+    if entry.layout == Layout::Top {
+        let own = (entry.schema)();
+        if let (Some(all), Some(own)) = (schema["properties"].as_object_mut(), own["properties"].as_object()) {
+            all.extend(own.clone());
+        }
+        if let (Some(all), Some(own)) = (schema["required"].as_array_mut(), own["required"].as_array()) {
+            all.extend(own.clone());
+        }
+        schema["properties"]["flow_type"] = json!({ "const": entry.name, "description": entry.summary });
+        return schema;
+    }
     if let Some(keys) = input.get_mut("properties").and_then(Value::as_object_mut) {
         keys.retain(|key, _| key == "columns" || entry.input_keys.contains(&key.as_str()));
     }
@@ -222,6 +248,11 @@ pub fn file_schema(flow_type: Option<&FlowTypeEntry>) -> Value {
     schema["properties"]["input"] = input;
     schema["properties"]["properties"] = properties;
     schema
+}
+
+/// The sections that a flow type has at the top of the file.
+fn own_sections(entry: &FlowTypeEntry) -> Vec<String> {
+    (entry.schema)()["properties"].as_object().into_iter().flatten().map(|(name, _)| name.clone()).collect()
 }
 
 /// Keys that decide which batches are accepted, not what their rows become; or that have rules of their own.

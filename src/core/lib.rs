@@ -15,6 +15,7 @@ pub mod project;
 pub mod reference;
 pub mod registry;
 pub mod schema;
+pub mod standard;
 pub mod suggest;
 
 pub use flow::Flow;

@@ -26,6 +26,26 @@ pub struct Project {
     /// What runs the flows.
     #[serde(default)]
     pub engine: EngineChoice,
+    /// What runs the scripts of standard flows.
+    #[serde(default)]
+    pub python: Python,
+}
+
+/// `[python]`.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(default)]
+#[schemars(deny_unknown_fields)]
+pub struct Python {
+    /// The interpreter of `custom_script` tasks: a program's name, or a path relative to the project. It needs pandas and
+    /// pyarrow.
+    #[schemars(length(min = 1))]
+    pub interpreter: String,
+}
+
+impl Default for Python {
+    fn default() -> Self {
+        Self { interpreter: "python3".to_owned() }
+    }
 }
 
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]

@@ -13,13 +13,27 @@ pub struct Property {
     pub about: String,
 }
 
+/// The tables of a flow file after its header, each with its title, from the schema of the whole file.
+pub fn sections(file: &Value) -> Vec<(&'static str, &Value)> {
+    let tables = &file["properties"];
+    let tasks = &tables["tasks"]["items"];
+    let sections = [
+        ("[input]", &tables["input"]),
+        ("[properties]", &tables["properties"]),
+        ("[properties.load]", &tables["properties"]["properties"]["load"]),
+        ("[[tasks]]", tasks),
+        ("[tasks.config]", &tasks["properties"]["config"]),
+    ];
+    sections.into_iter().filter(|(_, table)| table.is_object()).collect()
+}
+
 /// A table's keys, tables within it left aside.
 pub fn properties(table: &Value) -> Vec<Property> {
     // An optional table stands beside null.
     let table =
         table["anyOf"].as_array().and_then(|options| options.iter().find(|option| option["properties"].is_object())).unwrap_or(table);
     let required: Vec<&str> = table["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    let keys = table["properties"].as_object().into_iter().flatten().filter(|(name, _)| *name != "load");
+    let keys = table["properties"].as_object().into_iter().flatten().filter(|(name, _)| !matches!(name.as_str(), "load" | "config"));
     let row = |(name, schema): (&String, &Value)| {
         let default = match (&schema["default"], required.contains(&name.as_str())) {
             (_, true) => "required".to_owned(),

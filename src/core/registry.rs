@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+pub use toml::de::DeTable;
 use toml::{Spanned, de::DeValue};
 
 use crate::{
@@ -13,7 +14,17 @@ use crate::{
     plan::{Dag, Dataset, Expand, InputType, Invariant, LateBatches, Task},
     problem::Problems,
     schema::Type,
+    standard::StandardFlow,
 };
+
+/// Where a flow type's own keys stand in a flow file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// In `[properties]`; the rows that come in are described by `[input]`.
+    Properties,
+    /// At the top of the file, beside the header; there is neither `[input]` nor `[properties]`.
+    Top,
+}
 
 /// A kind of flow: the struct is its `[properties]`, the functions say what it makes of them.
 ///
@@ -28,6 +39,13 @@ pub trait FlowType: DeserializeOwned + JsonSchema + fmt::Debug + Send + Sync + '
     const INPUT_KEYS: &'static [&'static str];
     /// Those of them that must be there; `columns` always must.
     const REQUIRED_INPUT: &'static [&'static str] = &["columns"];
+    /// Where the struct's keys stand.
+    const LAYOUT: Layout = Layout::Properties;
+
+    /// Puts keys where they were meant to be, before anything is looked at; warnings say so.
+    fn prepare(_file: &mut DeTable<'_>) -> Problems {
+        Problems::default()
+    }
 
     /// What the names of the flow's datasets begin with when `dataset_prefix` does not say.
     fn prefix(id: &str) -> String {
@@ -37,6 +55,11 @@ pub trait FlowType: DeserializeOwned + JsonSchema + fmt::Debug + Send + Sync + '
     /// What is wrong with the properties as a whole, types of columns aside.
     fn problems(&self, _flow: &Flow) -> Problems {
         Problems::default()
+    }
+
+    /// The tasks, for a flow whose author wrote them.
+    fn standard(&self, _flow: &Flow) -> Option<StandardFlow> {
+        None
     }
 
     /// What happens when a batch arrives after a later one, or again with other content.
@@ -100,6 +123,7 @@ impl Default for BatchRules {
 /// A [`FlowType`] whose properties are decoded; see there.
 pub trait Expanding: fmt::Debug + Send + Sync {
     fn problems(&self, flow: &Flow) -> Problems;
+    fn standard(&self, flow: &Flow) -> Option<StandardFlow>;
     fn late_batches(&self) -> LateBatches;
     fn batches(&self, flow: &Flow) -> BatchRules;
     fn key_columns(&self, flow: &Flow) -> Vec<String>;
@@ -114,6 +138,10 @@ pub trait Expanding: fmt::Debug + Send + Sync {
 impl<T: FlowType> Expanding for T {
     fn problems(&self, flow: &Flow) -> Problems {
         FlowType::problems(self, flow)
+    }
+
+    fn standard(&self, flow: &Flow) -> Option<StandardFlow> {
+        FlowType::standard(self, flow)
     }
 
     fn late_batches(&self) -> LateBatches {
@@ -153,7 +181,7 @@ impl<T: FlowType> Expanding for T {
     }
 }
 
-/// From `[properties]` to a flow type's own struct.
+/// From `[properties]`, or the whole file, to a flow type's own struct.
 pub type Decode = fn(Spanned<DeValue<'_>>) -> Result<Arc<dyn Expanding>, Problems>;
 
 /// A flow type as the registry holds it, made by [`register_flow_type!`](crate::register_flow_type).
@@ -163,6 +191,8 @@ pub struct FlowTypeEntry {
     pub summary: &'static str,
     pub input_keys: &'static [&'static str],
     pub required_input: &'static [&'static str],
+    pub layout: Layout,
+    pub prepare: fn(&mut DeTable<'_>) -> Problems,
     pub prefix: fn(&str) -> String,
     /// The JSON schema of its properties.
     pub schema: fn() -> Value,
@@ -176,6 +206,8 @@ impl FlowTypeEntry {
             summary: T::SUMMARY,
             input_keys: T::INPUT_KEYS,
             required_input: T::REQUIRED_INPUT,
+            layout: T::LAYOUT,
+            prepare: T::prepare,
             prefix: T::prefix,
             schema: decode::schema_of::<T>,
             decode: |value| Ok(Arc::new(decode::decode::<T>(value)?)),

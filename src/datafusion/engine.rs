@@ -2,7 +2,7 @@
 #![expect(clippy::wildcard_enum_match_arm, reason = "all other steps are shown as plans")]
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs::{File, TryLockError},
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
@@ -15,10 +15,11 @@ use datafusion::{
     prelude::lit,
 };
 use qetl_core::{
-    Column, DatasetName, Plan, Task,
+    Column, DatasetName, Plan, Problems, Task,
     ir::{AsOf, Op, Rel, Steps},
     plan::DatasetKind,
     schema::Schema,
+    standard::Rendered,
 };
 use qetl_ingest::arrow_type;
 use qetl_runtime::{
@@ -26,6 +27,7 @@ use qetl_runtime::{
     engine::{At, DatasetInfo, KnownBatch, Rows},
     records::RunRecord,
     run::blocking,
+    standard::{Bench, Checked, Known, Statement},
 };
 use qetl_sql::dialects::{Dialect, DuckDb};
 
@@ -33,11 +35,13 @@ use crate::{
     catalog::{BatchRange, Catalog, word_type},
     classify, error,
     lower::{Lowering, Tables, column, scan},
+    prepare::worked_out,
     query,
     scan::PinnedTable,
     session::Limits,
     stage::{ROW_HASH, reclaim},
-    work::{DataFusionWork, worked_out},
+    tasks::{self, DataFusionBench},
+    work::DataFusionWork,
 };
 
 /// Where the warehouse stands and what a run may use.
@@ -79,6 +83,22 @@ impl DataFusionEngine {
 
     fn limits(&self, spill: Option<PathBuf>) -> Limits {
         Limits { memory: self.memory, threads: self.threads, spill }
+    }
+
+    /// Removes what runs that died left in a flow's folders; once a lock, before anything is written under it.
+    async fn reclaim(&self, flow: &str, fence: i64, folders: Vec<PathBuf>) -> Result<(), RunError> {
+        if !self.reclaimed.lock().unwrap_or_else(PoisonError::into_inner).insert((flow.to_owned(), fence)) {
+            return Ok(());
+        }
+        let catalog = self.catalog.clone();
+        blocking(move || {
+            for folder in folders.iter().filter(|folder| folder.is_dir()) {
+                let known = catalog.known_files(folder)?;
+                reclaim(folder, &known).map_err(|why| error::file(folder, why))?;
+            }
+            Ok(())
+        })
+        .await
     }
 
     /// Where a flow's runs spill; only the holder of its lock writes there.
@@ -142,19 +162,8 @@ impl Engine for DataFusionEngine {
         std::fs::create_dir_all(&spill).map_err(|why| error::file(&spill, why))?;
         let work =
             DataFusionWork::new(self.catalog.clone(), self.limits(Some(spill)), plan.clone(), snapshot, lock.fence(), views, run_id)?;
-        let first = self.reclaimed.lock().unwrap_or_else(PoisonError::into_inner).insert((plan.flow.id().to_owned(), lock.fence()));
-        if first {
-            let folders: Vec<PathBuf> = work.layouts.values().map(|layout| layout.folder.clone()).collect();
-            let catalog = self.catalog.clone();
-            blocking(move || {
-                for folder in folders.iter().filter(|folder| folder.is_dir()) {
-                    let known = catalog.known_files(folder)?;
-                    reclaim(folder, &known).map_err(|why| error::file(folder, why))?;
-                }
-                Ok(())
-            })
-            .await?;
-        }
+        let folders = work.layouts.values().map(|layout| layout.folder.clone()).collect();
+        self.reclaim(plan.flow.id(), lock.fence(), folders).await?;
         Ok(Box::new(work))
     }
 
@@ -245,6 +254,37 @@ impl Engine for DataFusionEngine {
         let known = |batch_id| KnownBatch { batch_id, processed_at: 0, files: vec!["…".to_owned()] };
         let batch = BatchContext { batch_id: 2, previous: Some(1), processed_at: 0, known: Arc::new(vec![known(1), known(2)]) };
         show(&plan, task, &batch).map_err(error::engine)
+    }
+
+    fn statement(&self, sql: &Rendered, target: &DatasetName) -> Result<Statement, Problems> {
+        tasks::statement(sql, target)
+    }
+
+    async fn check(&self, sql: &Rendered, statement: &Statement, known: &Known) -> Result<Checked, RunError> {
+        tasks::check(&self.limits(None), sql, statement, known).await
+    }
+
+    async fn bench(
+        &self,
+        flow: &str,
+        own: &[DatasetName],
+        lock: &dyn FlowLock,
+        run_id: &str,
+        anew: bool,
+    ) -> Result<Box<dyn Bench>, RunError> {
+        let catalog = self.catalog.clone();
+        let snapshot = blocking(move || catalog.snapshot(None)).await?;
+        let spill = self.spill_folder(flow);
+        std::fs::create_dir_all(&spill).map_err(|why| error::file(&spill, why))?;
+        let about = tasks::About { flow, own, fence: lock.fence(), run_id, anew };
+        let bench = DataFusionBench::new(self.catalog.clone(), self.limits(Some(spill)), snapshot, &about)?;
+        self.reclaim(flow, lock.fence(), bench.folders()).await?;
+        Ok(Box::new(bench))
+    }
+
+    async fn changed(&self, datasets: &[DatasetName]) -> Result<BTreeMap<DatasetName, i64>, RunError> {
+        let (catalog, datasets) = (self.catalog.clone(), datasets.to_vec());
+        blocking(move || catalog.changed(&datasets)).await
     }
 }
 

@@ -12,13 +12,16 @@ mod hash;
 mod landing;
 mod lower;
 mod pipe;
+mod prepare;
 mod query;
 mod scan;
 mod scratch;
 mod session;
 mod sessions;
 mod stage;
+mod staging;
 mod stats;
+mod tasks;
 mod view;
 mod work;
 

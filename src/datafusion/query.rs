@@ -32,7 +32,7 @@ use crate::{
     error,
     scan::PinnedTable,
     stage::ROW_HASH,
-    work::external,
+    staging::external,
 };
 
 /// Stands in a view's SQL for the name that the catalog is attached under.

@@ -16,7 +16,8 @@ use crate::{
     lower::Tables,
     scan::PinnedTable,
     stage::{ROW_HASH, StagedFile},
-    work::{DataFusionWork, external},
+    staging::external,
+    work::DataFusionWork,
 };
 
 /// The column whose bounds files are left out by.

@@ -1,58 +1,48 @@
 //! The work on one batch: rows are landed and derived into staged files, then published.
-#![expect(clippy::wildcard_enum_match_arm, reason = "all other steps are lowered alike")]
 
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
+    sync::{Arc, Mutex, atomic::AtomicBool},
     time::Instant,
 };
 
-use arrow::{
-    array::{Array, ArrayRef, AsArray, Date32Array, RecordBatch},
-    datatypes::{Date32Type, SchemaRef},
-};
+use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use async_trait::async_trait;
 use datafusion::{
     catalog::streaming::StreamingTable,
-    common::{JoinType, plan_err},
-    datasource::MemTable,
+    common::JoinType,
     error::{DataFusionError, Result as PlanResult},
     logical_expr::{LogicalPlan, LogicalPlanBuilder},
-    physical_plan::{
-        execute_stream_partitioned,
-        statistics::{StatisticsArgs, StatisticsContext},
-        streaming::PartitionStream,
-    },
+    physical_plan::{execute_stream_partitioned, streaming::PartitionStream},
     prelude::SessionContext,
 };
 use futures::StreamExt;
 use qetl_core::{
     Column, DatasetName, Plan, Schema, Task, Type,
-    ir::{AsOf, LatestPerKey, Op, Period, Rel, Sessionize, Step, Steps},
+    ir::{AsOf, Op, Rel, Steps},
     plan::{ReplaceKeys, WriteMode},
 };
 use qetl_ingest::{ReadSpec, SourceFile};
 use qetl_runtime::{
     BatchContext, RunError, Work,
     engine::{LandError, Landed, Publish},
-    progress::{Event, Progress},
+    progress::Progress,
     report::StepReport,
     run::blocking,
 };
 use tokio::{sync::mpsc, task::JoinSet};
 
 use crate::{
-    catalog::{BatchRange, Catalog, Changes, Checkpoint, Snapshot, TableChange, word_type},
-    classify, error, functions,
+    catalog::{BatchRange, Catalog, Changes, Snapshot, TableChange, word_type},
+    classify, error,
     landing::{StopWhenDropped, land},
-    lower::{Lowering, empty_like, join, pairs, scan},
+    lower::{Lowering, join, pairs, scan},
     pipe::Pipe,
-    scan::PinnedTable,
     scratch::Scratch,
     session::Limits,
-    sessions::{Buckets, Cut, Dealer, schema_of},
-    stage::{Layout, ROW_HASH, StagedFile, Stager, remove, sync_folder},
+    stage::{Layout, ROW_HASH, StagedFile, remove, sync_folder},
+    staging::{Written, external, join_all, lock, take, write, write_apart},
     view::View,
 };
 
@@ -64,20 +54,17 @@ pub(crate) struct DataFusionWork {
     pub(crate) fence: i64,
     pub(crate) layouts: BTreeMap<DatasetName, Arc<Layout>>,
     pub(crate) views: Vec<(DatasetName, String)>,
-    session: SessionContext,
+    pub(crate) session: SessionContext,
     /// Staged files by dataset and batch; a batch without files is empty from now on.
     pub(crate) staged: BTreeMap<DatasetName, BTreeMap<i64, Vec<StagedFile>>>,
     /// Staged files of datasets of which all rows are replaced.
     pub(crate) whole: BTreeMap<DatasetName, Vec<StagedFile>>,
     /// Steps that were computed for a batch, each with all that it is made from.
-    computed: Vec<(i64, Steps, LogicalPlan)>,
+    pub(crate) computed: Vec<(i64, Steps, LogicalPlan)>,
     /// What was deleted after a batch, by feed.
-    checkpoints: BTreeMap<DatasetName, (i64, Vec<StagedFile>)>,
+    pub(crate) checkpoints: BTreeMap<DatasetName, (i64, Vec<StagedFile>)>,
     published: bool,
 }
-
-/// So many batches are looked through for deleted keys before what is found is kept in one file.
-const CHECKPOINT_BATCHES: usize = 8;
 
 impl DataFusionWork {
     pub(crate) fn new(
@@ -119,217 +106,16 @@ impl DataFusionWork {
         })
     }
 
-    fn layout(&self, dataset: &DatasetName) -> Result<Arc<Layout>, RunError> {
+    pub(crate) fn layout(&self, dataset: &DatasetName) -> Result<Arc<Layout>, RunError> {
         self.layouts.get(dataset).cloned().ok_or_else(|| RunError::failed(format!("`{dataset}` is not a dataset of the flow")))
     }
 
-    fn spill_folder(&self) -> PathBuf {
+    pub(crate) fn spill_folder(&self) -> PathBuf {
         self.limits.spill.clone().unwrap_or_else(std::env::temp_dir)
     }
 
-    fn lowering<'a>(&'a self, batch: &'a BatchContext, view: &'a View<'a>) -> Lowering<'a> {
+    pub(crate) fn lowering<'a>(&'a self, batch: &'a BatchContext, view: &'a View<'a>) -> Lowering<'a> {
         Lowering { tables: view, batch, steps: BTreeMap::new() }
-    }
-
-    /// Lowers steps, computing those that are small first.
-    async fn prepare(&mut self, batch: &BatchContext, steps: &Steps) -> PlanResult<BTreeMap<String, LogicalPlan>> {
-        let mut done: BTreeMap<String, LogicalPlan> = BTreeMap::new();
-        let steps = &steps.with_steps_for(worked_out);
-        for (place, step) in steps.0.iter().enumerate() {
-            let is_computed = step.small || worked_out(&step.rel.op) || matches!(&*step.rel.op, Op::LatestPerKey(_));
-            let plan = if is_computed {
-                // What a name means is said by the steps before it.
-                let made_from = Steps(steps.0[..=place].to_vec()).needed();
-                let known = self.computed.iter().find(|(id, from, _)| *id == batch.batch_id && *from == made_from);
-                match known.map(|(.., plan)| plan.clone()) {
-                    Some(plan) => plan,
-                    None => {
-                        let plan = self.prepare_step(batch, &done, step).await?;
-                        self.computed.push((batch.batch_id, made_from, plan.clone()));
-                        plan
-                    }
-                }
-            } else {
-                self.prepare_step(batch, &done, step).await?
-            };
-            done.insert(step.name.clone(), plan);
-        }
-        Ok(done)
-    }
-
-    async fn prepare_step(&mut self, batch: &BatchContext, done: &BTreeMap<String, LogicalPlan>, step: &Step) -> PlanResult<LogicalPlan> {
-        let lower = |lower: &dyn Fn(Lowering<'_>) -> PlanResult<LogicalPlan>| {
-            let view = View::of(self, batch);
-            lower(Lowering { steps: done.clone(), ..self.lowering(batch, &view) })
-        };
-        let plan = match &*step.rel.op {
-            Op::LatestPerKey(latest) if latest.dead.is_some() => self.state(batch, done, latest, step).await?,
-            Op::Sessionize(spec) => self.sessionize(batch, done, spec, &step.rel).await?,
-            Op::Periods { bounds, period, name } => {
-                let bounds = lower(&|lowering| lowering.rel(bounds))?;
-                let rows = self.session.execute_logical_plan(bounds).await?.collect().await?;
-                periods(&rows, *period, name)?
-            }
-            _ if step.small => {
-                let plan = lower(&|lowering| lowering.rel(&step.rel))?;
-                self.compute(&step.name, plan).await?
-            }
-            _ => lower(&|lowering| lowering.rel(&step.rel))?,
-        };
-        Ok(plan)
-    }
-
-    /// The state is read more than once, and of its older part little is left: so that is worked out once. Now and then
-    /// that is kept as a checkpoint, so that the next batches need not look for it in all batches.
-    async fn state(
-        &mut self,
-        batch: &BatchContext,
-        done: &BTreeMap<String, LogicalPlan>,
-        latest: &LatestPerKey,
-        step: &Step,
-    ) -> PlanResult<LogicalPlan> {
-        let feed = latest.input.first_scan().cloned();
-        let checkpoint = feed.as_ref().filter(|_| latest.gaps.is_none()).and_then(|feed| self.checkpoint(feed, batch.batch_id));
-        let told_to = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.batch_id);
-        let lower = |lower: &dyn Fn(Lowering<'_>) -> PlanResult<LogicalPlan>| {
-            let view = View { told_to, ..View::of(self, batch) };
-            lower(Lowering { steps: done.clone(), ..self.lowering(batch, &view) })
-        };
-        let mut older = lower(&|lowering| lowering.older(latest, &step.rel)?.map_or_else(|| plan_err!("there is no older part"), Ok))?;
-        if let (Some(checkpoint), Some(feed)) = (checkpoint, &feed) {
-            let file = checkpoint_table(&older, checkpoint, feed)?;
-            older = LogicalPlanBuilder::new(older).union(file)?.build()?;
-        }
-        let older = self.compute(&step.name, older).await?;
-        if matches!(older, LogicalPlan::EmptyRelation(_)) {
-            return lower(&|lowering| lowering.previous(latest));
-        }
-        let older = lower(&|lowering| lowering.older_latest(latest, older.clone()))?;
-        let older = self.compute(&step.name, older).await?;
-        let state = lower(&|lowering| lowering.with_older(latest, &step.rel, older.clone()))?;
-        if let Some(feed) = feed.filter(|feed| latest.gaps.is_none() && self.wants_checkpoint(feed, told_to, batch)) {
-            let layout = self.layout(&feed).map_err(external)?;
-            let written = self.write(older, layout, None, &Progress::silent()).await?;
-            let kept = (batch.previous.unwrap_or(0), written.files);
-            if let Some((_, old)) = self.checkpoints.insert(feed, kept) {
-                remove(&old);
-            }
-        }
-        Ok(state)
-    }
-
-    /// The checkpoint that tells of batches below that one and of none that was derived again.
-    fn checkpoint(&self, feed: &DatasetName, below: i64) -> Option<Checkpoint> {
-        let table = self.snapshot.tables.get(feed)?;
-        let found = self.catalog.checkpoint(table).ok()??;
-        let first_staged = self.staged.get(feed).and_then(|staged| staged.keys().next().copied());
-        (found.batch_id < below && first_staged.is_none_or(|first| found.batch_id < first)).then_some(found)
-    }
-
-    /// Whether the newest batch has to look into many files.
-    fn wants_checkpoint(&self, feed: &DatasetName, told_to: i64, batch: &BatchContext) -> bool {
-        let is_newest = batch.known.last().is_some_and(|last| last.batch_id == batch.batch_id);
-        let untold = batch.known.iter().filter(|known| known.batch_id > told_to && known.batch_id < batch.batch_id).count();
-        is_newest && untold >= CHECKPOINT_BATCHES && self.staged.get(feed).is_none_or(BTreeMap::is_empty)
-    }
-
-    /// Deals all events into buckets; the plan that it gives cuts them into sessions, bucket by bucket.
-    async fn sessionize(
-        &self,
-        batch: &BatchContext,
-        done: &BTreeMap<String, LogicalPlan>,
-        spec: &Sessionize,
-        rel: &Rel,
-    ) -> PlanResult<LogicalPlan> {
-        let events = {
-            let view = View::of(self, batch);
-            let lowering = Lowering { steps: done.clone(), ..self.lowering(batch, &view) };
-            lowering.events(spec)?
-        };
-        let physical = self.session.state().create_physical_plan(&events).await?;
-        let statistics = StatisticsContext::new().compute(physical.as_ref(), &StatisticsArgs::new());
-        let rows = statistics.ok().and_then(|statistics| statistics.num_rows.get_value().copied());
-        let most = usize::try_from(self.limits.memory / 4).unwrap_or(usize::MAX);
-        let buckets = Buckets::new(physical.schema(), &spec.user, rows, most, self.spill_folder())?;
-        let buckets = Arc::new(Mutex::new(buckets));
-        let mut tasks = JoinSet::new();
-        for mut stream in execute_stream_partitioned(physical, self.session.task_ctx())? {
-            let mut dealer = Dealer::new(buckets.clone());
-            tasks.spawn(async move {
-                while let Some(batch) = stream.next().await {
-                    dealer.push(batch?)?;
-                }
-                dealer.finish()
-            });
-        }
-        join_all(tasks).await?;
-        let mut buckets = take(buckets);
-        buckets.finish()?;
-        let (buckets, spec, schema) = (Arc::new(buckets), Arc::new(spec.clone()), schema_of(rel.columns()));
-        let of = self.limits.threads;
-        let cut = |first| {
-            Arc::new(Cut { buckets: buckets.clone(), spec: spec.clone(), schema: schema.clone(), first, of }) as Arc<dyn PartitionStream>
-        };
-        let partitions = (0..of).map(cut).collect();
-        scan("sessions", Arc::new(StreamingTable::try_new(schema.clone(), partitions)?))?.build()
-    }
-
-    /// Executes a plan and gives one that reads its rows.
-    async fn compute(&self, name: &str, plan: LogicalPlan) -> PlanResult<LogicalPlan> {
-        let schema: SchemaRef = Arc::new(plan.schema().as_arrow().clone());
-        let scratch = Arc::new(Mutex::new(Scratch::new(schema, self.spill_folder())));
-        let shared = scratch.clone();
-        let empty = empty_like(&plan);
-        drain(&self.session, plan, move |batch| lock(&shared).push(&batch)).await?;
-        match take(scratch).finish()? {
-            Some(provider) => scan(name, provider)?.build(),
-            None => Ok(empty),
-        }
-    }
-
-    /// Runs a plan into staged files; counts rows by the column that the task names.
-    async fn write(&self, plan: LogicalPlan, layout: Arc<Layout>, count_by: Option<&str>, progress: &Progress) -> PlanResult<Written> {
-        self.write_apart(plan, layout, count_by, |batch| Ok([batch.clone(), batch.slice(0, 0)]), progress).await
-    }
-
-    /// As `write`, the two parts of each batch going to files of their own.
-    async fn write_apart(
-        &self,
-        plan: LogicalPlan,
-        layout: Arc<Layout>,
-        count_by: Option<&str>,
-        split: fn(&RecordBatch) -> PlanResult<[RecordBatch; 2]>,
-        progress: &Progress,
-    ) -> PlanResult<Written> {
-        let written = Arc::new(Mutex::new(Written::default()));
-        let count_by = count_by.map(str::to_owned);
-        let physical = self.session.state().create_physical_plan(&plan).await?;
-        let streams = execute_stream_partitioned(physical, self.session.task_ctx())?;
-        let mut tasks = JoinSet::new();
-        for mut stream in streams {
-            let (layout, written, count_by, progress) = (layout.clone(), written.clone(), count_by.clone(), progress.clone());
-            tasks.spawn(async move {
-                let mut stagers = [Stager::new(layout.clone()), Stager::new(layout)];
-                while let Some(batch) = stream.next().await {
-                    let batch = batch?;
-                    for (stager, part) in stagers.iter_mut().zip(split(&batch)?) {
-                        stager.write(&part).map_err(external)?;
-                    }
-                    let rows = {
-                        let mut written = lock(&written);
-                        written.count(&batch, count_by.as_deref());
-                        written.rows
-                    };
-                    progress.tell(Event::Rows { rows, share: None });
-                }
-                for stager in stagers {
-                    lock(&written).files.extend(stager.finish().map_err(external)?);
-                }
-                Ok::<(), DataFusionError>(())
-            });
-        }
-        join_all(tasks).await?;
-        Ok(take(written))
     }
 
     /// The rows of a task, staged. In two stages when it classifies.
@@ -377,7 +163,7 @@ impl DataFusionWork {
         }
         let complete = scan(parts.name, Arc::new(StreamingTable::try_new(schema, partitions)?))?.build()?;
         let plan = self.after(batch, &before, &parts, complete)?;
-        let (mut written, pumped) = tokio::join!(self.write(plan, layout.clone(), count_by, progress), join_all(pumps));
+        let (mut written, pumped) = tokio::join!(write(&self.session, plan, layout.clone(), count_by, progress), join_all(pumps));
         // A comparison that failed ends its pipe early: its error is the one to tell.
         pumped?;
         if let (Ok(first), Some(open)) = (&mut written, take(open).finish()?) {
@@ -388,7 +174,7 @@ impl DataFusionWork {
             };
             let plan = self.after(batch, &before, &parts, plan)?;
             // Later batches look for old deletions: so these stand apart from what they need not read.
-            let second = self.write_apart(plan, layout, count_by, classify::deleted_apart, progress).await?;
+            let second = write_apart(&self.session, plan, layout, count_by, classify::deleted_apart, progress).await?;
             first.add(second);
         }
         written
@@ -403,7 +189,7 @@ impl DataFusionWork {
         progress: &Progress,
     ) -> PlanResult<Written> {
         let plan = self.last(batch, steps).await?;
-        self.write(plan, layout, count_by, progress).await
+        write(&self.session, plan, layout, count_by, progress).await
     }
 
     async fn last(&mut self, batch: &BatchContext, steps: &Steps) -> PlanResult<LogicalPlan> {
@@ -432,7 +218,7 @@ impl DataFusionWork {
             join(LogicalPlanBuilder::new(touched), stored, JoinType::RightAnti, &pairs(&replaced.keys))?.build()?
         };
         // Only what is new is told.
-        let kept = self.write(kept, layout, None, &Progress::silent()).await?;
+        let kept = write(&self.session, kept, layout, None, &Progress::silent()).await?;
         written.files.extend(kept.files);
         Ok(written)
     }
@@ -584,23 +370,13 @@ impl Work for DataFusionWork {
                 folders.extend(files.iter().filter_map(|file| file.path.parent().map(PathBuf::from)));
                 (self.all_rows(&dataset.name), files.clone())
             });
-            folders.extend(
-                self.checkpoints
-                    .get(&dataset.name)
-                    .into_iter()
-                    .flat_map(|(_, files)| files)
-                    .filter_map(|file| file.path.parent().map(PathBuf::from)),
-            );
             let by_batch = self.plan.tasks.iter().all(|task| task.target != dataset.name || task.write_mode.is_of_batch());
-            tables.push(TableChange {
-                name: dataset.name.clone(),
-                was,
-                columns: layout.catalog_columns(),
-                batches,
-                whole,
-                checkpoint: self.checkpoints.get(&dataset.name).cloned(),
-                by_batch,
-            });
+            let columns = layout.catalog_columns();
+            let checkpoint = self.checkpoints.get(&dataset.name).cloned();
+            let kept = checkpoint.iter().flat_map(|(_, files)| files);
+            folders.extend(kept.filter_map(|file| file.path.parent().map(PathBuf::from)));
+            let name = dataset.name.clone();
+            tables.push(TableChange { name, was, columns, batches, whole, checkpoint, by_batch, drop_columns: false });
         }
         let changes = Changes { base: self.snapshot.id, fence: self.fence, tables, views: self.views.clone(), publish };
         let catalog = self.catalog.clone();
@@ -612,109 +388,4 @@ impl Work for DataFusionWork {
         self.published = true;
         Ok(())
     }
-}
-
-/// What is no plan of the engine's, and worked out before one.
-pub(crate) fn worked_out(op: &Op) -> bool {
-    matches!(op, Op::Sessionize(_) | Op::Periods { .. })
-}
-
-/// The rows of a checkpoint, with the columns of the rows that they are added to.
-fn checkpoint_table(older: &LogicalPlan, checkpoint: Checkpoint, feed: &DatasetName) -> PlanResult<LogicalPlan> {
-    let schema: SchemaRef = Arc::new(older.schema().as_arrow().clone());
-    scan(&feed.name, Arc::new(PinnedTable::new(schema, checkpoint.files, None)))?.build()
-}
-
-/// The first days of the periods that the only row's `xt_first` and `xt_last` bound.
-fn periods(rows: &[RecordBatch], period: Period, name: &str) -> PlanResult<LogicalPlan> {
-    let day = |column: &str| {
-        rows.iter().filter(|batch| batch.num_rows() > 0).find_map(|batch| {
-            let days = batch.column_by_name(column)?.as_primitive_opt::<Date32Type>()?;
-            days.is_valid(0).then(|| days.value(0))
-        })
-    };
-    let days = match (day("xt_first"), day("xt_last")) {
-        (Some(first), Some(last)) => functions::periods(period, first, last),
-        _ => Vec::new(),
-    };
-    let days = RecordBatch::try_from_iter([(name, Arc::new(Date32Array::from(days)) as ArrayRef)])?;
-    scan("periods", Arc::new(MemTable::try_new(days.schema(), vec![vec![days]])?))?.build()
-}
-
-/// What a task wrote.
-#[derive(Default)]
-struct Written {
-    rows: u64,
-    counts: BTreeMap<String, u64>,
-    files: Vec<StagedFile>,
-}
-
-impl Written {
-    fn count(&mut self, batch: &RecordBatch, by: Option<&str>) {
-        self.rows += batch.num_rows() as u64;
-        let Some(words) = by.and_then(|by| batch.column_by_name(by)).and_then(|column| column.as_string_view_opt()) else { return };
-        let mut run: Option<(&str, u64)> = None;
-        for word in words.iter().flatten() {
-            match &mut run {
-                Some((last, count)) if *last == word => *count += 1,
-                _ => {
-                    if let Some((last, count)) = run.replace((word, 1)) {
-                        *self.counts.entry(last.to_owned()).or_default() += count;
-                    }
-                }
-            }
-        }
-        if let Some((last, count)) = run {
-            *self.counts.entry(last.to_owned()).or_default() += count;
-        }
-    }
-
-    fn add(&mut self, other: Written) {
-        self.rows += other.rows;
-        self.files.extend(other.files);
-        for (word, count) in other.counts {
-            *self.counts.entry(word).or_default() += count;
-        }
-    }
-}
-
-/// Executes a plan and gives its batches away, from several threads.
-async fn drain(
-    session: &SessionContext,
-    plan: LogicalPlan,
-    give: impl Fn(RecordBatch) -> PlanResult<()> + Clone + Send + 'static,
-) -> PlanResult<()> {
-    let physical = session.state().create_physical_plan(&plan).await?;
-    let mut tasks = JoinSet::new();
-    for mut stream in execute_stream_partitioned(physical, session.task_ctx())? {
-        let give = give.clone();
-        tasks.spawn(async move {
-            while let Some(batch) = stream.next().await {
-                give(batch?)?;
-            }
-            Ok::<(), DataFusionError>(())
-        });
-    }
-    join_all(tasks).await
-}
-
-async fn join_all(mut tasks: JoinSet<PlanResult<()>>) -> PlanResult<()> {
-    while let Some(done) = tasks.join_next().await {
-        done.map_err(|panic| DataFusionError::ExecutionJoin(Box::new(panic)))??;
-    }
-    Ok(())
-}
-
-pub(crate) fn external(error: RunError) -> DataFusionError {
-    DataFusionError::External(Box::new(error))
-}
-
-/// A thread that panicked while it held the lock has failed the run already.
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn take<T>(shared: Arc<Mutex<T>>) -> T {
-    let Ok(mutex) = Arc::try_unwrap(shared) else { unreachable!("every task that shared it has ended") };
-    mutex.into_inner().unwrap_or_else(PoisonError::into_inner)
 }

@@ -43,6 +43,8 @@ mod rows;
 
 mod infer;
 
+mod names;
+
 mod fingerprint;
 
 mod hash;
@@ -53,6 +55,7 @@ mod testing;
 pub use fingerprint::fingerprint;
 pub use hash::RowHasher;
 pub use infer::{Inferred, infer};
+pub use names::column_names;
 pub use problem::{DataProblem, Place, ProblemKind};
 pub use rows::{RowReader, lines_of_rows, read};
 pub use spec::{ReadColumn, ReadSpec, SourceFile, arrow_type};

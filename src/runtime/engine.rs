@@ -1,11 +1,11 @@
 //! What an engine can do: keep records, land a batch, run tasks, publish, and read.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use async_trait::async_trait;
 use futures::stream::BoxStream;
-use qetl_core::{Column, DatasetName, Plan, Task, ir::Steps};
+use qetl_core::{Column, DatasetName, Plan, Problems, Task, ir::Steps, standard::Rendered};
 use qetl_ingest::{DataProblem, ProblemKind, ReadSpec, SourceFile};
 
 use crate::{
@@ -13,6 +13,7 @@ use crate::{
     progress::Progress,
     records::{BatchRecord, FlowRecords, PinnedColumn, RunRecord},
     report::StepReport,
+    standard::{Bench, Checked, Known, Statement},
 };
 
 /// Keeps a flow from being run twice at once; let go when dropped, or when its process dies.
@@ -117,6 +118,25 @@ pub trait Engine: Send + Sync {
 
     /// The engine's own form of a task's instructions, for people: `sql` or `logical`.
     async fn show(&self, plan: Arc<Plan>, task: &Task) -> Result<String, RunError>;
+
+    /// Reads the SQL of a task that an author wrote. Problems stand in the flow file.
+    fn statement(&self, sql: &Rendered, target: &DatasetName) -> Result<Statement, Problems>;
+
+    /// Checks names and types of such SQL over datasets of these columns; nothing is read.
+    async fn check(&self, sql: &Rendered, statement: &Statement, known: &Known) -> Result<Checked, RunError>;
+
+    /// Begins the work on a batch of a standard flow, whose tasks make `own`. `anew`: what tasks derived before is gone.
+    async fn bench(
+        &self,
+        flow: &str,
+        own: &[DatasetName],
+        lock: &dyn FlowLock,
+        run_id: &str,
+        anew: bool,
+    ) -> Result<Box<dyn Bench>, RunError>;
+
+    /// The version in which each of the datasets changed last; views count as what they read.
+    async fn changed(&self, datasets: &[DatasetName]) -> Result<BTreeMap<DatasetName, i64>, RunError>;
 }
 
 /// The work on one batch, and on those that are derived again because of it.

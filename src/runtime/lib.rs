@@ -9,6 +9,7 @@ pub mod progress;
 pub mod records;
 pub mod report;
 pub mod run;
+pub mod standard;
 pub mod types;
 pub mod verify;
 pub mod waiting;

@@ -25,6 +25,12 @@ pub enum Event {
         batch_id: i64,
         report: crate::report::StepReport,
     },
+    /// A line that a script wrote.
+    Said {
+        flow: String,
+        step: String,
+        line: String,
+    },
     Warning {
         flow: String,
         message: String,

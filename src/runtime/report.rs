@@ -57,7 +57,7 @@ pub struct BatchReport {
     pub status: Status,
     pub files: Vec<String>,
     pub steps: Vec<StepReport>,
-    /// Later batches that were derived again because of this one.
+    /// Other batches that were derived again because of this one.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub derived_again: Vec<i64>,
     #[serde(skip_serializing_if = "Vec::is_empty")]

@@ -9,6 +9,7 @@ use qetl_core::{
     Flow, Plan,
     input::OnDuplicateKey,
     plan::{self, InputType, Known, LateBatches},
+    standard::StandardFlow,
 };
 use qetl_ingest::SourceFile;
 use uuid::Uuid;
@@ -19,6 +20,7 @@ use crate::{
     progress::{Event, Progress},
     records::{BatchRecord, FileRecord, FlowRecords, RunRecord},
     report::{BatchReport, ErrorReport, FlowReport, RunReport, Status, StepReport},
+    standard::{self, PlannedStandard, StandardJob, StandardRun},
     types,
     waiting::{self, Job, JobFile, Request, Roots, micros},
 };
@@ -37,11 +39,16 @@ pub struct Planned {
     pub obstacles: qetl_core::Problems,
     /// What is worth knowing before it runs.
     pub notes: Vec<String>,
+    /// The tasks, of a standard flow.
+    pub standard: Option<Box<PlannedStandard>>,
 }
 
 /// Works out what `execute` would do now. Reads data only to infer types that are not known.
 pub async fn plan_flow(engine: &dyn Engine, flow: &Flow, roots: &Roots, request: &Request) -> Result<Planned, RunError> {
     let place = Place::flow(flow.id());
+    if let Some(tasks) = flow.standard() {
+        return plan_standard(engine, flow, &tasks, roots, request).await.map_err(|error| error.at(&place));
+    }
     let records = engine.records(flow.id()).await.map_err(|error| error.at(&place))?;
     let obstacles = if request.full_refresh { qetl_core::Problems::default() } else { types::shape_changes(flow, &records) };
     let jobs = waiting::jobs(flow, roots, &records, request).map_err(|error| error.at(&place))?;
@@ -50,7 +57,27 @@ pub async fn plan_flow(engine: &dyn Engine, flow: &Flow, roots: &Roots, request:
     let input = blocking(move || types::infer(&owned, known, &files)).await.map_err(|error| error.at(&place))?;
     let notes = types::column_changes(&input, &records);
     let plan = Arc::new(plan::expand(flow, input)?);
-    Ok(Planned { plan, jobs, records, obstacles, notes })
+    Ok(Planned { plan, jobs, records, obstacles, notes, standard: None })
+}
+
+async fn plan_standard(
+    engine: &dyn Engine,
+    flow: &Flow,
+    tasks: &StandardFlow,
+    roots: &Roots,
+    request: &Request,
+) -> Result<Planned, RunError> {
+    let planned = standard::prepare(engine, flow, tasks, roots, request).await?;
+    let job = |job: &StandardJob| Job { batch_id: job.batch_id, files: job.all_files(), replay: job.replay };
+    let absent = planned.absent.0.iter().map(ToString::to_string);
+    Ok(Planned {
+        plan: Arc::new(planned.plan(flow)?),
+        jobs: planned.jobs.iter().map(job).collect(),
+        records: FlowRecords::default(),
+        obstacles: qetl_core::Problems::default(),
+        notes: planned.reasons.iter().chain(&planned.notes).cloned().chain(absent).collect(),
+        standard: Some(Box::new(planned)),
+    })
 }
 
 /// Runs flows, each with its request. A flow that fails does not keep the others from going on.
@@ -63,14 +90,33 @@ pub async fn execute(
     progress: &Progress,
 ) -> Result<RunReport, RunError> {
     let run_id = Uuid::now_v7().to_string();
-    let mut reports = Vec::new();
-    for flow in flows {
-        let mut run = FlowRun { engine, flow, roots, request, progress, run_id: &run_id, refreshed: Vec::new(), batches: Vec::new() };
-        let outcome = run.all(wait).await;
+    let mut reports: Vec<FlowReport> = Vec::new();
+    let makers = standard::makers(flows);
+    for flow in standard::in_order(flows) {
+        let failed = |maker: &str| reports.iter().find(|report| report.flow == maker && flow_exit_code(report) != 0);
+        if let Some(maker) = standard::read_by(flow, &makers).into_iter().find_map(failed) {
+            let report = skipped(flow, maker);
+            reports.push(report);
+            continue;
+        }
+        let (refreshed, batches, outcome) = match flow.standard() {
+            Some(tasks) => {
+                let mut run =
+                    StandardRun { engine, flow, roots, request, progress, run_id: &run_id, refreshed: Vec::new(), batches: Vec::new() };
+                let outcome = run.all(&tasks, wait).await;
+                (run.refreshed, run.batches, outcome)
+            }
+            None => {
+                let mut run =
+                    FlowRun { engine, flow, roots, request, progress, run_id: &run_id, refreshed: Vec::new(), batches: Vec::new() };
+                let outcome = run.all(wait).await;
+                (run.refreshed, run.batches, outcome)
+            }
+        };
         if let Err(RunError::Interrupted) = outcome {
             return Err(RunError::Interrupted);
         }
-        reports.push(flow_report(flow, run.refreshed, run.batches, outcome));
+        reports.push(flow_report(flow, refreshed, batches, outcome));
     }
     let status = overall(reports.iter().map(|report| report.status));
     Ok(RunReport { run_id, status, flows: reports })
@@ -97,6 +143,13 @@ fn overall(statuses: impl Iterator<Item = Status>) -> Status {
         .unwrap_or(Status::UpToDate)
 }
 
+/// A flow that reads what another could not make.
+fn skipped(flow: &Flow, maker: &FlowReport) -> FlowReport {
+    let message = format!("flow `{}` was skipped: `{}`, whose datasets it reads, failed", flow.id(), maker.flow);
+    let error = ErrorReport { message, help: String::new(), exit_code: flow_exit_code(maker) };
+    FlowReport { flow: flow.id().to_owned(), status: maker.status, refreshed: Vec::new(), batches: Vec::new(), error: Some(error) }
+}
+
 fn flow_report(flow: &Flow, refreshed: Vec<i64>, batches: Vec<BatchReport>, outcome: Result<(), RunError>) -> FlowReport {
     let of_batch = batches.iter().any(|batch| batch.error.is_some());
     let error = outcome.as_ref().err().filter(|_| !of_batch).map(ErrorReport::from);
@@ -107,7 +160,7 @@ fn flow_report(flow: &Flow, refreshed: Vec<i64>, batches: Vec<BatchReport>, outc
     FlowReport { flow: flow.id().to_owned(), status, refreshed, batches, error }
 }
 
-fn failure_status(error: &RunError) -> Status {
+pub(crate) fn failure_status(error: &RunError) -> Status {
     if error.exit_code() == 3 { Status::Rejected } else { Status::Failed }
 }
 
@@ -219,9 +272,9 @@ impl FlowRun<'_> {
         let known_batches = known_batches(records, Some(own));
         let context = context_of(&known_batches, job.batch_id, processed_at);
         self.refuse_times_that_fall(&known_batches, job.batch_id)?;
-        let files = self.fingerprints(job, now).await?;
+        let files = fingerprints(job.files.clone(), now).await?;
         let (plan, mut work, landed) = self.land(lock, input, job, &context, report).await?;
-        refuse_changed_files(job)?;
+        refuse_changed_files(&job.files)?;
         if let Some(known) = &known
             && (known.content_hash, known.rows) == (landed.content_hash, i64::try_from(landed.rows).unwrap_or(i64::MAX))
         {
@@ -429,26 +482,25 @@ impl FlowRun<'_> {
         (records.batches, records.columns) = (batches, columns);
         Ok(())
     }
+}
 
-    /// The files as they will be recorded.
-    async fn fingerprints(&self, job: &Job, now: i64) -> Result<Vec<FileRecord>, RunError> {
-        let files = job.files.clone();
-        blocking(move || {
-            let record = |file: &JobFile| {
-                let content_hash = match file.content_hash {
-                    Some(hash) => hash,
-                    None => {
-                        qetl_ingest::fingerprint(&file.source.path)
-                            .map_err(|error| RunError::failed(format!("`{}` cannot be read: {error}", file.source.name)))?
-                            .1
-                    }
-                };
-                Ok(FileRecord { name: file.source.name.clone(), size: file.size, modified: file.modified, content_hash, loaded_at: now })
+/// The files as they will be recorded.
+pub(crate) async fn fingerprints(files: Vec<JobFile>, now: i64) -> Result<Vec<FileRecord>, RunError> {
+    blocking(move || {
+        let record = |file: &JobFile| {
+            let content_hash = match file.content_hash {
+                Some(hash) => hash,
+                None => {
+                    qetl_ingest::fingerprint(&file.source.path)
+                        .map_err(|error| RunError::failed(format!("`{}` cannot be read: {error}", file.source.name)))?
+                        .1
+                }
             };
-            files.iter().map(record).collect()
-        })
-        .await
-    }
+            Ok(FileRecord { name: file.source.name.clone(), size: file.size, modified: file.modified, content_hash, loaded_at: now })
+        };
+        files.iter().map(record).collect()
+    })
+    .await
 }
 
 /// Which tasks are run.
@@ -479,8 +531,8 @@ pub(crate) fn context_of(known: &Arc<Vec<KnownBatch>>, batch_id: i64, processed_
 }
 
 /// A file that was written to while it was read may have been read half old, half new.
-fn refuse_changed_files(job: &Job) -> Result<(), RunError> {
-    for file in &job.files {
+pub(crate) fn refuse_changed_files(files: &[JobFile]) -> Result<(), RunError> {
+    for file in files {
         let now = std::fs::metadata(&file.source.path).and_then(|meta| Ok((meta.len(), micros(meta.modified()?))));
         if now.ok() != Some((file.size, file.modified)) {
             return Err(RunError::Failed {

@@ -12,6 +12,7 @@ use qetl_core::{
     Flow,
     format::Format,
     load::{Load, OnChangedFile},
+    standard::Variable,
 };
 use qetl_ingest::SourceFile;
 use regex::Regex;
@@ -34,6 +35,10 @@ pub struct Request {
     pub execution_date: Option<i64>,
     /// Lets the batch through its guards.
     pub accept_guards: bool,
+    /// Values for the templates of standard flows.
+    pub vars: BTreeMap<String, Variable>,
+    /// How many tasks of a standard flow may run at once; 0 leaves it to qetl.
+    pub jobs: usize,
 }
 
 /// A batch to execute.
@@ -56,11 +61,13 @@ pub struct JobFile {
     pub content_hash: Option<u128>,
 }
 
-/// Where a project's files may be.
+/// Where a project's files may be, and what runs its scripts.
 #[derive(Debug, Clone)]
 pub struct Roots {
     pub project: PathBuf,
     pub allowed: Vec<PathBuf>,
+    /// The Python of scripts: a program's name, or a path.
+    pub python: PathBuf,
 }
 
 /// The batches that a flow would execute now, ascending.
@@ -263,14 +270,8 @@ impl Finder<'_> {
     fn changed_files(&self, all: &[JobFile]) -> Result<Vec<JobFile>, RunError> {
         let mut changed = Vec::new();
         for file in all {
-            let Some((_, known)) = self.records.file(&file.source.name) else { continue };
-            if is_untouched(file, known) {
-                continue;
-            }
-            let (_, hash) = qetl_ingest::fingerprint(&file.source.path)
-                .map_err(|error| RunError::failed(format!("`{}` cannot be read: {error}", file.source.name)))?;
-            if hash != known.content_hash {
-                changed.push(JobFile { content_hash: Some(hash), ..file.clone() });
+            if let Some((_, known)) = self.records.file(&file.source.name) {
+                changed.extend(if_changed(file, known)?);
             }
         }
         Ok(changed)
@@ -309,7 +310,7 @@ impl Finder<'_> {
             )
         };
         let real = root.canonicalize().map_err(missing)?;
-        if !self.is_allowed(&real) {
+        if !self.roots.is_allowed(&real) {
             let (line, column) = self.flow.source.place(load.source_path.span.start);
             let message = format!(
                 "{}:{line}:{column}: `source_path = \"{}\"` is outside the project",
@@ -335,7 +336,7 @@ impl Finder<'_> {
             let real = path
                 .canonicalize()
                 .map_err(|error| named(&format!("cannot be read: {error}"), "take it out of the folder, or narrow `file_pattern`"))?;
-            if !self.is_allowed(&real) {
+            if !self.roots.is_allowed(&real) {
                 return Err(named(
                     &"is a link that leads outside the project",
                     "allow the folder it leads to in `qetl.toml`: `[project] allowed_paths = [\"…\"]`",
@@ -349,26 +350,41 @@ impl Finder<'_> {
         Ok(files)
     }
 
-    /// Whether a path, without links in it, is in the project or in a folder that it allows.
-    fn is_allowed(&self, real: &Path) -> bool {
-        std::iter::once(&self.roots.project).chain(&self.roots.allowed).any(|allowed| real.starts_with(allowed))
-    }
-
     fn look_at(&self, path: &Path) -> std::io::Result<JobFile> {
-        let meta = fs::metadata(path)?;
-        if !meta.is_file() {
-            return Err(std::io::Error::other("not a file"));
-        }
-        let real = path.canonicalize()?;
-        let name = name_of(path, &real, &self.roots.project);
-        let format = match self.flow.load.as_ref().and_then(|load| load.format.as_ref()) {
-            Some(format) => format.value,
-            None => Format::of_file(&name)
-                .ok_or_else(|| std::io::Error::other("its ending does not tell its format: set `format` in `[properties.load]`"))?,
-        };
-        let modified = meta.modified().map_or(0, micros);
-        Ok(JobFile { source: SourceFile { path: path.to_owned(), name, format }, size: meta.len(), modified, content_hash: None })
+        let format = self.flow.load.as_ref().and_then(|load| load.format.as_ref()).map(|format| format.value);
+        look_at(path, format, self.roots, "`[properties.load]`")
     }
+}
+
+/// A file as it is on disk now. Without a format its ending tells it; `section` of the flow file could.
+pub(crate) fn look_at(path: &Path, format: Option<Format>, roots: &Roots, section: &str) -> std::io::Result<JobFile> {
+    let meta = fs::metadata(path)?;
+    if !meta.is_file() {
+        return Err(std::io::Error::other("not a file"));
+    }
+    let real = path.canonicalize()?;
+    let name = name_of(path, &real, &roots.project);
+    let unknown = || std::io::Error::other(format!("its ending does not tell its format: set `format` in {section}"));
+    let format = format.or_else(|| Format::of_file(&name)).ok_or_else(unknown)?;
+    let modified = meta.modified().map_or(0, micros);
+    Ok(JobFile { source: SourceFile { path: path.to_owned(), name, format }, size: meta.len(), modified, content_hash: None })
+}
+
+impl Roots {
+    /// Whether a path, without links in it, is in the project or in a folder that it allows.
+    pub(crate) fn is_allowed(&self, real: &Path) -> bool {
+        std::iter::once(&self.project).chain(&self.allowed).any(|allowed| real.starts_with(allowed))
+    }
+}
+
+/// The file with its fingerprint, if its content is not what was read.
+pub(crate) fn if_changed(file: &JobFile, known: &FileRecord) -> Result<Option<JobFile>, RunError> {
+    if is_untouched(file, known) {
+        return Ok(None);
+    }
+    let (_, hash) = qetl_ingest::fingerprint(&file.source.path)
+        .map_err(|error| RunError::failed(format!("`{}` cannot be read: {error}", file.source.name)))?;
+    Ok((hash != known.content_hash).then(|| JobFile { content_hash: Some(hash), ..file.clone() }))
 }
 
 /// Trusted without reading it: same size and time of change, and read well after it was changed.
@@ -391,7 +407,8 @@ fn name_of(path: &Path, real: &Path, project: &Path) -> String {
     parts.join("/").replacen("//", "/", 1)
 }
 
-fn walk(root: &Path, folder: &Path, deep: bool, glob: &globset::GlobMatcher, paths: &mut Vec<PathBuf>) -> std::io::Result<()> {
+/// The files below a folder that match, hidden ones left out; `deep`: in folders below it too.
+pub(crate) fn walk(root: &Path, folder: &Path, deep: bool, glob: &globset::GlobMatcher, paths: &mut Vec<PathBuf>) -> std::io::Result<()> {
     for entry in fs::read_dir(folder)? {
         let entry = entry?;
         let (path, hidden) = (entry.path(), entry.file_name().to_string_lossy().starts_with('.'));

@@ -68,6 +68,11 @@ impl Workspace {
         Ok(chosen)
     }
 
+    /// The flows whose files are right.
+    pub fn good_flows(&self) -> Vec<&Flow> {
+        self.flows.iter().filter_map(|flow| flow.as_ref().ok()).collect()
+    }
+
     /// The folder of the data files.
     pub fn location(&self) -> PathBuf {
         self.root.join(self.project.storage.location.as_str())
@@ -83,7 +88,10 @@ impl Workspace {
 
     pub fn roots(&self) -> Roots {
         let allowed = self.project.project.allowed_paths.iter().filter_map(|path| self.root.join(path).canonicalize().ok());
-        Roots { project: self.root.clone(), allowed: allowed.collect() }
+        let python = &self.project.python.interpreter;
+        // A bare name is looked for where the system looks for programs.
+        let python = if python.contains('/') { self.root.join(python) } else { PathBuf::from(python) };
+        Roots { project: self.root.clone(), allowed: allowed.collect(), python }
     }
 }
 

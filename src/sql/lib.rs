@@ -5,12 +5,16 @@
 pub mod dialects;
 mod expr;
 mod query;
+pub mod task;
 mod tree;
 
 pub use dialects::Dialect;
 use qetl_core::{DatasetName, ir::Steps};
 pub use query::Sql;
-pub use sqlparser::ast::{Ident, ObjectName};
+pub use sqlparser::{
+    ast::{Ident, ObjectName},
+    dialect as syntax,
+};
 pub use tree::ident;
 
 /// What a dialect cannot say.

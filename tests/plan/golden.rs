@@ -46,6 +46,10 @@ fn example_flows() {
             settings.bind(|| insta::assert_snapshot!(format!("{name}.{what}"), text));
         };
         keep("instructions", &instructions);
+        if let Some(standard) = plan.flow.standard() {
+            keep("templates", &crate::standard::templates(&standard));
+            return;
+        }
         for dialect in DIALECTS {
             keep(dialect.name(), &sql(&plan, dialect));
         }

@@ -5,6 +5,7 @@
 mod golden;
 mod problems;
 mod reference;
+mod standard;
 
 use insta::Settings;
 

@@ -6,7 +6,7 @@ use qetl_core::{
     plan::{self, InputType, Known},
 };
 
-use crate::snapshots;
+use crate::{snapshots, standard::problems_of as standard_problems};
 
 fn problems_of(name: &str, text: &str) -> Problems {
     let flow = match Flow::parse(name, text, &qetl_plugins::registry()) {
@@ -19,6 +19,9 @@ fn problems_of(name: &str, text: &str) -> Problems {
         known: Known::Declared,
         required: false,
     };
+    if let Some(standard) = flow.standard() {
+        return standard_problems(&standard);
+    }
     let input = flow.input.columns.iter().map(|spanned| column(&spanned.value)).collect();
     plan::expand(&flow, input).err().unwrap_or_default()
 }

@@ -2,7 +2,10 @@
 
 use std::{fs, path::Path};
 
-use qetl_core::{flow::file_schema, reference::properties};
+use qetl_core::{
+    flow::file_schema,
+    reference::{properties, sections},
+};
 use serde_json::Value;
 
 #[test]
@@ -15,9 +18,7 @@ fn the_reference_is_up_to_date() {
             "# {}\n\n{}.\n\nMade from the declarations by `cargo test -p qetl-test-plan`; do not edit.\n",
             entry.name, entry.summary
         );
-        let sections = [("[input]", &schema["properties"]["input"]), ("[properties]", &schema["properties"]["properties"])];
-        let load = ("[properties.load]", &schema["properties"]["properties"]["properties"]["load"]);
-        for (title, table) in sections.into_iter().chain([load]) {
+        for (title, table) in sections(&schema) {
             page.push_str(&table_of(title, table));
         }
         let file = folder.join(format!("{}.md", entry.name));

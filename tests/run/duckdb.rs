@@ -1,7 +1,6 @@
 //! DuckDB reads the warehouse: the same rows as qetl, in every version.
 
 use std::{
-    fs::{self, File},
     io::Write,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -9,7 +8,7 @@ use std::{
 
 use serde_json::Value;
 
-use crate::cli::Cli;
+use crate::{cli::Cli, venv};
 
 const PACKAGES: [&str; 4] = ["duckdb==1.5.5", "duckdb-extension-ducklake==1.5.5", "duckdb-extension-sqlite-scanner==1.5.5", "pytz"];
 
@@ -39,29 +38,10 @@ for sql in json.load(sys.stdin):
 json.dump(answers, sys.stdout)
 "#;
 
-/// The Python that has DuckDB, made once; `None` when there is no Python or no package index.
+/// The Python that has DuckDB; `None` when there is no Python or no package index.
 fn python() -> Option<PathBuf> {
-    let cache = PathBuf::from(std::env::var_os("HOME")?).join(".cache");
-    fs::create_dir_all(&cache).ok()?;
-    let lock = File::create(cache.join("qetl-test-venv.lock")).ok()?;
-    lock.lock().ok()?;
-    let folder = cache.join("qetl-test-venv");
-    let python = folder.join("bin/python");
-    let works = || {
-        let imports =
-            "import duckdb, duckdb_extension_ducklake, duckdb_extension_sqlite_scanner, pytz; assert duckdb.__version__ == '1.5.5'";
-        succeeds(Command::new(&python).args(["-c", imports]))
-    };
-    if works() {
-        return Some(python);
-    }
-    let made = succeeds(Command::new("python3").args(["-m", "venv"]).arg(&folder));
-    let pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--retries", "1", "--timeout", "15"];
-    (made && succeeds(Command::new(&python).args(pip).args(PACKAGES)) && works()).then_some(python)
-}
-
-fn succeeds(command: &mut Command) -> bool {
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
+    let imports = "import duckdb, duckdb_extension_ducklake, duckdb_extension_sqlite_scanner, pytz; assert duckdb.__version__ == '1.5.5'";
+    venv::python(&PACKAGES, imports)
 }
 
 /// Column names and rows; rows are sorted, NULL is `None`.

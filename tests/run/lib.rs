@@ -18,3 +18,5 @@ mod scd2;
 mod semantics;
 mod sessions;
 mod sqlite;
+mod standard;
+mod venv;

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use qetl_core::standard::parse_var;
 use qetl_runtime::{
     RunError,
     report::{RunReport, Status},
@@ -16,6 +17,17 @@ use crate::{
     time::parse_time,
 };
 
+/// How `--var` is written.
+const VAR_HELP: &str = "`--var NAME=VALUE`, once for each variable";
+
+pub(crate) struct Options {
+    /// 0: as many as qetl likes.
+    pub(crate) jobs: usize,
+    /// Seconds to wait for another run of the flow.
+    pub(crate) wait: u64,
+    pub(crate) format: Format,
+}
+
 /// What the arguments ask for.
 pub(crate) fn request(args: &BatchArgs) -> Result<Request, RunError> {
     Ok(Request {
@@ -24,6 +36,8 @@ pub(crate) fn request(args: &BatchArgs) -> Result<Request, RunError> {
         full_refresh: args.full_refresh,
         execution_date: args.execution_date.as_deref().map(parse_time).transpose()?,
         accept_guards: args.accept_guards,
+        vars: args.var.iter().map(|text| parse_var(text)).collect::<Result<_, _>>().map_err(|why| RunError::usage(why, VAR_HELP))?,
+        jobs: 0,
     })
 }
 
@@ -35,15 +49,17 @@ pub(crate) fn refuse_several(flows: usize, args: &BatchArgs) -> Result<(), RunEr
     Ok(())
 }
 
-pub(crate) async fn run(project: &Project, args: &BatchArgs, wait: u64, format: Format, output: &Output) -> Result<i32, RunError> {
+pub(crate) async fn run(project: &Project, args: &BatchArgs, options: &Options, output: &Output) -> Result<i32, RunError> {
+    let format = options.format;
     let flows = project.workspace.flows(&args.flows)?;
     refuse_several(flows.len(), args)?;
     for flow in &flows {
         output.warnings(&flow.warnings);
     }
     let progress = output.progress(format == Format::Text);
-    let outcome =
-        run::execute(&*project.engine, &flows, &project.workspace.roots(), &request(args)?, Duration::from_secs(wait), &progress).await;
+    let request = Request { jobs: options.jobs, ..request(args)? };
+    let wait = Duration::from_secs(options.wait);
+    let outcome = run::execute(&*project.engine, &flows, &project.workspace.roots(), &request, wait, &progress).await;
     output.progress_done();
     let report = outcome?;
     match format {
@@ -68,7 +84,8 @@ fn summary(report: &RunReport, output: &Output) {
                 }
                 Status::Succeeded if !batch.derived_again.is_empty() => {
                     let ids = batch.derived_again.iter().map(i64::to_string).collect::<Vec<_>>().join(", ");
-                    output.print(&format!("{} batch {}: later batches were derived again: {ids}\n", flow.flow, batch.batch_id));
+                    let which = if batch.derived_again.iter().all(|again| *again > batch.batch_id) { "later" } else { "other" };
+                    output.print(&format!("{} batch {}: {which} batches were derived again: {ids}\n", flow.flow, batch.batch_id));
                 }
                 Status::Succeeded | Status::UpToDate | Status::Failed | Status::Rejected => (),
             }

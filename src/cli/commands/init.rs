@@ -30,7 +30,7 @@ macro_rules! template {
 }
 
 /// Templates are named after the flow type that they show.
-const TEMPLATES: [Template; 5] = [
+const TEMPLATES: [Template; 6] = [
     template!(
         "change_feed",
         "SELECT * FROM orders_change_feed ORDER BY xt_batch_id, order_id",
@@ -55,6 +55,11 @@ const TEMPLATES: [Template; 5] = [
         "sessionization",
         "SELECT * FROM visits_sessions ORDER BY session_id",
         ["flows/visits.toml", "data/visits/visits_1.csv", "data/visits/visits_2.csv", "data/visits/visits_3.csv"]
+    ),
+    template!(
+        "standard",
+        "SELECT * FROM sales_per_customer ORDER BY customer",
+        ["flows/shop_orders.toml", "data/orders_2024-03-01.csv", "data/orders_2024-03-02.csv"]
     ),
 ];
 

@@ -26,7 +26,10 @@ pub(crate) fn run(args: &Args, registry: &Registry, output: &Output) -> Result<i
     let open = || Project::open(args.global.project.as_deref(), args.global.profile.as_deref(), registry);
     match &args.command {
         Command::Init { dir, template } => init::run(dir, template, output),
-        Command::Check { flows, format } => check::run(&open()?, flows, *format, output),
+        Command::Check { flows, format } => {
+            let project = open()?;
+            wait(check::run(&project, flows, *format, output))
+        }
         Command::Plan { batch, show, dialect, graph, format } => {
             let options = plan::Options { show: *show, dialect, graph: *graph, format: *format };
             let project = open()?;
@@ -37,9 +40,10 @@ pub(crate) fn run(args: &Args, registry: &Registry, output: &Output) -> Result<i
             let project = open()?;
             wait(plan::run(&project, batch, &options, output))
         }
-        Command::Execute { batch, wait: seconds, format, .. } => {
+        Command::Execute { batch, jobs, wait: seconds, format, .. } => {
             let project = open()?;
-            wait(execute::run(&project, batch, *seconds, *format, output))
+            let options = execute::Options { jobs: *jobs, wait: *seconds, format: *format };
+            wait(execute::run(&project, batch, &options, output))
         }
         Command::Query { sql, rows } => {
             let project = open()?;

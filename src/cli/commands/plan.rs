@@ -8,6 +8,7 @@ use qetl_core::{
 use qetl_runtime::{
     RunError,
     run::{Planned, plan_flow},
+    standard::{PlannedStandard, in_order},
 };
 use qetl_sql::dialects::{DIALECTS, Dialect, dialect};
 use serde_json::json;
@@ -34,12 +35,13 @@ pub(crate) async fn run(project: &Project, args: &BatchArgs, options: &Options<'
         RunError::usage(format!("there is no dialect `{}`", options.dialect), help)
     })?;
     let (request, mut obstacles) = (execute::request(args)?, qetl_core::Problems::default());
-    for flow in &flows {
+    for flow in in_order(&flows) {
         let planned = plan_flow(&*project.engine, flow, &project.workspace.roots(), &request).await?;
         output.warnings(&planned.plan.warnings);
         planned.notes.iter().for_each(|note| output.note(&format!("note: {}: {note}", flow.id())));
         let text = match (options.graph, options.show, options.format) {
             (Some(kind), ..) => graph(&planned.plan, kind),
+            (None, Some(Show::Instructions | Show::Sql), _) if planned.standard.is_some() => texts(&planned),
             (None, Some(Show::Instructions), _) => instructions(&planned.plan),
             (None, Some(Show::Sql), _) => sql(&planned.plan, dialect)?,
             (None, Some(Show::Logical), _) => logical(project, &planned).await?,
@@ -53,6 +55,37 @@ pub(crate) async fn run(project: &Project, args: &BatchArgs, options: &Options<'
     Ok(0)
 }
 
+/// The tasks of a standard flow, their templates filled in.
+fn texts(planned: &Planned) -> String {
+    let tasks = planned.standard.iter().flat_map(|standard| &standard.tasks);
+    tasks
+        .map(|task| format!("-- {} ({}): {} ({})\n{}\n\n", task.id, task.task_type, task.target, task.mode.name(), task.text.trim()))
+        .collect()
+}
+
+/// The tasks of a standard flow, in their order: what each reads and makes.
+fn tasks(standard: &PlannedStandard) -> String {
+    let mut text = String::from("\n  tasks:\n");
+    for task in &standard.tasks {
+        let reads = task.reads.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let reads = match task.task_type {
+            "ingestion" => task.text.clone(),
+            _ if reads.is_empty() => "nothing".to_owned(),
+            _ => reads,
+        };
+        text.push_str(&format!("    {}: {} <- {reads}  ({}, {})\n", task.id, task.target, task.task_type, task.mode.name()));
+        if let Some(known) = &task.columns {
+            let column = |column: &qetl_core::Column| match known.typed {
+                true => format!("{} {}", column.name, column.ty),
+                false => column.name.clone(),
+            };
+            text.push_str(&format!("      {}\n", known.columns.iter().map(column).collect::<Vec<_>>().join(", ")));
+        }
+    }
+    text.push('\n');
+    text
+}
+
 fn overview(planned: &Planned, output: &Output) -> String {
     let Planned { plan, jobs, .. } = planned;
     let mut text = format!("flow {} ({})\n", plan.flow.id(), plan.flow.flow_type.name);
@@ -64,6 +97,10 @@ fn overview(planned: &Planned, output: &Output) -> String {
         let files: Vec<&str> = job.files.iter().map(|file| file.source.name.as_str()).collect();
         let again = if job.replay { "  (again)" } else { "" };
         text.push_str(&format!("    {}  {}{again}\n", job.batch_id, files.join(", ")));
+    }
+    if let Some(standard) = &planned.standard {
+        text.push_str(&tasks(standard));
+        return text;
     }
     text.push_str("\n  datasets:\n");
     for dataset in &plan.datasets {
@@ -182,6 +219,12 @@ fn graph(plan: &Plan, kind: Graph) -> String {
 
 fn as_json(planned: &Planned) -> serde_json::Value {
     let Planned { plan, jobs, .. } = planned;
+    let standard_tasks = planned.standard.iter().flat_map(|standard| &standard.tasks).map(|task| {
+        json!({
+            "id": task.id, "task_type": task.task_type, "target": task.target.to_string(), "write_mode": task.mode.name(),
+            "reads": task.reads.iter().map(ToString::to_string).collect::<Vec<_>>(), "text": task.text,
+        })
+    });
     let columns = |schema: &qetl_core::Schema| {
         schema.columns().iter().map(|column| json!({ "name": column.name, "type": column.ty.to_string() })).collect::<Vec<_>>()
     };
@@ -207,6 +250,6 @@ fn as_json(planned: &Planned) -> serde_json::Value {
         "tasks": plan.tasks.iter().map(|task| json!({
             "target": task.target.to_string(), "write_mode": task.write_mode.to_string(), "instructions": task.steps.to_string(),
             "checks": task.checks.iter().map(|check| check.rule.to_string()).collect::<Vec<_>>(),
-        })).collect::<Vec<_>>(),
+        })).chain(standard_tasks).collect::<Vec<_>>(),
     })
 }

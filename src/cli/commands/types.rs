@@ -31,15 +31,9 @@ pub(crate) fn flow_types(registry: &Registry, name: Option<&str>, format: Format
         Format::Json => output.print(&format!("{schema:#}\n")),
         Format::Text => {
             output.print(&format!("{name}: {}\n", entry.summary));
-            for section in ["input", "properties"] {
-                let table = &schema["properties"][section];
-                output.print(&format!("\n[{section}]\n"));
+            for (title, table) in reference::sections(&schema) {
+                output.print(&format!("\n{title}\n"));
                 output.table(&["key", "type", "default", "what it is"], &rows(table));
-                let load = &table["properties"]["load"];
-                if load.is_object() {
-                    output.print("\n[properties.load]\n");
-                    output.table(&["key", "type", "default", "what it is"], &rows(load));
-                }
             }
         }
     }

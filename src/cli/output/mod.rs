@@ -146,6 +146,11 @@ impl Output {
                         bar.line(&format!("{}{again}", step_line(&report)));
                     }
                 }
+                Event::Said { step, line, .. } => {
+                    if !quiet {
+                        bar.warn(&format!("{step}: {line}"));
+                    }
+                }
                 Event::Warning { flow, message } => {
                     if !quiet {
                         bar.warn(&format!("warning: {flow}: {message}"));

@@ -39,6 +39,8 @@ pub(crate) struct TableChange {
     pub(crate) checkpoint: Option<(i64, Vec<StagedFile>)>,
     /// Whether its rows are kept apart by batch.
     pub(crate) by_batch: bool,
+    /// Whether columns that it has no more go; else they stay, NULL from then on. Rows of the old columns must go too.
+    pub(crate) drop_columns: bool,
 }
 
 /// Counters of the newest version, carried on.
@@ -259,11 +261,16 @@ fn insert_column(
 fn alter(transaction: &Transaction<'_>, counters: &Counters, was: &CatalogTable, change: &TableChange) -> rusqlite::Result<bool> {
     let mut altered = false;
     let unchanged = change.columns.iter().all(|(id, _, ty)| was.columns.iter().any(|old| old.id == *id && old.ty == *ty));
-    if unchanged {
+    let gone: Vec<_> = was.columns.iter().filter(|old| !change.columns.iter().any(|(id, ..)| *id == old.id)).collect();
+    if unchanged && (gone.is_empty() || !change.drop_columns) {
         return Ok(false);
     }
-    let gone = was.columns.iter().filter(|old| !change.columns.iter().any(|(id, ..)| *id == old.id));
-    for (place, old) in gone.enumerate() {
+    for old in gone.iter().filter(|_| change.drop_columns) {
+        let sql = "UPDATE ducklake_column SET end_snapshot = ?1 WHERE table_id = ?2 AND column_id = ?3 AND end_snapshot IS NULL";
+        transaction.execute(sql, [counters.snapshot, was.id, old.id])?;
+        altered = true;
+    }
+    for (place, old) in gone.iter().enumerate().filter(|_| !change.drop_columns) {
         let sql = "UPDATE ducklake_column SET column_order = ?1 WHERE table_id = ?2 AND column_id = ?3 AND end_snapshot IS NULL";
         transaction.execute(sql, params![change.columns.len() + place + 1, was.id, old.id])?;
     }
@@ -299,6 +306,14 @@ fn write_files(
     let sql = "SELECT partition_id FROM ducklake_partition_info WHERE table_id = ?1 AND end_snapshot IS NULL";
     let partition: Option<i64> = transaction.query_row(sql, [table], |row| row.get(0)).optional()?;
     let (mut inserted, mut deleted) = (false, false);
+    if let Some((_, files)) = &change.whole {
+        let sql = "UPDATE ducklake_data_file SET end_snapshot = ?1 WHERE table_id = ?2 AND end_snapshot IS NULL";
+        deleted |= transaction.execute(sql, params![counters.snapshot, table])? > 0;
+        for file in files {
+            inserted = true;
+            insert_file(transaction, counters, table, None, file)?;
+        }
+    }
     for (batch, _, files) in &change.batches {
         let sql = "UPDATE ducklake_data_file SET end_snapshot = ?1 WHERE table_id = ?2 AND end_snapshot IS NULL
                    AND data_file_id IN (SELECT data_file_id FROM ducklake_file_partition_value WHERE table_id = ?2 AND partition_value = ?3)";
@@ -308,14 +323,6 @@ fn write_files(
             let id = insert_file(transaction, counters, table, partition, file)?;
             transaction
                 .execute("INSERT INTO ducklake_file_partition_value VALUES (?1, ?2, 0, ?3)", params![id, table, batch.to_string()])?;
-        }
-    }
-    if let Some((_, files)) = &change.whole {
-        let sql = "UPDATE ducklake_data_file SET end_snapshot = ?1 WHERE table_id = ?2 AND end_snapshot IS NULL";
-        deleted |= transaction.execute(sql, params![counters.snapshot, table])? > 0;
-        for file in files {
-            inserted = true;
-            insert_file(transaction, counters, table, None, file)?;
         }
     }
     if inserted {

@@ -5,7 +5,7 @@ use std::{
     path::PathBuf,
 };
 
-use qetl_core::{DatasetName, Type};
+use qetl_core::{DatasetName, Type, standard::same_dataset};
 use qetl_runtime::{RunError, engine::At};
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -91,6 +91,35 @@ impl Catalog {
         };
         let id = version(&connection, at)?;
         self.tables(&connection, id).map_err(error::catalog)
+    }
+
+    /// The version in which each dataset changed last; a view counts as the tables that its text names. What is not there
+    /// is left out.
+    pub(crate) fn changed(&self, datasets: &[DatasetName]) -> Result<BTreeMap<DatasetName, i64>, RunError> {
+        let snapshot = self.snapshot(None)?;
+        let Some(connection) = self.read()? else { return Ok(BTreeMap::new()) };
+        let version = |table: &CatalogTable| {
+            let sql = "SELECT max(max(begin_snapshot, coalesce(end_snapshot, 0))) FROM ducklake_data_file WHERE table_id = ?1";
+            connection.query_row(sql, [table.id], |row| row.get::<_, Option<i64>>(0)).map(|found| found.unwrap_or(0))
+        };
+        let find = || -> rusqlite::Result<BTreeMap<DatasetName, i64>> {
+            let mut found = BTreeMap::new();
+            for dataset in datasets {
+                let same = |name: &&DatasetName| same_dataset(name, dataset);
+                if let Some(name) = snapshot.tables.keys().find(same) {
+                    found.insert(dataset.clone(), version(&snapshot.tables[name])?);
+                } else if let Some(name) = snapshot.views.keys().find(same) {
+                    let text = &snapshot.views[name].sql;
+                    let mut newest = 0;
+                    for (_, table) in snapshot.tables.iter().filter(|(table, _)| text.contains(&table.name)) {
+                        newest = newest.max(version(table)?);
+                    }
+                    found.insert(dataset.clone(), newest);
+                }
+            }
+            Ok(found)
+        };
+        find().map_err(error::catalog)
     }
 
     fn tables(&self, connection: &Connection, id: i64) -> rusqlite::Result<Snapshot> {

@@ -33,6 +33,17 @@ pub(crate) struct CsvRows {
 
 impl CsvRows {
     pub(crate) fn open(file: &SourceFile, spec: &ReadSpec) -> Result<Self, DataProblem> {
+        let mut rows = Self::start(file, spec)?;
+        if spec.options.header {
+            let header = rows.header()?;
+            rows.targets = header.targets(&file.name, spec, &mut rows.warnings)?;
+        }
+        rows.records.keep_blank = rows.targets.len() == 1;
+        Ok(rows)
+    }
+
+    /// The file, before its header.
+    fn start(file: &SourceFile, spec: &ReadSpec) -> Result<Self, DataProblem> {
         let opened = open_text(file, &spec.options.encoding)?;
         let tabs = file.name.to_ascii_lowercase();
         let tabs = tabs.strip_suffix(".gz").or_else(|| tabs.strip_suffix(".zst")).unwrap_or(&tabs).ends_with(".tsv");
@@ -55,12 +66,13 @@ impl CsvRows {
             read: opened.read,
         };
         rows.records.skip_lines(spec.options.skip_rows as u64).map_err(|fault| rows.fault(&fault))?;
-        if spec.options.header {
-            let header = rows.header()?;
-            rows.targets = header.targets(&file.name, spec, &mut rows.warnings)?;
-        }
-        rows.records.keep_blank = rows.targets.len() == 1;
         Ok(rows)
+    }
+
+    /// The columns that the file's header names.
+    pub(crate) fn names(file: &SourceFile, spec: &ReadSpec) -> Result<Vec<String>, DataProblem> {
+        let mut rows = Self::start(file, spec)?;
+        Ok(rows.header()?.names)
     }
 
     /// The line on which the current row begins.

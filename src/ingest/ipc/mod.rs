@@ -36,6 +36,11 @@ pub(crate) struct ArrowRows {
     pub(crate) warnings: Vec<String>,
 }
 
+/// The names of the file's columns.
+pub(crate) fn names(file: &SourceFile) -> Result<Vec<String>, DataProblem> {
+    Ok(Messages::open(file)?.1.fields().iter().map(|field| field.name().clone()).collect())
+}
+
 /// The types that the file brings for the columns of the spec that have none; `None` also for one that is all NULL.
 pub(crate) fn types(file: &SourceFile, spec: &ReadSpec) -> Result<Vec<Option<Type>>, DataProblem> {
     typed::types(file, spec, &Messages::open(file)?.1)

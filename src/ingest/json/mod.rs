@@ -69,6 +69,11 @@ impl JsonRows {
         })
     }
 
+    /// The keys met so far, each once.
+    pub(crate) fn key_names(&self) -> Vec<String> {
+        self.keys.known.iter().map(|key| key.name.clone()).collect()
+    }
+
     /// The line on which the current row begins.
     pub(crate) fn line(&self) -> u64 {
         self.records.line

@@ -37,6 +37,11 @@ pub(crate) struct ParquetRows {
     pub(crate) warnings: Vec<String>,
 }
 
+/// The names of the file's columns.
+pub(crate) fn names(file: &SourceFile) -> Result<Vec<String>, DataProblem> {
+    Ok(Opened::new(file)?.metadata.schema().fields().iter().map(|field| field.name().clone()).collect())
+}
+
 /// The types that the file brings for the columns of the spec that have none; `None` also for one that is all NULL.
 pub(crate) fn types(file: &SourceFile, spec: &ReadSpec) -> Result<Vec<Option<Type>>, DataProblem> {
     typed::types(file, spec, Opened::new(file)?.metadata.schema())

@@ -484,7 +484,7 @@ mod tests {
         let decimals = [15_000, 150, 101, 0, -5].map(Value::Decimal);
         assert_eq!(key_text(&decimals), "150|1.5|1.01|0|-0.05");
         let floats = [-0.0, 5.0, 1e21, 1e-300, f64::NAN].map(Value::Float);
-        assert_eq!(key_text(&floats), "0|5|1e21|1e-300|NaN");
+        assert_eq!(key_text(&floats), "0.0|5.0|1e21|1e-300|NaN");
         let others = [Value::Bool(true), Value::Date(19_723), Value::Timestamp(1_704_103_200_000_000), Value::Int(-1)];
         assert_eq!(key_text(&others), "true|2024-01-01|2024-01-01T10:00:00.000000Z|-1");
     }

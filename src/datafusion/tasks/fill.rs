@@ -1,0 +1,371 @@
+//! Filling a task's target from a query or a script's file.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    path::Path,
+    sync::{Arc, Mutex},
+};
+
+use arrow::{
+    array::{AsArray, RecordBatch},
+    datatypes::{DataType, Field, Int64Type, Schema as ArrowSchema},
+    ipc::writer::FileWriter,
+    util::display::{ArrayFormatter, FormatOptions},
+};
+use datafusion::{
+    catalog::{TableProvider, streaming::StreamingTable},
+    common::JoinType,
+    error::{DataFusionError, Result as PlanResult},
+    functions_aggregate::expr_fn::count,
+    logical_expr::{LogicalPlan, LogicalPlanBuilder, cast, ident},
+    prelude::{Expr, SessionContext, lit},
+    scalar::ScalarValue,
+};
+use qetl_core::{
+    Column, DatasetName, Type,
+    format::ReaderOptions,
+    load::OnExtraColumns,
+    standard::{SourceScope, WriteMode},
+};
+use qetl_ingest::{ReadColumn, ReadSpec, SourceFile, arrow_type};
+use qetl_runtime::{
+    Place, RunError,
+    progress::Progress,
+    standard::{From, Moment, Target},
+};
+use tokio::sync::mpsc;
+
+use super::{
+    Made, Seen, Shared,
+    query::{self, ResultColumn, Wrong},
+};
+use crate::{
+    error,
+    lower::{pairs, scan},
+    pipe::Pipe,
+    scratch::Scratch,
+    stage::remove,
+    staging::{Written, drain, external, lock, take, write},
+};
+
+/// What qetl adds to a result.
+const OWN: [(&str, Type); 2] = [("xt_batch_id", Type::Int), ("xt_processed_at", Type::Timestamp)];
+
+pub(super) async fn fill(
+    work: &Arc<Shared>,
+    moment: Moment,
+    from: From<'_>,
+    target: &Target,
+    progress: &Progress,
+) -> Result<u64, RunError> {
+    match attempt(work, moment, from, target, progress, false).await {
+        Err(Failure::Engine(why)) if error::is_exhausted(&why) => attempt(work, moment, from, target, progress, true).await,
+        other => other,
+    }
+    .map_err(|failure| match failure {
+        Failure::Engine(why) => error::engine(why),
+        Failure::Run(error) => error,
+    })
+}
+
+enum Failure {
+    Engine(DataFusionError),
+    Run(RunError),
+}
+
+impl std::convert::From<DataFusionError> for Failure {
+    fn from(error: DataFusionError) -> Self {
+        Failure::Engine(error)
+    }
+}
+
+impl std::convert::From<RunError> for Failure {
+    fn from(error: RunError) -> Self {
+        Failure::Run(error)
+    }
+}
+
+async fn attempt(
+    work: &Arc<Shared>,
+    moment: Moment,
+    from: From<'_>,
+    target: &Target,
+    progress: &Progress,
+    sorting: bool,
+) -> Result<u64, Failure> {
+    let scope = match from {
+        From::Query { scope, .. } => scope,
+        From::File(_) => SourceScope::All,
+    };
+    let seen = Seen { work: work.clone(), moment, scope, sorting };
+    let session = seen.session();
+    let (plan, found) = match from {
+        From::Query { sql, statement, .. } => match query::plan(&session, &seen.mixed_case(statement), sql, statement).await {
+            Ok(query) => (query.plan, query.columns),
+            Err(Wrong::Name(problem) | Wrong::Other(problem)) => return Err(RunError::from(sql.placed(problem.into())).into()),
+            Err(Wrong::Engine(why)) => return Err(why.into()),
+        },
+        From::File(file) => of_file(file)?,
+    };
+    if target.mode == WriteMode::ReplaceBatch {
+        refuse_rows_without_batch(work, &target.dataset)?;
+    }
+    // What is kept of earlier rows decides their types; what is replaced whole begins anew.
+    let kept = if target.mode == WriteMode::Replace { None } else { kept_columns(work, &target.dataset) };
+    let columns = fitted(&target.dataset, &found, kept.as_deref().unwrap_or_default())?;
+    let plan = retyped(plan, &columns)?;
+    let columns: Vec<Column> = columns.into_iter().chain(OWN.map(|(name, ty)| Column::new(name, ty))).collect();
+    let layout = work.layout(&target.dataset, &columns);
+    let (new, written) = match target.mode {
+        WriteMode::Replace | WriteMode::ReplaceBatch => {
+            let written = write(&session, tagged(plan, moment)?, layout.clone(), None, progress).await?;
+            (written.rows, written)
+        }
+        WriteMode::Merge => {
+            let new = distinct(work, &session, plan).await?;
+            refuse_equal_keys(&session, &new, target).await?;
+            let mut written = write(&session, tagged(new.clone(), moment)?, layout.clone(), None, progress).await?;
+            let rows = written.rows;
+            if kept.is_some() {
+                let old = others(&seen, &columns, &new, target).await?;
+                written.add(write(&session, old, layout.clone(), None, &Progress::silent()).await?);
+            }
+            (rows, written)
+        }
+    };
+    keep(work, moment, target, Outcome { layout, columns, written });
+    Ok(new)
+}
+
+struct Outcome {
+    layout: Arc<crate::stage::Layout>,
+    columns: Vec<Column>,
+    written: Written,
+}
+
+/// The columns of the target's rows that stay, if any may.
+fn kept_columns(work: &Shared, target: &DatasetName) -> Option<Vec<Column>> {
+    let made = lock(&work.made).contains_key(target);
+    if work.anew && !made { None } else { work.columns(target) }
+}
+
+/// Rows of a task that replaced everything cannot be told apart by batch.
+fn refuse_rows_without_batch(work: &Shared, target: &DatasetName) -> Result<(), RunError> {
+    if work.anew || work.published(target)?.iter().all(|(batch, _)| batch.is_some()) {
+        return Ok(());
+    }
+    let message = format!("the rows of `{target}` are not kept by batch: its task replaced all of them, or merged");
+    Err(RunError::usage(message, "derive everything again with `--full-refresh`, or set the `write_mode` back"))
+}
+
+fn keep(work: &Shared, moment: Moment, target: &Target, result: Outcome) {
+    let mut all = lock(&work.made);
+    let by_batch = target.mode == WriteMode::ReplaceBatch;
+    let made = all.entry(target.dataset.clone()).or_insert_with(|| Made {
+        layout: result.layout.clone(),
+        columns: Vec::new(),
+        replaced: work.anew,
+        whole: Vec::new(),
+        batches: BTreeMap::new(),
+        by_batch,
+    });
+    (made.layout, made.columns) = (result.layout, result.columns);
+    if by_batch {
+        if let Some(old) = made.batches.insert(moment.batch_id, result.written.files) {
+            remove(&old);
+        }
+    } else {
+        made.replaced = true;
+        remove(&std::mem::replace(&mut made.whole, result.written.files));
+    }
+}
+
+/// A script's result: read as any Arrow file is, so that nothing is rounded or lost on the way.
+fn of_file(file: &SourceFile) -> Result<(LogicalPlan, Vec<ResultColumn>), Failure> {
+    let data = |problem: qetl_ingest::DataProblem| Failure::Run(problem.into());
+    let names = qetl_ingest::column_names(file, &ReaderOptions::default()).map_err(data)?;
+    let names: Vec<String> = names.into_iter().filter(|name| !name.to_ascii_lowercase().starts_with("xt_")).collect();
+    if let Some((name, why)) = names.iter().find_map(|name| Some((name, qetl_core::schema::refuse_column_name(name)?))) {
+        let help = format!("{why}; rename it in the script");
+        return Err(RunError::usage(format!("`{name}` cannot be a column of a dataset"), help).into());
+    }
+    if let Err(twice) = qetl_core::Schema::new(names.iter().map(|name| Column::new(name, Type::Text)).collect()) {
+        return Err(RunError::usage(format!("the script's result has two columns `{twice}`"), "rename one of them").into());
+    }
+    let column = |name: &String| ReadColumn { name: name.clone(), ty: None, required: false, inferred: false };
+    let mut spec = ReadSpec {
+        columns: names.iter().map(column).collect(),
+        options: ReaderOptions::default(),
+        on_extra_columns: OnExtraColumns::Ignore,
+    };
+    let types = qetl_ingest::infer(std::slice::from_ref(file), &spec).map_err(data)?;
+    for (column, found) in spec.columns.iter_mut().zip(&types) {
+        column.ty = Some(found.ty);
+    }
+    let found = spec.columns.iter().zip(&types).map(|(column, found)| ResultColumn {
+        column: Column::new(&column.name, found.ty),
+        // Text is also what a column without any value is.
+        untyped: found.ty == Type::Text,
+    });
+    let found: Vec<ResultColumn> = found.collect();
+    let fields: Vec<Field> = found.iter().map(|own| Field::new(&own.column.name, arrow_type(own.column.ty), true)).collect();
+    let schema = Arc::new(ArrowSchema::new(fields));
+    let (sender, receiver) = mpsc::channel::<PlanResult<RecordBatch>>(2);
+    let file = file.clone();
+    tokio::task::spawn_blocking(move || {
+        let send = |batch| sender.blocking_send(batch).is_ok();
+        match qetl_ingest::read(&file, &spec) {
+            Ok(reader) => {
+                for batch in reader {
+                    if !send(batch.map_err(|problem| external(problem.into()))) {
+                        break;
+                    }
+                }
+            }
+            Err(problem) => {
+                send(Err(external(problem.into())));
+            }
+        }
+    });
+    let pipe = Pipe { schema: schema.clone(), receiver: Mutex::new(Some(receiver)) };
+    let table = StreamingTable::try_new(schema, vec![Arc::new(pipe)])?;
+    Ok((scan("result", Arc::new(table))?.build()?, found))
+}
+
+/// The result's columns, of types that hold the kept rows too.
+fn fitted(target: &DatasetName, found: &[ResultColumn], kept: &[Column]) -> Result<Vec<Column>, RunError> {
+    let mut columns = Vec::new();
+    for ResultColumn { column, untyped } in found {
+        let old = kept.iter().find(|old| old.name == column.name);
+        let ty = match old {
+            None => column.ty,
+            Some(old) if old.ty == column.ty || *untyped => old.ty,
+            Some(old) => common(old.ty, column.ty).ok_or_else(|| {
+                let message = format!("column `{}` of `{target}` was {} and would be {} now", column.name, old.ty, column.ty);
+                let help = format!("cast it to {}, or derive everything again with `--full-refresh`", old.ty);
+                RunError::usage(message, help)
+            })?,
+        };
+        columns.push(Column::new(&column.name, ty));
+    }
+    Ok(columns)
+}
+
+/// A type that holds the values of both without loss.
+fn common(a: Type, b: Type) -> Option<Type> {
+    let digits = |ty: Type| match ty {
+        Type::Int => Some((19, 0)),
+        Type::Decimal { precision, scale } => Some((precision, scale)),
+        Type::Text | Type::Float | Type::Bool | Type::Date | Type::Timestamp => None,
+    };
+    let ((p1, s1), (p2, s2)) = (digits(a)?, digits(b)?);
+    let scale = s1.max(s2);
+    let whole = (p1 - s1).max(p2 - s2);
+    (whole + scale <= 38).then_some(Type::Decimal { precision: whole + scale, scale })
+}
+
+fn retyped(plan: LogicalPlan, columns: &[Column]) -> PlanResult<LogicalPlan> {
+    let fields = plan.schema().fields().clone();
+    let fits = |(field, column): (&Arc<Field>, &Column)| *field.data_type() == arrow_type(column.ty);
+    if fields.iter().zip(columns).all(fits) {
+        return Ok(plan);
+    }
+    let value = |column: &Column| cast(ident(&column.name), arrow_type(column.ty)).alias(&column.name);
+    LogicalPlanBuilder::new(plan).project(columns.iter().map(value).collect::<Vec<Expr>>())?.build()
+}
+
+/// The rows with what says which batch they are of.
+fn tagged(plan: LogicalPlan, moment: Moment) -> PlanResult<LogicalPlan> {
+    let values: Vec<Expr> = plan.schema().fields().iter().map(|field| ident(field.name())).collect();
+    let at = ScalarValue::TimestampMicrosecond(Some(moment.processed_at), Some("UTC".into()));
+    let own = [lit(moment.batch_id).alias(OWN[0].0), lit(at).alias(OWN[1].0)];
+    LogicalPlanBuilder::new(plan).project(values.into_iter().chain(own))?.build()
+}
+
+/// The rows, each once, computed once: exact copies are no conflict.
+async fn distinct(work: &Shared, session: &SessionContext, plan: LogicalPlan) -> PlanResult<LogicalPlan> {
+    let plan = LogicalPlanBuilder::new(plan).distinct()?.build()?;
+    let schema = Arc::new(plan.schema().as_arrow().clone());
+    let scratch = Arc::new(Mutex::new(Scratch::new(schema.clone(), work.spill.clone())));
+    let shared = scratch.clone();
+    drain(session, plan, move |batch| lock(&shared).push(&batch)).await?;
+    let table = match take(scratch).finish()? {
+        Some(table) => table,
+        None => Arc::new(datafusion::datasource::empty::EmptyTable::new(schema)) as Arc<dyn TableProvider>,
+    };
+    scan("new", table)?.build()
+}
+
+/// Per key one row: which of two would win nobody could say.
+async fn refuse_equal_keys(session: &SessionContext, new: &LogicalPlan, target: &Target) -> Result<(), Failure> {
+    for key in &target.unique_key {
+        if !new.schema().has_column_with_unqualified_name(key) {
+            let known: Vec<&str> = new.schema().fields().iter().map(|field| field.name().as_str()).collect();
+            let message = format!("`unique_key` names `{key}`, which is no column of the result");
+            return Err(RunError::usage(message, qetl_core::suggest::help(key, known)).into());
+        }
+    }
+    let keys: Vec<Expr> = target.unique_key.iter().map(|key| ident(key.as_str())).collect();
+    let rows = count(lit(1_i64)).alias("xt_rows");
+    let twice =
+        LogicalPlanBuilder::new(new.clone()).aggregate(keys, vec![rows])?.filter(ident("xt_rows").gt(lit(1_i64)))?.limit(0, Some(1))?;
+    let found = session.execute_logical_plan(twice.build()?).await?.collect().await?;
+    let Some(row) = found.iter().find(|batch| batch.num_rows() > 0) else { return Ok(()) };
+    let options = FormatOptions::new().with_null("NULL");
+    let value = |key: &String| -> PlanResult<String> {
+        let column = row.column_by_name(key).ok_or_else(|| DataFusionError::Internal("a key is gone".to_owned()))?;
+        Ok(format!("{key} = {}", ArrayFormatter::try_new(column, &options)?.value(0)))
+    };
+    let key: Vec<String> = target.unique_key.iter().map(value).collect::<PlanResult<_>>()?;
+    let times = row.column_by_name("xt_rows").and_then(|rows| rows.as_primitive_opt::<Int64Type>()).map_or(2, |rows| rows.value(0));
+    let message = format!("{times} different rows have the key {}", key.join(", "));
+    let help = "`merge` keeps one row a key: let the query give one, such as with `GROUP BY` or `ROW_NUMBER()`";
+    Err(RunError::refused(Place::default(), message, help).into())
+}
+
+/// The target's rows of other keys, as they were.
+async fn others(seen: &Seen, columns: &[Column], new: &LogicalPlan, target: &Target) -> PlanResult<LogicalPlan> {
+    let stored = seen.work.provider(&target.dataset, seen.moment, SourceScope::All)?;
+    let stored = stored.ok_or_else(|| DataFusionError::Internal("the target is gone".to_owned()))?;
+    let there = stored.schema();
+    let value = |column: &Column| {
+        let ty = arrow_type(column.ty);
+        match there.field_with_name(&column.name) {
+            Ok(field) if *field.data_type() == ty => ident(&column.name),
+            Ok(_) => cast(ident(&column.name), ty).alias(&column.name),
+            Err(_) => cast(lit(ScalarValue::Null), ty).alias(&column.name),
+        }
+    };
+    let stored = scan("stored", stored)?.project(columns.iter().map(value).collect::<Vec<Expr>>())?.alias("r")?.build()?;
+    let keys = pairs(&target.unique_key);
+    let side = |side: &str, names: Vec<&String>| -> Vec<datafusion::common::Column> {
+        names.into_iter().map(|name| datafusion::common::Column::new(Some(side), name.as_str())).collect()
+    };
+    let on = (side("l", keys.iter().map(|pair| &pair.0).collect()), side("r", keys.iter().map(|pair| &pair.1).collect()));
+    LogicalPlanBuilder::new(new.clone())
+        .alias("l")?
+        .join_detailed(stored, JoinType::RightAnti, on, None, datafusion::common::NullEquality::NullEqualsNull)?
+        .build()
+}
+
+/// Writes a table's rows to an Arrow file that any Arrow library reads.
+pub(super) async fn export(session: &SessionContext, name: &str, table: Arc<dyn TableProvider>, path: &Path) -> PlanResult<()> {
+    let plain = |ty: &DataType| if *ty == DataType::Utf8View { DataType::Utf8 } else { ty.clone() };
+    let schema = table.schema();
+    let value = |field: &Arc<Field>| match plain(field.data_type()) {
+        ty if ty == *field.data_type() => ident(field.name()),
+        ty => cast(ident(field.name()), ty).alias(field.name()),
+    };
+    let plan = scan(name, table)?.project(schema.fields().iter().map(value).collect::<Vec<Expr>>())?.build()?;
+    let fields: Vec<Field> = schema.fields().iter().map(|field| Field::new(field.name(), plain(field.data_type()), true)).collect();
+    let schema = Arc::new(ArrowSchema::new(fields));
+    let writer = Arc::new(Mutex::new(FileWriter::try_new(File::create(path)?, &schema)?));
+    let shared = writer.clone();
+    drain(session, plan, move |batch| {
+        let batch = RecordBatch::try_new(schema.clone(), batch.columns().to_vec())?;
+        Ok(lock(&shared).write(&batch)?)
+    })
+    .await?;
+    Ok(take(writer).finish()?)
+}

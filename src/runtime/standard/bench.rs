@@ -1,0 +1,110 @@
+//! What an engine does for tasks that an author wrote: read their SQL, check it, fill their targets, publish.
+
+use std::{collections::BTreeMap, ops::Range, path::Path};
+
+use async_trait::async_trait;
+use qetl_core::{
+    Column, DatasetName, Problem, Span,
+    standard::{Rendered, SourceScope, StatementKind, WriteMode},
+};
+use qetl_ingest::{ReadSpec, SourceFile};
+
+use crate::{
+    engine::{LandError, Landed, Publish},
+    error::RunError,
+    progress::Progress,
+};
+
+/// What the SQL of a task says, as far as its text alone tells.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Statement {
+    pub kind: StatementKind,
+    /// The query alone, as bytes of the rendered text.
+    pub query: Range<usize>,
+    /// The columns that an INSERT lists; empty: as the query has them.
+    pub columns: Vec<String>,
+    /// The datasets that it reads, with their place in the flow file.
+    pub reads: Vec<(DatasetName, Span)>,
+    /// The functions that it calls, in lower case, with their place in the flow file.
+    pub functions: Vec<(String, Span)>,
+}
+
+/// A dataset's columns, as far as they are known before it is there.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KnownColumns {
+    pub columns: Vec<Column>,
+    /// Whether the types are known too; else they are presumed, and prove nothing.
+    pub typed: bool,
+}
+
+/// What was found out about a query without running it.
+#[derive(Debug, Clone, Default)]
+pub struct Checked {
+    /// `None`: presumed types do not let it be told.
+    pub columns: Option<Vec<Column>>,
+    /// Without a source text, as are the problems of a query that is wrong.
+    pub warnings: Vec<Problem>,
+}
+
+/// The batch that tasks run for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moment {
+    pub batch_id: i64,
+    /// Microseconds since 1970.
+    pub processed_at: i64,
+}
+
+/// A task's target, and what becomes of the rows that it has.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Target {
+    pub dataset: DatasetName,
+    pub mode: WriteMode,
+    /// For `merge`.
+    pub unique_key: Vec<String>,
+}
+
+/// Where a target's new rows come from.
+#[derive(Debug, Clone, Copy)]
+pub enum From<'a> {
+    Query {
+        sql: &'a Rendered,
+        statement: &'a Statement,
+        scope: SourceScope,
+    },
+    /// An Arrow file.
+    File(&'a SourceFile),
+}
+
+/// The work on a standard flow's batch, which several tasks do at once. Nothing of it is visible until it is published;
+/// dropping it leaves no trace.
+///
+/// Tasks see the version that the work began on, with what it has made in place of what was published. Of the flow's own
+/// datasets whose rows are kept by batch they see those up to their own batch: so a batch that is derived again finds what
+/// it found then.
+#[async_trait]
+pub trait Bench: Send + Sync {
+    /// A folder for files that nobody needs once the work is done.
+    fn folder(&self) -> &Path;
+
+    /// Reads files into a dataset, as the rows of a batch.
+    async fn land(
+        &self,
+        batch_id: i64,
+        into: &DatasetName,
+        files: &[SourceFile],
+        spec: &ReadSpec,
+        progress: &Progress,
+    ) -> Result<Landed, LandError>;
+
+    /// Fills a target; how many rows are new.
+    async fn fill(&self, moment: Moment, from: From<'_>, target: &Target, progress: &Progress) -> Result<u64, RunError>;
+
+    /// Writes a dataset's rows to an Arrow file.
+    async fn export(&self, moment: Moment, dataset: &DatasetName, scope: SourceScope, path: &Path) -> Result<(), RunError>;
+
+    /// Makes all that was landed and filled visible, with its records, or nothing.
+    async fn publish(&self, publish: Publish) -> Result<(), RunError>;
+}
+
+/// Columns of datasets that may not be there yet.
+pub type Known = BTreeMap<DatasetName, KnownColumns>;

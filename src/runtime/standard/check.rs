@@ -1,0 +1,222 @@
+//! Tasks, checked without running them: templates filled in, SQL read, names and types compared with what sources have.
+
+use std::collections::BTreeMap;
+
+use qetl_core::{
+    Column, DatasetName, Flow, Problem, Problems, Type,
+    plan::{self, Known as KnownType},
+    standard::{Rendered, StandardFlow, StandardTask, StatementKind, TaskWork, TemplateContext, WriteMode, same_dataset},
+    suggest,
+};
+
+use super::{
+    bench::{Known, KnownColumns, Statement},
+    order, types,
+};
+use crate::{Engine, RunError, records::FlowRecords};
+
+/// What a task says for one batch.
+#[derive(Debug, Clone)]
+pub(super) struct TaskText {
+    pub(super) rendered: Rendered,
+    /// Of SQL.
+    pub(super) statement: Option<Statement>,
+    /// `None` for an ingestion, whose batches replace themselves.
+    pub(super) mode: Option<WriteMode>,
+}
+
+/// What the tasks were found to make.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    /// Also of the datasets that were known before.
+    pub(super) known: Known,
+    pub(super) warnings: Problems,
+    /// What could not be checked, and why.
+    pub(super) notes: Vec<String>,
+}
+
+/// The columns that qetl adds to what SQL and scripts make.
+fn own_columns() -> [Column; 2] {
+    [Column::new("xt_batch_id", Type::Int), Column::new("xt_processed_at", Type::Timestamp)]
+}
+
+/// Fills in every task's templates and reads its SQL. The flow comes back with the datasets that SQL alone names.
+pub(super) fn texts(
+    engine: &dyn Engine,
+    flow: &StandardFlow,
+    context: &TemplateContext<'_>,
+) -> Result<(StandardFlow, BTreeMap<String, TaskText>, Problems), Problems> {
+    let (mut problems, mut texts, mut reads) = (Problems::default(), BTreeMap::new(), BTreeMap::new());
+    for task in &flow.tasks {
+        match text(engine, flow, task, context) {
+            Err(found) => problems.append(found),
+            Ok(text) => {
+                if let Some(statement) = &text.statement {
+                    reads.insert(task.id.value.clone(), statement.reads.clone());
+                    if statement.kind == StatementKind::Insert {
+                        problems.0.extend(flow.insert_of_everything(task));
+                    }
+                }
+                texts.insert(task.id.value.clone(), text);
+            }
+        }
+    }
+    if problems.has_errors() {
+        return Err(problems);
+    }
+    let flow = flow.with_reads(&reads)?;
+    Ok((flow, texts, problems))
+}
+
+/// What one task says.
+pub(super) fn text(
+    engine: &dyn Engine,
+    flow: &StandardFlow,
+    task: &StandardTask,
+    context: &TemplateContext<'_>,
+) -> Result<TaskText, Problems> {
+    let rendered = flow.render(task, context)?;
+    let placed = |problem: Problem| Problems::from(problem).in_source(&flow.source);
+    match &task.work {
+        TaskWork::Ingestion(_) => Ok(TaskText { rendered, statement: None, mode: None }),
+        TaskWork::Script(work) => {
+            let mode = work.write.mode(StatementKind::Query).map_err(placed)?;
+            Ok(TaskText { rendered, statement: None, mode: Some(mode) })
+        }
+        TaskWork::Sql(work) => {
+            let statement = engine.statement(&rendered, &task.target)?;
+            let mode = work.write.mode(statement.kind).map_err(placed)?;
+            Ok(TaskText { rendered, statement: Some(statement), mode: Some(mode) })
+        }
+    }
+}
+
+/// Checks the SQL of all tasks, in their order. `known` has the columns of ingestions and of other flows' datasets.
+pub(super) async fn tasks(
+    engine: &dyn Engine,
+    flow: &StandardFlow,
+    texts: &BTreeMap<String, TaskText>,
+    known: Known,
+) -> Result<Found, RunError> {
+    let mut found = Found { known, ..Found::default() };
+    let mut problems = Problems::default();
+    for task in &flow.tasks {
+        let Some(TaskText { rendered, statement: Some(statement), .. }) = texts.get(&task.id.value) else { continue };
+        let unknown = statement.reads.iter().find(|(read, _)| !found.known.keys().any(|known| same_dataset(known, read)));
+        if let Some((dataset, _)) = unknown {
+            found.notes.push(format!("task `{}` is not checked: the columns of `{dataset}` are not known yet", task.id.value));
+            found.known.remove(&task.target);
+            continue;
+        }
+        match engine.check(rendered, statement, &found.known).await {
+            Err(RunError::Problems(wrong)) => {
+                problems.append(wrong);
+                found.known.remove(&task.target);
+            }
+            Err(other) => return Err(other),
+            Ok(checked) => {
+                found.warnings.append(Problems(checked.warnings).in_source(&flow.source));
+                match checked.columns {
+                    None => {
+                        found
+                            .notes
+                            .push(format!("task `{}` is checked for names only: types of its sources are not known yet", task.id.value));
+                        found.known.remove(&task.target);
+                    }
+                    Some(columns) => {
+                        problems.append(unknown_keys(task, &columns).in_source(&flow.source));
+                        let read = |known: &&DatasetName| statement.reads.iter().any(|(read, _)| same_dataset(known, read));
+                        let typed = found.known.keys().filter(read).all(|known| found.known[known].typed);
+                        let columns = columns.into_iter().chain(own_columns()).collect();
+                        found.known.insert(task.target.clone(), KnownColumns { columns, typed });
+                    }
+                }
+            }
+        }
+    }
+    problems.or(found).map_err(RunError::from)
+}
+
+/// Columns of a `unique_key` that the result lacks.
+fn unknown_keys(task: &StandardTask, columns: &[Column]) -> Problems {
+    let TaskWork::Sql(work) = &task.work else { return Problems::default() };
+    let lacks = |key: &&qetl_core::decode::Sp<String>| !columns.iter().any(|column| column.name == key.value);
+    let problem = |key: &qetl_core::decode::Sp<String>| {
+        let what = format!("`{}` is not a column of the task's result", key.value);
+        let help = suggest::help(&key.value, columns.iter().map(|column| column.name.as_str()));
+        Problem::new("qetl::sql::unknown_column", key.span, what).label("no such column").help(help)
+    };
+    Problems(work.write.unique_key.iter().filter(lacks).map(problem).collect())
+}
+
+/// Checks flows, each with what is known of the others. `all` are the project's; `chosen` those to check. The problems of
+/// all of them, warnings among them, and what could not be checked.
+pub async fn check_project(engine: &dyn Engine, all: &[&Flow], chosen: &[&Flow], now: i64) -> Result<(Problems, Vec<String>), RunError> {
+    let (mut problems, mut notes) = (Problems::default(), Vec::new());
+    let names = order::makers(all);
+    let mut known = Known::new();
+    for flow in order::in_order(all) {
+        let is_chosen = chosen.iter().any(|other| other.id() == flow.id());
+        let records = engine.records(flow.id()).await?;
+        let Some(standard) = flow.standard() else {
+            match plan::expand(flow, crate::types::known(flow, &records)) {
+                Ok(plan) => {
+                    let typed = plan.input.iter().all(|column| column.known != KnownType::Presumed);
+                    let columns = |dataset: &plan::Dataset| KnownColumns { columns: dataset.schema.columns().to_vec(), typed };
+                    known.extend(plan.datasets.iter().map(|dataset| (dataset.name.clone(), columns(dataset))));
+                    if is_chosen {
+                        problems.append(plan.warnings);
+                    }
+                }
+                Err(found) if is_chosen => problems.append(found),
+                Err(_) => (),
+            }
+            continue;
+        };
+        let others: Vec<DatasetName> = names.iter().filter(|(_, maker)| *maker != flow.id()).map(|(name, _)| name.clone()).collect();
+        match standard_flow(engine, flow, &standard, &records, &others, known.clone(), now).await {
+            Ok(found) => {
+                known = found.known;
+                if is_chosen {
+                    problems.append(flow.warnings.clone());
+                    problems.append(found.warnings);
+                    notes.extend(found.notes.iter().map(|note| format!("{}: {note}", flow.id())));
+                }
+            }
+            Err(RunError::Problems(found)) if is_chosen => problems.append(found),
+            Err(RunError::Problems(_)) => (),
+            Err(other) => return Err(other),
+        }
+    }
+    Ok((problems, notes))
+}
+
+async fn standard_flow(
+    engine: &dyn Engine,
+    flow: &Flow,
+    standard: &StandardFlow,
+    records: &FlowRecords,
+    others: &[DatasetName],
+    mut known: Known,
+    now: i64,
+) -> Result<Found, RunError> {
+    let job = super::files::empty_job(records.greatest_id().unwrap_or(0) + 1, records, &Default::default(), now);
+    let (standard, texts, mut warnings) = texts(engine, standard, &job.context())?;
+    let mut problems = standard.missing_sources(others);
+    for task in &standard.tasks {
+        if let Some(other) = others.iter().find(|other| same_dataset(other, &task.target)) {
+            let what = format!("another flow makes `{other}` too");
+            problems.push(Problem::new("qetl::decode::same_dataset", task.target_span, what).label("the same dataset"));
+        }
+        if let TaskWork::Ingestion(ingestion) = &task.work
+            && let Some(types) = types::known(ingestion, &task.target, records)
+        {
+            known.insert(task.target.clone(), types::landed(&types));
+        }
+    }
+    problems.in_source(&flow.source).or(())?;
+    let mut found = tasks(engine, &standard, &texts, known).await?;
+    warnings.append(found.warnings);
+    found.warnings = warnings.in_source(&flow.source);
+    Ok(found)
+}
