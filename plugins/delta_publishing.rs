@@ -552,6 +552,9 @@ impl Ledger<'_> {
     fn invariants(&self) -> Result<Vec<Invariant>, Problems> {
         let all = [
             ("ids_are_unique", "an id names one transaction", self.doubled_ids()?),
+            ("ids_are_as_said", "an id is the key, the batch and the leg of its transaction", self.wrong_ids()?),
+            ("posted_in_a_batch", "a transaction's batch is recorded, with its execution time", self.wrong_batches()?),
+            ("changes_are_posted", "what is NEW, REACTIVATED or DELETED in a batch has a transaction there", self.unposted()?),
             ("references_hold", "every reference points to an earlier transaction of the key, of the right type", self.wrong_references()?),
             ("reversed_once", "no transaction is reversed twice", self.reversed_twice()?),
             ("closed_is_zero", "a booking that is reversed and what refers to it sum to 0", self.unsettled()?),
@@ -573,6 +576,40 @@ impl Ledger<'_> {
         let ids = self.transactions(AsOf::AllBatches)?.select(["xt_transaction_id"])?;
         let counted = ids.aggregate(&["xt_transaction_id".to_owned()], vec![("xt_transactions".to_owned(), AggregateFunction::Count)])?;
         Ok(counted.filter(Expr::column("xt_transactions").gt(Expr::int(1)))?)
+    }
+
+    fn wrong_ids(&self) -> Result<Rel, Problems> {
+        let kind = |name: &str| Expr::column("xt_transaction_type").eq(Expr::text(name));
+        let id = |leg: &str| self.id(Expr::column("xt_batch_id"), leg);
+        let expected = Expr::case(vec![(kind(REVERSAL), id("R")), (kind(DELTA_CORRECTION), id("D"))], Some(id("B")));
+        let own = self.keys_and(&["xt_transaction_id", "xt_transaction_type", "xt_batch_id"]);
+        let own = own.iter().map(|name| (name.clone(), Expr::column(name)));
+        let all = self.transactions(AsOf::AllBatches)?.project(own.chain([("xt_expected_id".to_owned(), expected)]).collect())?;
+        Ok(all.filter(Expr::column("xt_transaction_id").is_distinct(Expr::column("xt_expected_id")))?)
+    }
+
+    fn wrong_batches(&self) -> Result<Rel, Problems> {
+        let own = self.keys_and(&["xt_transaction_id", "xt_batch_id", "xt_processed_at"]);
+        let columns = own.iter().map(|name| (name.clone(), Expr::left(name)));
+        let columns = columns.chain([("xt_expected".to_owned(), Expr::right("xt_processed_at"))]).collect();
+        let all = self.transactions(AsOf::AllBatches)?.select(&own)?;
+        let batch = "xt_batch_id".to_owned();
+        let both = all.join(JoinKind::Left, Rel::batches(), &[(batch.clone(), batch)], columns)?;
+        Ok(both.filter(Expr::column("xt_processed_at").is_distinct(Expr::column("xt_expected")))?)
+    }
+
+    /// A booking and its reversal that are both lost leave every sum as it is.
+    fn unposted(&self) -> Result<Rel, Problems> {
+        let place = self.keys_and(&["xt_batch_id"]);
+        let side = |rel: Rel, posted: i64| {
+            let own = place.iter().map(|name| (name.clone(), Expr::column(name)));
+            rel.project(own.chain([("xt_posted".to_owned(), Expr::int(posted))]).collect())
+        };
+        let feed = Rel::scan(&self.names.feed, &self.cx.schema(&FEED_COLUMNS)?, AsOf::AllBatches);
+        let moved = side(feed.filter(is("NEW").or(is("REACTIVATED")).or(is("DELETED")))?, 0)?;
+        let both = Rel::union(vec![moved, side(self.transactions(AsOf::AllBatches)?, 1)?])?;
+        let posted = ("xt_posted".to_owned(), AggregateFunction::Sum(Expr::column("xt_posted")));
+        Ok(both.aggregate(&place, vec![posted])?.filter(Expr::column("xt_posted").eq(Expr::int(0)))?)
     }
 
     fn wrong_references(&self) -> Result<Rel, Problems> {

@@ -13,6 +13,7 @@ impl Growth<'_> {
     pub(super) fn invariants(&self) -> Result<Vec<Invariant>, RelError> {
         let invariant = |name: &str, about: &str, steps: Steps| Invariant { name: name.to_owned(), about: about.to_owned(), steps };
         Ok(vec![
+            invariant("activity_is_as_landed", "the activity is what all landed events give", self.differing_from_landed()?),
             invariant("one_activity_row", "a user has one row in `activity_periods` for each period", self.doubled_activity()?),
             invariant(
                 "acquired_once",
@@ -47,6 +48,22 @@ impl Growth<'_> {
                 self.wrongly_final()?,
             ),
         ])
+    }
+
+    fn differing_from_landed(&self) -> Result<Steps, RelError> {
+        let mut steps = self.by_date()?;
+        let Some(last) = steps.0.pop() else { return Ok(steps) };
+        let landed = steps.add(&last.name, last.rel);
+        let names: Vec<String> = self.dates().schema.names().map(str::to_owned).collect();
+        let side = |rel: Rel, stored: i64| {
+            rel.project(names.iter().map(|name| same(name)).chain([named("xt_stored", Expr::int(stored))]).collect())
+        };
+        let both = steps.add("both", Rel::union(vec![side(self.dates().scan(), 1)?, side(landed, 0)?])?);
+        let sum = named("xt_stored", AggregateFunction::Sum(Expr::column("xt_stored")));
+        let both = both.aggregate(&names, vec![sum, named("xt_rows", AggregateFunction::Count)])?;
+        let pair = Expr::column("xt_rows").eq(Expr::int(2)).and(Expr::column("xt_stored").eq(Expr::int(1)));
+        steps.add("rows", both.filter(pair.not())?);
+        Ok(steps)
     }
 
     fn doubled_activity(&self) -> Result<Steps, RelError> {

@@ -112,11 +112,11 @@ fn of_a_batch(sessions: Rel) -> Result<Invariant, RelError> {
     Ok(invariant("session_of_a_batch", "a session's batch is recorded, with its execution time", Steps::default(), broken))
 }
 
-/// Two summaries by `key`, which is never NULL, with the columns `xt_events`, `xt_start` and `xt_end`; the keys of which
-/// they say different things.
+/// Two summaries by `key`, which is never NULL, with the columns `xt_events`, `xt_start`, `xt_end` and `xt_batch`; the keys
+/// of which they say different things.
 fn differing(key: &str, left: Rel, right: Rel) -> Result<Rel, RelError> {
     let mut columns = vec![(key.to_owned(), Expr::coalesce(vec![Expr::left(key), Expr::right(key)]))];
-    let figures = ["events", "start", "end"];
+    let figures = ["events", "start", "end", "batch"];
     for figure in figures {
         columns.push((format!("xt_{figure}"), Expr::left(&format!("xt_{figure}"))));
         columns.push((format!("xt_expected_{figure}"), Expr::right(&format!("xt_{figure}"))));
@@ -126,11 +126,13 @@ fn differing(key: &str, left: Rel, right: Rel) -> Result<Rel, RelError> {
     both.filter(Expr::any(figures.map(differs)))
 }
 
-/// Number of events, first and last time of each `key`.
+/// Number of events, first and last time and greatest batch of each `key`.
 fn summary(rel: Rel, key: &str, events: AggregateFunction, start: &str, end: &str) -> Result<Rel, RelError> {
     let start = AggregateFunction::Min(Expr::column(start));
     let end = AggregateFunction::Max(Expr::column(end));
-    rel.aggregate(&[key.to_owned()], vec![("xt_events".to_owned(), events), ("xt_start".to_owned(), start), ("xt_end".to_owned(), end)])
+    let batch = AggregateFunction::Max(Expr::column("xt_batch_id"));
+    let figures = [("xt_events", events), ("xt_start", start), ("xt_end", end), ("xt_batch", batch)];
+    rel.aggregate(&[key.to_owned()], figures.map(|(name, figure)| (name.to_owned(), figure)).to_vec())
 }
 
 fn every_event(work: &Work<'_>, sessions: Rel) -> Result<Invariant, Problems> {
@@ -148,7 +150,7 @@ fn events_of_sessions(work: &Work<'_>, sessions: Rel, events: Rel) -> Result<Inv
     let held = steps.add("held", summary(events, "session_id", AggregateFunction::Count, work.time, work.time)?);
     let mut columns = own(&["session_id"]);
     columns.extend(
-        [("xt_events", "event_count"), ("xt_start", "start_time"), ("xt_end", "end_time")]
+        [("xt_events", "event_count"), ("xt_start", "start_time"), ("xt_end", "end_time"), ("xt_batch", "xt_batch_id")]
             .map(|(name, column)| (name.to_owned(), Expr::column(column))),
     );
     let said = steps.add("said", sessions.project(columns)?);
