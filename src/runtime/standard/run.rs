@@ -59,7 +59,9 @@ impl StandardRun<'_> {
         let place = Place::flow(self.flow.id());
         let lock = self.engine.lock(self.flow.id(), wait).await.map_err(|error| error.at(&place))?;
         let mut planned = prepare(self.engine, self.flow, standard, self.roots, self.request).await.map_err(|error| error.at(&place))?;
-        planned.absent.clone().or(())?;
+        if !planned.jobs.is_empty() || self.request.full_refresh {
+            planned.absent.clone().or(())?;
+        }
         self.refuse_type_changes(&planned).await.map_err(|error| error.at(&place))?;
         if self.request.full_refresh && !planned.records.batches.is_empty() {
             self.refresh(&mut planned, &*lock).await.map_err(|error| error.at(&place))?;

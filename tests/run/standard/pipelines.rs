@@ -257,6 +257,28 @@ fn a_changed_text_is_work_and_a_changed_file_is_told() {
     assert_eq!(cli.query("SELECT * FROM x").lines().next(), Some("id,xt_batch_id,xt_processed_at"));
 }
 
+/// A task that fails lets the one beside it run to its end, and nothing begins after it.
+#[test]
+fn nothing_begins_after_a_failure() {
+    let tasks = [
+        ingestion("t", ""),
+        sql("bad", "SELECT 1 / (id - 1) AS x FROM t", ""),
+        sql("beside", "SELECT id FROM t", ""),
+        sql("after_beside", "SELECT id FROM beside", ""),
+        sql("last", "SELECT id FROM after_beside", ""),
+    ];
+    let cli = project(&flow(&tasks.concat()));
+    cli.write("data/t_1.csv", "id\n1\n");
+    let failed = cli.run(&["execute", "--jobs", "1"]);
+    assert!(failed.code == 1 && failed.stdout.contains("  t ") && !failed.stdout.contains("beside"), "{failed:?}");
+    let failed = cli.run(&["execute", "--jobs", "2"]);
+    assert!(failed.code == 1 && !failed.stdout.contains("  last "), "{failed:?}");
+    // Who reads what could not be made is skipped.
+    cli.write("flows/reader.toml", &flow(&sql("y", "SELECT id FROM t", "source_dataset = 't'")).replace("\"shop\"", "\"reader\""));
+    let failed = cli.run(&["execute"]);
+    assert!(failed.code == 1 && failed.stderr.contains("flow `reader` was skipped: `shop`"), "{failed:?}");
+}
+
 #[test]
 fn a_flow_reads_what_another_made() {
     let cli = Cli::sample();
@@ -266,6 +288,8 @@ fn a_flow_reads_what_another_made() {
          source_dataset = \"orders_state\"\ntarget_dataset = \"order_count\"\nsql = \"SELECT COUNT(*) AS n FROM {{ source_dataset }}\"\n",
     );
     cli.ok(&["check"]);
+    // As long as what it reads is not there, it has nothing to do.
+    assert!(cli.ok(&["execute", "report"]).contains("up to date"));
     cli.ok(&["execute"]);
     let count = rows(&cli, "SELECT COUNT(*) FROM orders_state");
     assert_eq!(rows(&cli, "SELECT n FROM order_count"), count);
