@@ -329,6 +329,7 @@ impl StandardRun<'_> {
             dataset: task.target.clone(),
             mode: mode.unwrap_or(WriteMode::ReplaceBatch),
             unique_key: keys.iter().map(|key| key.value.clone()).collect(),
+            append: planned.flow.tasks.iter().take_while(|other| other.id.value != task.id.value).any(|other| other.target == task.target),
         };
         match (&task.work, &statement) {
             (TaskWork::Sql(work), Some(statement)) => {
@@ -394,7 +395,8 @@ fn tasks_of(planned: &PlannedStandard, last: bool) -> Vec<&StandardTask> {
     let mut needed: BTreeSet<&str> = BTreeSet::new();
     for task in planned.flow.tasks.iter().rev() {
         let replaces = planned.tasks.iter().any(|own| own.id == task.id.value && own.mode == WriteMode::Replace);
-        let feeds = planned.flow.tasks.iter().any(|other| needed.contains(other.id.as_str()) && other.after.contains(&task.id.value));
+        let builds_on = |other: &StandardTask| other.after.contains(&task.id.value) || other.target == task.target;
+        let feeds = planned.flow.tasks.iter().any(|other| needed.contains(other.id.as_str()) && builds_on(other));
         if last || !replaces || feeds {
             needed.insert(&task.id);
         }

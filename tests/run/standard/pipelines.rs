@@ -201,6 +201,33 @@ fn a_replay_replaces_its_batch() {
     assert_eq!(latest(&cli), ["1,99,5", "2,22,1", "3,98,5"]);
 }
 
+/// Two tasks that make one dataset, one after the other.
+#[test]
+fn a_dataset_may_come_from_two_tasks() {
+    let tasks = [
+        ingestion("a", ""),
+        ingestion("b", ""),
+        sql("both", "INSERT INTO both SELECT id, 'a' AS origin FROM a", "source_scope = 'batch'"),
+        sql("both", "INSERT INTO both SELECT id, id * 2 AS twice FROM b", "source_scope = 'batch'\ndependencies = ['make_both']")
+            .replace("id = \"make_both\"", "id = \"more\""),
+        sql("sums", "SELECT SUM(id) AS id, COUNT(origin) AS n FROM both", ""),
+    ];
+    let cli = project(&flow(&tasks.concat()));
+    cli.write("data/a_1.csv", "id\n1\n");
+    cli.write("data/b_1.csv", "id\n2\n");
+    cli.ok(&["execute"]);
+    cli.write("data/a_2.csv", "id\n3\n");
+    cli.ok(&["execute"]);
+    let all = ["1,a,,1", "2,,4,1", "3,a,,2"];
+    assert_eq!(rows(&cli, "SELECT id, origin, twice, xt_batch_id FROM both ORDER BY id"), all);
+    cli.ok(&["execute", "--full-refresh"]);
+    assert_eq!(rows(&cli, "SELECT id, origin, twice, xt_batch_id FROM both ORDER BY id"), all);
+    assert_eq!(rows(&cli, "SELECT id, n FROM sums"), ["6,2"]);
+    let twice = [ingestion("a", ""), ingestion("a", "").replace("load_a", "load_a2") + "dependencies = ['load_a']\n"];
+    cli.write("flows/flow.toml", &flow(&twice.concat().replace("columns", "")));
+    assert_eq!(cli.run(&["check"]).code, 2);
+}
+
 #[test]
 fn two_rows_of_a_key_are_refused() {
     let merge = "source_scope = 'batch'\nwrite_mode = 'merge'\nunique_key = ['id']";
