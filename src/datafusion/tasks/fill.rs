@@ -108,12 +108,17 @@ async fn attempt(
         },
         From::File(file) => of_file(file)?,
     };
-    if target.mode == WriteMode::ReplaceBatch {
+    if target.mode == WriteMode::ReplaceBatch && !target.append {
         refuse_rows_without_batch(work, &target.dataset)?;
     }
     // What is kept of earlier rows decides their types; what is replaced whole begins anew.
     let kept = if target.mode == WriteMode::Replace { None } else { kept_columns(work, &target.dataset) };
-    let columns = fitted(&target.dataset, &found, kept.as_deref().unwrap_or_default())?;
+    let mut columns = fitted(&target.dataset, &found, kept.as_deref().unwrap_or_default())?;
+    if target.append {
+        let old = kept.iter().flatten().filter(|old| !old.name.starts_with("xt_"));
+        let missing: Vec<Column> = old.filter(|old| !columns.iter().any(|column| column.name == old.name)).cloned().collect();
+        columns.extend(missing);
+    }
     let plan = retyped(plan, &columns)?;
     let columns: Vec<Column> = columns.into_iter().chain(OWN.map(|(name, ty)| Column::new(name, ty))).collect();
     let layout = work.layout(&target.dataset, &columns);
@@ -171,13 +176,20 @@ fn keep(work: &Shared, moment: Moment, target: &Target, result: Outcome) {
         by_batch,
     });
     (made.layout, made.columns) = (result.layout, result.columns);
-    if by_batch {
-        if let Some(old) = made.batches.insert(moment.batch_id, result.written.files) {
-            remove(&old);
+    match (by_batch, target.append) {
+        // What the earlier task replaced, it replaced whole.
+        (true, true) if !made.by_batch => made.whole.extend(result.written.files),
+        (true, true) => made.batches.entry(moment.batch_id).or_default().extend(result.written.files),
+        (true, false) => {
+            if let Some(old) = made.batches.insert(moment.batch_id, result.written.files) {
+                remove(&old);
+            }
         }
-    } else {
-        made.replaced = true;
-        remove(&std::mem::replace(&mut made.whole, result.written.files));
+        (false, _) => {
+            (made.replaced, made.by_batch) = (true, false);
+            remove(&std::mem::replace(&mut made.whole, result.written.files));
+            std::mem::take(&mut made.batches).values().for_each(|files| remove(files));
+        }
     }
 }
 
@@ -265,13 +277,17 @@ fn common(a: Type, b: Type) -> Option<Type> {
     (whole + scale <= 38).then_some(Type::Decimal { precision: whole + scale, scale })
 }
 
+/// The plan with exactly these columns; those that it lacks are NULL.
 fn retyped(plan: LogicalPlan, columns: &[Column]) -> PlanResult<LogicalPlan> {
     let fields = plan.schema().fields().clone();
     let fits = |(field, column): (&Arc<Field>, &Column)| *field.data_type() == arrow_type(column.ty);
-    if fields.iter().zip(columns).all(fits) {
+    if fields.len() == columns.len() && fields.iter().zip(columns).all(fits) {
         return Ok(plan);
     }
-    let value = |column: &Column| cast(ident(&column.name), arrow_type(column.ty)).alias(&column.name);
+    let value = |column: &Column| match fields.iter().any(|field| *field.name() == column.name) {
+        true => cast(ident(&column.name), arrow_type(column.ty)).alias(&column.name),
+        false => cast(lit(ScalarValue::Null), arrow_type(column.ty)).alias(&column.name),
+    };
     LogicalPlanBuilder::new(plan).project(columns.iter().map(value).collect::<Vec<Expr>>())?.build()
 }
 

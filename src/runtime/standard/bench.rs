@@ -61,6 +61,8 @@ pub struct Target {
     pub mode: WriteMode,
     /// For `merge`.
     pub unique_key: Vec<String>,
+    /// An earlier task of the batch makes the dataset too: `replace_batch` adds to its rows.
+    pub append: bool,
 }
 
 /// Where a target's new rows come from.

@@ -61,11 +61,27 @@ pub(super) fn texts(
             }
         }
     }
+    problems.append(shared_landings(flow));
     if problems.has_errors() {
         return Err(problems);
     }
     let flow = flow.with_reads(&reads)?;
     Ok((flow, texts, problems))
+}
+
+/// Ingestions whose target another task makes too: their batches replace all of a batch's rows.
+fn shared_landings(flow: &StandardFlow) -> Problems {
+    let is_ingestion = |task: &StandardTask| matches!(task.work, TaskWork::Ingestion(_));
+    let shared = |(index, task): (usize, &StandardTask)| {
+        let other = flow.tasks[..index].iter().find(|other| other.target == task.target)?;
+        if !is_ingestion(task) && !is_ingestion(other) {
+            return None;
+        }
+        let what = format!("task `{}` makes `{}` too, and what an ingestion reads stands alone", other.id.value, task.target);
+        let help = "one `path` may name several files: `data/{a,b}_*.csv`; or read into two datasets and join them with SQL";
+        Some(Problem::new("qetl::decode::shared_landing", task.target_span, what).label("the same dataset").help(help))
+    };
+    Problems(flow.tasks.iter().enumerate().filter_map(shared).collect()).in_source(&flow.source)
 }
 
 /// What one task says.
@@ -99,9 +115,9 @@ pub(super) async fn tasks(
     known: Known,
 ) -> Result<Found, RunError> {
     let mut found = Found { known, ..Found::default() };
-    let mut problems = Problems::default();
+    let (mut problems, mut made) = (Problems::default(), Vec::<&DatasetName>::new());
     for task in &flow.tasks {
-        let Some(TaskText { rendered, statement: Some(statement), .. }) = texts.get(&task.id.value) else { continue };
+        let Some(TaskText { rendered, statement: Some(statement), mode }) = texts.get(&task.id.value) else { continue };
         let unknown = statement.reads.iter().find(|(read, _)| !found.known.keys().any(|known| same_dataset(known, read)));
         if let Some((dataset, _)) = unknown {
             found.notes.push(format!("task `{}` is not checked: the columns of `{dataset}` are not known yet", task.id.value));
@@ -127,6 +143,13 @@ pub(super) async fn tasks(
                         problems.append(unknown_keys(task, &columns).in_source(&flow.source));
                         let read = |known: &&DatasetName| statement.reads.iter().any(|(read, _)| same_dataset(known, read));
                         let typed = found.known.keys().filter(read).all(|known| found.known[known].typed);
+                        let mut columns = columns;
+                        let adds = mode == &Some(WriteMode::ReplaceBatch) && made.contains(&&task.target);
+                        if let Some(earlier) = found.known.get(&task.target).filter(|_| adds) {
+                            let more = earlier.columns.iter().filter(|old| !columns.iter().any(|new| new.name == old.name));
+                            columns.extend(more.filter(|old| !old.name.starts_with("xt_")).cloned().collect::<Vec<_>>());
+                        }
+                        made.push(&task.target);
                         let columns = columns.into_iter().chain(own_columns()).collect();
                         found.known.insert(task.target.clone(), KnownColumns { columns, typed });
                     }

@@ -85,7 +85,10 @@ pub async fn prepare(
             let help = "add `--batch-id N`: the files are the whole content of that batch";
             return Err(RunError::usage("`--input` needs a batch to belong to", help));
         }
-        None => waiting(&finder, &shape, !foreign.is_empty() && !versions.is_empty())?,
+        None => {
+            let all_there = foreign.iter().all(|dataset| versions.contains_key(dataset));
+            waiting(&finder, &shape, all_there.then_some(!foreign.is_empty()))?
+        }
     };
 
     let inputs = inputs(&standard, &jobs, &records).await?;
@@ -174,8 +177,9 @@ pub(super) fn differs(record: &BatchRecord, shape: &Value, key: &str) -> bool {
     }
 }
 
-/// The batches that wait, and why if it is not for new files.
-fn waiting(finder: &Finder<'_>, shape: &Value, has_foreign: bool) -> Result<(Vec<StandardJob>, Vec<String>), RunError> {
+/// The batches that wait, and why if it is not for new files. `foreign`: whether the flow reads datasets of other flows;
+/// `None` if some of them are not there yet.
+fn waiting(finder: &Finder<'_>, shape: &Value, foreign: Option<bool>) -> Result<(Vec<StandardJob>, Vec<String>), RunError> {
     let (new, again) = finder.waiting()?;
     let mut reasons = Vec::new();
     let has_files = new.files.values().any(|files| !files.is_empty());
@@ -191,8 +195,8 @@ fn waiting(finder: &Finder<'_>, shape: &Value, has_foreign: bool) -> Result<(Vec
                 }
             }
         }
-        None if new.files.is_empty() => reasons.push("the flow reads no files and never ran".to_owned()),
-        None if has_foreign => reasons.push("a dataset of another flow is there".to_owned()),
+        None if foreign == Some(true) => reasons.push("a dataset of another flow is there".to_owned()),
+        None if foreign == Some(false) && new.files.is_empty() => reasons.push("the flow reads no files and never ran".to_owned()),
         None => (),
     }
     let mut jobs = Vec::new();

@@ -59,7 +59,9 @@ impl StandardRun<'_> {
         let place = Place::flow(self.flow.id());
         let lock = self.engine.lock(self.flow.id(), wait).await.map_err(|error| error.at(&place))?;
         let mut planned = prepare(self.engine, self.flow, standard, self.roots, self.request).await.map_err(|error| error.at(&place))?;
-        planned.absent.clone().or(())?;
+        if !planned.jobs.is_empty() || self.request.full_refresh {
+            planned.absent.clone().or(())?;
+        }
         self.refuse_type_changes(&planned).await.map_err(|error| error.at(&place))?;
         if self.request.full_refresh && !planned.records.batches.is_empty() {
             self.refresh(&mut planned, &*lock).await.map_err(|error| error.at(&place))?;
@@ -327,6 +329,7 @@ impl StandardRun<'_> {
             dataset: task.target.clone(),
             mode: mode.unwrap_or(WriteMode::ReplaceBatch),
             unique_key: keys.iter().map(|key| key.value.clone()).collect(),
+            append: planned.flow.tasks.iter().take_while(|other| other.id.value != task.id.value).any(|other| other.target == task.target),
         };
         match (&task.work, &statement) {
             (TaskWork::Sql(work), Some(statement)) => {
@@ -392,7 +395,8 @@ fn tasks_of(planned: &PlannedStandard, last: bool) -> Vec<&StandardTask> {
     let mut needed: BTreeSet<&str> = BTreeSet::new();
     for task in planned.flow.tasks.iter().rev() {
         let replaces = planned.tasks.iter().any(|own| own.id == task.id.value && own.mode == WriteMode::Replace);
-        let feeds = planned.flow.tasks.iter().any(|other| needed.contains(other.id.as_str()) && other.after.contains(&task.id.value));
+        let builds_on = |other: &StandardTask| other.after.contains(&task.id.value) || other.target == task.target;
+        let feeds = planned.flow.tasks.iter().any(|other| needed.contains(other.id.as_str()) && builds_on(other));
         if last || !replaces || feeds {
             needed.insert(&task.id);
         }

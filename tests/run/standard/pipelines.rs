@@ -201,6 +201,33 @@ fn a_replay_replaces_its_batch() {
     assert_eq!(latest(&cli), ["1,99,5", "2,22,1", "3,98,5"]);
 }
 
+/// Two tasks that make one dataset, one after the other.
+#[test]
+fn a_dataset_may_come_from_two_tasks() {
+    let tasks = [
+        ingestion("a", ""),
+        ingestion("b", ""),
+        sql("both", "INSERT INTO both SELECT id, 'a' AS origin FROM a", "source_scope = 'batch'"),
+        sql("both", "INSERT INTO both SELECT id, id * 2 AS twice FROM b", "source_scope = 'batch'\ndependencies = ['make_both']")
+            .replace("id = \"make_both\"", "id = \"more\""),
+        sql("sums", "SELECT SUM(id) AS id, COUNT(origin) AS n FROM both", ""),
+    ];
+    let cli = project(&flow(&tasks.concat()));
+    cli.write("data/a_1.csv", "id\n1\n");
+    cli.write("data/b_1.csv", "id\n2\n");
+    cli.ok(&["execute"]);
+    cli.write("data/a_2.csv", "id\n3\n");
+    cli.ok(&["execute"]);
+    let all = ["1,a,,1", "2,,4,1", "3,a,,2"];
+    assert_eq!(rows(&cli, "SELECT id, origin, twice, xt_batch_id FROM both ORDER BY id"), all);
+    cli.ok(&["execute", "--full-refresh"]);
+    assert_eq!(rows(&cli, "SELECT id, origin, twice, xt_batch_id FROM both ORDER BY id"), all);
+    assert_eq!(rows(&cli, "SELECT id, n FROM sums"), ["6,2"]);
+    let twice = [ingestion("a", ""), ingestion("a", "").replace("load_a", "load_a2") + "dependencies = ['load_a']\n"];
+    cli.write("flows/flow.toml", &flow(&twice.concat().replace("columns", "")));
+    assert_eq!(cli.run(&["check"]).code, 2);
+}
+
 #[test]
 fn two_rows_of_a_key_are_refused() {
     let merge = "source_scope = 'batch'\nwrite_mode = 'merge'\nunique_key = ['id']";
@@ -257,6 +284,28 @@ fn a_changed_text_is_work_and_a_changed_file_is_told() {
     assert_eq!(cli.query("SELECT * FROM x").lines().next(), Some("id,xt_batch_id,xt_processed_at"));
 }
 
+/// A task that fails lets the one beside it run to its end, and nothing begins after it.
+#[test]
+fn nothing_begins_after_a_failure() {
+    let tasks = [
+        ingestion("t", ""),
+        sql("bad", "SELECT 1 / (id - 1) AS x FROM t", ""),
+        sql("beside", "SELECT id FROM t", ""),
+        sql("after_beside", "SELECT id FROM beside", ""),
+        sql("last", "SELECT id FROM after_beside", ""),
+    ];
+    let cli = project(&flow(&tasks.concat()));
+    cli.write("data/t_1.csv", "id\n1\n");
+    let failed = cli.run(&["execute", "--jobs", "1"]);
+    assert!(failed.code == 1 && failed.stdout.contains("  t ") && !failed.stdout.contains("beside"), "{failed:?}");
+    let failed = cli.run(&["execute", "--jobs", "2"]);
+    assert!(failed.code == 1 && !failed.stdout.contains("  last "), "{failed:?}");
+    // Who reads what could not be made is skipped.
+    cli.write("flows/reader.toml", &flow(&sql("y", "SELECT id FROM t", "source_dataset = 't'")).replace("\"shop\"", "\"reader\""));
+    let failed = cli.run(&["execute"]);
+    assert!(failed.code == 1 && failed.stderr.contains("flow `reader` was skipped: `shop`"), "{failed:?}");
+}
+
 #[test]
 fn a_flow_reads_what_another_made() {
     let cli = Cli::sample();
@@ -266,6 +315,8 @@ fn a_flow_reads_what_another_made() {
          source_dataset = \"orders_state\"\ntarget_dataset = \"order_count\"\nsql = \"SELECT COUNT(*) AS n FROM {{ source_dataset }}\"\n",
     );
     cli.ok(&["check"]);
+    // As long as what it reads is not there, it has nothing to do.
+    assert!(cli.ok(&["execute", "report"]).contains("up to date"));
     cli.ok(&["execute"]);
     let count = rows(&cli, "SELECT COUNT(*) FROM orders_state");
     assert_eq!(rows(&cli, "SELECT n FROM order_count"), count);
