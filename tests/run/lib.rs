@@ -18,6 +18,6 @@ mod scd2;
 mod semantics;
 mod sessions;
 mod sqlite;
-mod verify;
 mod standard;
 mod venv;
+mod verify;

@@ -207,7 +207,7 @@ fn the_worked_example_comes_out_session_by_session() {
     let before = cli.query(everything);
     cli.ok(&["execute", "--full-refresh"]);
     assert_eq!(cli.query(everything), before, "processing times stay as they are, too");
-    let told = load(&cli, 2, &["e1 u1 10:00:00", "e8 u1 12:00:00", "e7 u1 10:45:00", "e6 u2 2024-01-02T00:10:00"]);
+    let told = load(&cli, 2, example(2));
     assert!(told.contains("batch 2: unchanged"), "{told}");
     assert_eq!(cli.query(everything), before);
 
