@@ -12,6 +12,6 @@ mod tests {
     #[test]
     fn the_flow_type_is_there_beside_the_others() {
         let names: Vec<&str> = qetl_plugins::registry().names().collect();
-        assert_eq!(names, ["change_feed", "first_seen"]);
+        assert!(["change_feed", "first_seen"].iter().all(|name| names.contains(name)), "{names:?}");
     }
 }
