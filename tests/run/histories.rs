@@ -164,7 +164,8 @@ pub(crate) fn toml_text(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
-fn type_name(ty: ColumnType) -> &'static str {
+/// The type as a flow file names it.
+pub(crate) fn type_name(ty: ColumnType) -> &'static str {
     match ty {
         ColumnType::Int => "integer",
         ColumnType::Text => "string",

@@ -12,7 +12,7 @@ use proptest::{
 
 use super::model::{DEFAULT_MAX_PERIODS, Options, PeriodType};
 use crate::{
-    histories::Arrival,
+    histories::{Arrival, toml_text, type_name},
     oracle::{Column, ColumnType, OnNullKey, Row, Value},
 };
 
@@ -99,23 +99,6 @@ pub(crate) fn flow_toml(options: &Options) -> String {
         "id = \"h\"\nflow_type = \"growth_accounting\"\n\n[input]\n{input}\n[properties]\n{properties}\n\
          [properties.load]\nsource_path = \"data\"\nformat = \"csv\"\n"
     )
-}
-
-/// JSON's texts are TOML's too.
-fn toml_text(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
-}
-
-fn type_name(ty: ColumnType) -> &'static str {
-    match ty {
-        ColumnType::Int => "integer",
-        ColumnType::Text => "string",
-        ColumnType::Decimal => "decimal(18,2)",
-        ColumnType::Bool => "boolean",
-        ColumnType::Date => "date",
-        ColumnType::Timestamp => "timestamp",
-        ColumnType::Float => "float",
-    }
 }
 
 /// Time zones, each with a day near which something happens there or in the calendar. The plainest comes first.

@@ -10,7 +10,7 @@ use proptest::{
 
 use super::model::{IdFormat, Options};
 use crate::{
-    histories::Arrival,
+    histories::{Arrival, toml_text, type_name},
     oracle::{Column, ColumnType, OnNullKey, Row, Value},
 };
 
@@ -80,23 +80,6 @@ pub(crate) fn flow_toml(history: &History) -> String {
         "id = \"h\"\nflow_type = \"sessionization\"\n\n[input]\n{input}\n[properties]\n{properties}\n\
          [properties.load]\nsource_path = \"data\"\nformat = \"csv\"\n"
     )
-}
-
-/// JSON's texts are TOML's too.
-fn toml_text(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
-}
-
-fn type_name(ty: ColumnType) -> &'static str {
-    match ty {
-        ColumnType::Int => "integer",
-        ColumnType::Text => "string",
-        ColumnType::Decimal => "decimal(18,2)",
-        ColumnType::Bool => "boolean",
-        ColumnType::Date => "date",
-        ColumnType::Timestamp => "timestamp",
-        ColumnType::Float => "float",
-    }
 }
 
 /// What stands in a column, by the part of the row that fills it.
