@@ -168,12 +168,21 @@ impl Dealer {
                 rows[usize::try_from(hash % self.count as u64).unwrap_or(0)].push(row);
             }
             let pieces = rows.into_iter().enumerate().filter(|(_, rows)| !rows.is_empty());
-            let pieces = pieces.map(|(bucket, rows)| Ok((bucket, take_record_batch(&batch, &UInt32Array::from(rows))?)));
+            let pieces = pieces.map(|(bucket, rows)| Ok((bucket, on_its_own(take_record_batch(&batch, &UInt32Array::from(rows))?)?)));
             let pieces = pieces.collect::<Result<Vec<_>>>()?;
             lock(&self.buckets).keep(pieces)?;
         }
         Ok(())
     }
+}
+
+/// The rows without the texts of those that they were taken from, which each piece would count and spill again.
+fn on_its_own(rows: RecordBatch) -> Result<RecordBatch> {
+    let columns = rows.columns().iter().map(|column| match column.as_string_view_opt() {
+        Some(texts) if !texts.data_buffers().is_empty() => Arc::new(texts.gc()),
+        _ => column.clone(),
+    });
+    Ok(RecordBatch::try_new(rows.schema(), columns.collect())?)
 }
 
 /// The sessions of every `of`th bucket, from the `first` on.

@@ -11,7 +11,7 @@ use arrow::array::{ArrayRef, Int64Array, RecordBatch, TimestampMicrosecondArray}
 use datafusion::{
     catalog::TableProvider,
     common::{Column as PlanColumn, JoinType, NullEquality, Result, TableReference, plan_err},
-    datasource::{MemTable, provider_as_source},
+    datasource::{MemTable, provider_as_source, source_as_provider},
     functions_aggregate::{
         expr_fn::{count, max, min, sum},
         min_max::max_udaf,
@@ -71,12 +71,32 @@ pub(crate) fn scan(name: &str, provider: Arc<dyn TableProvider>) -> Result<Logic
 
 /// Joins on equal keys, the left plan as the one that is held in memory.
 pub(crate) fn join(left: LogicalPlanBuilder, right: LogicalPlan, kind: JoinType, on: &[(String, String)]) -> Result<LogicalPlanBuilder> {
+    join_sides(("l", left.build()?), ("r", right), kind, on)
+}
+
+/// Joins plans under the names that their columns are asked for by; the first one is held in memory.
+fn join_sides(
+    (held_name, held): (&str, LogicalPlan),
+    (passing_name, passing): (&str, LogicalPlan),
+    kind: JoinType,
+    on: &[(String, String)],
+) -> Result<LogicalPlanBuilder> {
     let keys = |side: &str, names: Vec<&String>| {
         names.into_iter().map(|name| PlanColumn::new(Some(TableReference::bare(side)), name.as_str())).collect::<Vec<_>>()
     };
-    let right = LogicalPlanBuilder::new(right).alias(TableReference::bare("r"))?.build()?;
-    let on = (keys("l", on.iter().map(|pair| &pair.0).collect()), keys("r", on.iter().map(|pair| &pair.1).collect()));
-    left.alias(TableReference::bare("l"))?.join_detailed(right, kind, on, None, NullEquality::NullEqualsNothing)
+    let alias = |plan: LogicalPlan, name: &str| LogicalPlanBuilder::new(plan).alias(TableReference::bare(name));
+    let on = (keys(held_name, on.iter().map(|pair| &pair.0).collect()), keys(passing_name, on.iter().map(|pair| &pair.1).collect()));
+    let passing = alias(passing, passing_name)?.build()?;
+    alias(held, held_name)?.join_detailed(passing, kind, on, None, NullEquality::NullEqualsNothing)
+}
+
+/// Whether the plan only chooses columns of rows that are in memory already, as the list of batches is.
+fn is_in_memory(plan: &LogicalPlan) -> bool {
+    if let LogicalPlan::TableScan(scan) = plan {
+        return source_as_provider(&scan.source).is_ok_and(|provider| provider.downcast_ref::<MemTable>().is_some());
+    }
+    let chooses = matches!(plan, LogicalPlan::Projection(_) | LogicalPlan::SubqueryAlias(_));
+    chooses && plan.inputs().iter().all(|input| is_in_memory(input))
 }
 
 pub(crate) fn pairs(keys: &[String]) -> Vec<(String, String)> {
@@ -134,7 +154,13 @@ impl Lowering<'_> {
                 };
                 let scope = Scope::of_join(self.batch);
                 let columns = columns.iter().map(|(name, expr)| Ok(scope.lower(expr)?.alias(name))).collect::<Result<Vec<_>>>()?;
-                join(self.builder(left)?, self.rel(right)?, kind, on)?.project(columns)?.build()
+                let (left, right) = (self.rel(left)?, self.rel(right)?);
+                let joined = if is_in_memory(&right) && !is_in_memory(&left) {
+                    join_sides(("r", right), ("l", left), kind.swap(), &swapped(on))?
+                } else {
+                    join_sides(("l", left), ("r", right), kind, on)?
+                };
+                joined.project(columns)?.build()
             }
             Op::Union(inputs) => self.union(inputs.iter().map(|input| self.rel(input)).collect::<Result<_>>()?, rel),
             Op::Aggregate { input, keys, columns } => {
