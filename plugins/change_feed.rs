@@ -1,11 +1,13 @@
 //! Says of every key, batch by batch, whether it is new, changed, unchanged, deleted or back again.
 
+mod invariants;
+
 use qetl_core::{
     Dataset, Flow, FlowType, Problems, Task, Type,
     decode::Sp,
     input::{BatchMode, OnDuplicateKey, OnNullKey},
     ir::{AggregateFunction, AsOf, Classify, Expr, Gone, LatestPerKey, Rel, Steps},
-    plan::{Check, Dag, DagNode, DatasetKind, Expand, LateBatches, Rule, batch_columns},
+    plan::{Check, Dag, DagNode, DatasetKind, Expand, Invariant, LateBatches, Rule, batch_columns},
     problem::Problem,
     register_flow_type,
 };
@@ -116,6 +118,10 @@ impl FlowType for ChangeFeed {
 
     fn instructions(&self, cx: &Expand<'_>) -> Result<Vec<Task>, Problems> {
         self.tasks(cx, &Names::of(self, cx))
+    }
+
+    fn invariants(&self, cx: &Expand<'_>) -> Result<Vec<Invariant>, Problems> {
+        self.promises(cx, &Names::of(self, cx))
     }
 }
 

@@ -184,7 +184,10 @@ impl FlowType for DeltaPublishing {
     }
 
     fn invariants(&self, cx: &Expand<'_>) -> Result<Vec<Invariant>, Problems> {
-        Ledger::new(self, cx)?.invariants()
+        let ledger = Ledger::new(self, cx)?;
+        let mut all = ledger.feed.promises(cx, &ledger.names)?;
+        all.extend(ledger.invariants()?);
+        Ok(all)
     }
 }
 

@@ -17,6 +17,11 @@ impl Ledger<'_> {
             ("ids_are_as_said", "an id is the key, the batch and the leg of its transaction", self.wrong_ids()?),
             ("posted_in_a_batch", "a transaction's batch is recorded, with its execution time", self.wrong_batches()?),
             ("changes_are_posted", "what is NEW, REACTIVATED or DELETED in a batch has a transaction there", self.unposted()?),
+            (
+                "values_of_the_feed",
+                "a booking or a correction has the values of its batch's row, but for the measures",
+                self.wrong_values()?,
+            ),
             ("references_hold", "every reference points to an earlier transaction of the key, of the right type", self.wrong_references()?),
             ("reversed_once", "no transaction is reversed twice", self.reversed_twice()?),
             ("closed_is_zero", "a booking that is reversed and what refers to it sum to 0", self.unsettled()?),
@@ -72,6 +77,21 @@ impl Ledger<'_> {
         let both = Rel::union(vec![moved, side(self.transactions(AsOf::AllBatches)?, 1)?])?;
         let posted = ("xt_posted".to_owned(), AggregateFunction::Sum(Expr::column("xt_posted")));
         Ok(both.aggregate(&place, vec![posted])?.filter(Expr::column("xt_posted").eq(Expr::int(0)))?)
+    }
+
+    fn wrong_values(&self) -> Result<Rel, Problems> {
+        let input = self.cx.flow.input.column_names();
+        let is_measure = |name: &str| self.measures.iter().any(|measure| measure.name == name);
+        let place: Vec<String> = input.filter(|name| !is_measure(name)).chain(["xt_batch_id"]).map(str::to_owned).collect();
+        let side = |rel: Rel, posted: i64| {
+            let own = place.iter().map(|name| (name.clone(), Expr::column(name)));
+            rel.project(own.chain([("xt_posted".to_owned(), Expr::int(posted)), ("xt_told".to_owned(), Expr::int(1 - posted))]).collect())
+        };
+        let posted = self.transactions(AsOf::AllBatches)?.filter(Expr::column("xt_transaction_type").not_eq(Expr::text(REVERSAL)))?;
+        let feed = Rel::scan(&self.names.feed, &self.cx.schema(&FEED_COLUMNS)?, AsOf::AllBatches);
+        let sum = |name: &str| (name.to_owned(), AggregateFunction::Sum(Expr::column(name)));
+        let both = Rel::union(vec![side(posted, 1)?, side(feed, 0)?])?.aggregate(&place, vec![sum("xt_posted"), sum("xt_told")])?;
+        Ok(both.filter(Expr::column("xt_told").eq(Expr::int(0)))?.select(&place)?)
     }
 
     fn wrong_references(&self) -> Result<Rel, Problems> {

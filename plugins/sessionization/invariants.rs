@@ -20,6 +20,9 @@ pub(super) fn of(work: &Work<'_>) -> Result<Vec<Invariant>, Problems> {
         of_a_batch(sessions.clone())?,
         every_event(work, sessions.clone())?,
     ];
+    if !work.carried.is_empty() {
+        invariants.push(ends(work, sessions.clone())?);
+    }
     if let Some(dataset) = &work.events {
         let events = Rel::scan(dataset, &work.event_schema()?, AsOf::AllBatches);
         invariants.push(events_of_sessions(work, sessions, events.clone())?);
@@ -143,6 +146,34 @@ fn every_event(work: &Work<'_>, sessions: Rel) -> Result<Invariant, Problems> {
     let held = steps.add("held", summary(sessions, work.user, counted, "start_time", "end_time")?);
     let about = "a user's sessions hold all of the user's landed events, each once, from the first to the last";
     Ok(invariant("every_event_in_a_session", about, steps, differing(work.user, held, landed)?))
+}
+
+/// Of several events at one time any may be it: their order is looked at by who makes the sessions.
+fn ends(work: &Work<'_>, sessions: Rel) -> Result<Invariant, Problems> {
+    let columns = &work.carried;
+    let values: Vec<String> = (0..columns.len()).map(|place| format!("xt_value_{place}")).collect();
+    let shape = |rel: Rel, time: &str, said: i64, name: &dyn Fn(&str) -> String| {
+        let place = [(work.user.to_owned(), Expr::column(work.user)), ("xt_time".to_owned(), Expr::column(time))];
+        let values = values.iter().zip(columns).map(|(value, column)| (value.clone(), Expr::column(&name(column))));
+        let sides = [("xt_said".to_owned(), Expr::int(said)), ("xt_there".to_owned(), Expr::int(1 - said))];
+        rel.project(place.into_iter().chain(values).chain(sides).collect())
+    };
+    let mut steps = Steps::default();
+    let events = Events::of(work.cx, work.user, work.time, columns)?.all(&mut steps)?;
+    let all = vec![
+        shape(sessions.clone(), "start_time", 1, &|column| format!("first_{column}"))?,
+        shape(sessions, "end_time", 1, &|column| format!("last_{column}"))?,
+        shape(events, work.time, 0, &str::to_owned)?,
+    ];
+    let keys: Vec<String> = [work.user.to_owned(), "xt_time".to_owned()].into_iter().chain(values.iter().cloned()).collect();
+    let sum = |name: &str| (name.to_owned(), AggregateFunction::Sum(Expr::column(name)));
+    let counted = Rel::union(all)?.aggregate(&keys, vec![sum("xt_said"), sum("xt_there")])?;
+    let broken = counted.filter(Expr::column("xt_there").eq(Expr::int(0)))?;
+    let place = [(work.user.to_owned(), Expr::column(work.user)), ("xt_time".to_owned(), Expr::column("xt_time"))];
+    let shown = values.iter().zip(columns).map(|(value, column)| (column.clone(), Expr::column(value)));
+    let shown = place.into_iter().chain(shown).collect();
+    let about = "the first and last values of a session are those of an event of its user at its start and its end";
+    Ok(invariant("ends_are_events", about, steps, broken.project(shown)?))
 }
 
 fn events_of_sessions(work: &Work<'_>, sessions: Rel, events: Rel) -> Result<Invariant, RelError> {

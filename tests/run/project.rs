@@ -10,7 +10,7 @@ use arrow::{
 };
 use futures::TryStreamExt;
 use qetl::Project;
-use qetl_runtime::{RunError, RunReport, progress::Progress, run, waiting::Request};
+use qetl_runtime::{RunError, RunReport, progress::Progress, run, verify, waiting::Request};
 use tempfile::TempDir;
 
 /// A row as texts, the way `query --format csv` writes them; NULL is `None`.
@@ -60,6 +60,12 @@ impl TestProject {
 
     pub(crate) fn flow(&self) -> qetl_core::Flow {
         self.project.workspace.flows(&[]).unwrap()[0].clone()
+    }
+
+    /// Whether the flow's invariants hold on what is stored.
+    pub(crate) async fn verified(&self) -> Result<(), String> {
+        let found = verify::verify(&*self.project.engine, &self.flow()).await.map_err(|error| error.to_string())?;
+        if found.holds() { Ok(()) } else { Err(format!("an invariant does not hold: {found:#?}")) }
     }
 
     /// The rows of a query, sorted: row sets compare as multisets.

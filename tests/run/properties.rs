@@ -81,6 +81,7 @@ fn on_datafusion(runtime: &tokio::runtime::Runtime, history: &History) -> Result
                 .map_err(|why| TestCaseError::fail(format!("arrival {index} (batch {}): {why}", arrival.batch_id)))?;
         }
         compare_tables(&project, &model).await?;
+        project.verified().await.map_err(TestCaseError::fail)?;
         // Deriving everything again changes nothing.
         project
             .execute(&Request { full_refresh: true, ..Request::default() })

@@ -83,6 +83,7 @@ fn as_the_model_says(runtime: &Runtime, history: &History) -> Result<(), TestCas
             }
         }
         compare_tables(&project, &model).await?;
+        project.verified().await?;
         let refresh = Request { full_refresh: true, ..Request::default() };
         project.execute(&refresh).await.map_err(|error| error.to_string())?;
         compare_tables(&project, &model).await.map_err(|why| format!("after a full refresh: {why}"))

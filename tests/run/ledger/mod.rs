@@ -55,6 +55,7 @@ fn on_datafusion(runtime: &tokio::runtime::Runtime, history: &LedgerHistory) -> 
             }
         }
         compare(&project, &ledger).await?;
+        project.verified().await.map_err(TestCaseError::fail)?;
         // Deriving everything again changes nothing.
         project.execute(&Request { full_refresh: true, ..Request::default() }).await.map_err(failed)?;
         compare(&project, &ledger).await

@@ -38,6 +38,7 @@ fn on_datafusion(runtime: &tokio::runtime::Runtime, history: &History) -> Result
             arrive(&project, &mut model, index, arrival).await?;
         }
         compare_tables(&project, &model).await?;
+        project.verified().await.map_err(TestCaseError::fail)?;
         // Deriving everything again changes nothing.
         let refresh = Request { full_refresh: true, ..Request::default() };
         project.execute(&refresh).await.map_err(|error| TestCaseError::fail(error.to_string()))?;

@@ -62,6 +62,7 @@ async fn check(history: &History) -> Result<(), TestCaseError> {
         return Ok(());
     }
     compare(&project, model.tables()).await.map_err(failed)?;
+    project.verified().await.map_err(failed)?;
     // Deriving everything again changes nothing.
     project.execute(&Request { full_refresh: true, ..Request::default() }).await.map_err(failed)?;
     compare(&project, model.tables()).await.map_err(|why| failed(format!("after a full refresh: {why}")))?;

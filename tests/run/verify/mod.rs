@@ -59,6 +59,94 @@ fn finds(flow: &str, batches: &[&str], cases: &[Case]) {
     assert_eq!(tried, promised, "invariants with a case, and all of the flow");
 }
 
+const FEED: &str = "\
+id = \"orders\"
+flow_type = \"change_feed\"
+
+[input]
+primary_key = [\"id\"]
+columns = [\"id\", \"status\", { name = \"amount\", schema_type = \"decimal(18,2)\" }]
+";
+
+const FEED_ROWS: &str = "orders_change_feed";
+
+/// What can be wrong with a feed of the orders.
+const FEED_CASES: [Case; 14] = [
+    ("a row is doubled", FEED_ROWS, Repeat("id = 'A' AND xt_batch_id = 2", &[]), "one_row_a_batch", "id = A"),
+    (
+        "a batch was never loaded",
+        FEED_ROWS,
+        Set("id = 'D' AND xt_batch_id = 2", &[("xt_batch_id", "9")]),
+        "rows_of_their_batch",
+        "xt_batch_id = 9",
+    ),
+    (
+        "a batch's time is another",
+        FEED_ROWS,
+        Set("id = 'A' AND xt_batch_id = 2", &[("xt_processed_at", "xt_processed_at - INTERVAL '1 day'")]),
+        "rows_of_their_batch",
+        "id = A",
+    ),
+    ("a key is new twice", FEED_ROWS, Set("id = 'A' AND xt_batch_id = 2", &[("xt_record_type", "'NEW'")]), "types_follow", "id = A"),
+    (
+        "a deleted key only changes",
+        FEED_ROWS,
+        Set("id = 'C' AND xt_batch_id = 3", &[("xt_record_type", "'CHANGED'")]),
+        "types_follow",
+        "id = C",
+    ),
+    ("the first row of a key is lost", FEED_ROWS, Remove("id = 'D' AND xt_batch_id = 1"), "types_follow", "id = D"),
+    (
+        "a change is not named",
+        FEED_ROWS,
+        Set("id = 'B' AND xt_batch_id = 2", &[("xt_changed_columns", "NULL")]),
+        "changes_are_named",
+        "id = B",
+    ),
+    (
+        "another change is named",
+        FEED_ROWS,
+        Set("id = 'B' AND xt_batch_id = 3", &[("xt_changed_columns", "'amount'")]),
+        "changes_are_named",
+        "xt_expected = status",
+    ),
+    (
+        "a change passes for none",
+        FEED_ROWS,
+        Set("id = 'B' AND xt_batch_id = 2", &[("xt_record_type", "'STALE'"), ("xt_changed_columns", "NULL")]),
+        "changes_are_named",
+        "id = B",
+    ),
+    (
+        "none passes for a change",
+        FEED_ROWS,
+        Set("id = 'A' AND xt_batch_id = 2", &[("xt_record_type", "'CHANGED'")]),
+        "changes_are_named",
+        "id = A",
+    ),
+    (
+        "a deleted row has other values",
+        FEED_ROWS,
+        Set("id = 'D' AND xt_batch_id = 2", &[("amount", "amount + 0.01")]),
+        "deleted_as_known",
+        "id = D",
+    ),
+    (
+        "a value was never landed",
+        FEED_ROWS,
+        Set("id = 'A' AND xt_batch_id = 2", &[("amount", "amount + 0.01")]),
+        "values_were_landed",
+        "id = A",
+    ),
+    ("a row is lost", FEED_ROWS, Remove("id = 'A' AND xt_batch_id = 2"), "landed_keys_have_a_row", "id = A"),
+    ("a deletion is lost", FEED_ROWS, Remove("id = 'D' AND xt_batch_id = 2"), "live_keys_go_on", "id = D"),
+];
+
+#[test]
+fn corrupt_feeds_are_found() {
+    finds(FEED, &ORDERS, &FEED_CASES);
+}
+
 const LEDGER: &str = "\
 id = \"orders\"
 flow_type = \"delta_publishing\"
@@ -80,7 +168,14 @@ const TO_LATER: Edit = Set("xt_transaction_id = 'B#2#R'", &[("xt_referred_transa
 
 #[test]
 fn corrupt_ledgers_are_found() {
-    let cases: [Case; 19] = [
+    let cases: [Case; 20] = [
+        (
+            "an attribute of a booking is another",
+            TRANSACTIONS,
+            Set("id = 'A'", &[("status", "'paid'")]),
+            "values_of_the_feed",
+            "status = paid",
+        ),
         (
             "an id is of another batch",
             TRANSACTIONS,
@@ -161,7 +256,7 @@ fn corrupt_ledgers_are_found() {
             "xt_transaction_id = B#3#B",
         ),
     ];
-    finds(LEDGER, &ORDERS, &cases);
+    finds(LEDGER, &ORDERS, &cases.into_iter().chain(FEED_CASES).collect::<Vec<_>>());
 }
 
 const VISITS: &str = "\
@@ -188,7 +283,14 @@ const EVENTS: [&str; 2] = [
 fn corrupt_sessions_are_found() {
     const SESSIONS: &str = "visits_sessions";
     const SESSION_EVENTS: &str = "visits_session_events";
-    let cases: [Case; 19] = [
+    let cases: [Case; 20] = [
+        (
+            "a first value is another event's",
+            SESSIONS,
+            Set("session_id = 'u1_1'", &[("first_event_id", "'e8'")]),
+            "ends_are_events",
+            "event_id = e8",
+        ),
         (
             "an event is counted twice",
             SESSIONS,
