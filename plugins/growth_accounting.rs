@@ -1,12 +1,13 @@
 //! Counts, period by period, the users who come, stay away and return.
 
 mod invariants;
+mod tables;
 
 use qetl_core::{
-    Dataset, DatasetName, Flow, FlowType, Problems, Schema, Task, Type,
+    Dataset, DatasetName, Flow, FlowType, Problems, Task, Type,
     decode::Sp,
-    ir::{AggregateFunction, AsOf, BinaryOp, Expr, Function, JoinKind, Order, Period, Rel, RelError, Steps, WindowFunction},
-    plan::{Check, Dag, DagNode, DatasetKind, Expand, InputType, Invariant, Rule, WriteMode},
+    ir::{AggregateFunction, BinaryOp, Expr, Function, JoinKind, Order, Period, Rel, RelError, Steps, WindowFunction},
+    plan::{Check, Dag, DagNode, DatasetKind, Expand, InputType, Invariant, ReplaceKeys, Rule, WriteMode},
     problem::Problem,
     register_flow_type,
     registry::BatchRules,
@@ -16,6 +17,7 @@ use qetl_core::{
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use self::tables::{COUNTS, Table, Tables};
 use crate::events::{Events, Named, needed_columns, nothing_to_read, presume_timestamp};
 
 /// `[properties]` of growth accounting.
@@ -143,7 +145,8 @@ impl GrowthAccounting {
 /// A flow whose columns have their types.
 ///
 /// Who was active on which date is worked out from the events once, and everything else from that. So much is each user's
-/// own: activity, acquisition, resurrections. Churn needs `as_of` too, and the summary all users.
+/// own: activity, acquisition, resurrections. A batch changes them for the users of its events alone. Churn needs `as_of`
+/// too, so that it also changes for those whose churn falls due; and the summary all users.
 struct Growth<'a> {
     properties: &'a GrowthAccounting,
     cx: &'a Expand<'a>,
@@ -153,21 +156,13 @@ struct Growth<'a> {
     tables: Tables,
 }
 
-/// The derived tables, save the parked rows.
-struct Tables {
-    /// By user and date, where periods are longer than that.
-    activity_dates: Option<Table>,
-    activity_periods: Table,
-    acquisitions: Table,
-    churn: Table,
-    resurrections: Table,
-    growth_summary: Table,
-}
-
-struct Table {
-    name: DatasetName,
-    schema: Schema,
-    about: &'static str,
+/// Whose rows are derived.
+#[derive(Debug, Clone, Copy)]
+enum Whose {
+    /// All users'.
+    All,
+    /// Those of the users for whom the batch may change them.
+    Touched,
 }
 
 impl<'a> Growth<'a> {
@@ -236,24 +231,31 @@ impl<'a> Growth<'a> {
 
     fn tasks(&self) -> Result<Vec<Task>, Problems> {
         let Tables { activity_dates, activity_periods, acquisitions, churn, resurrections, growth_summary } = &self.tables;
-        let task = |target: &Table, steps: Steps, checks: Vec<Check>| Task {
-            target: target.name.clone(),
-            steps,
-            write_mode: WriteMode::ReplaceAll,
-            count_by: None,
-            checks,
-        };
         let mut tasks: Vec<Task> = self.events.parked_task(self.cx)?.into_iter().collect();
         let checks = self.events.checks()?.into_iter().chain([self.periods_check()?]).collect();
-        tasks.push(task(self.dates(), self.by_date()?, checks));
+        tasks.push(Task { checks, ..self.by_user(self.dates(), TOUCHED, Self::by_date)? });
         if activity_dates.is_some() {
-            tasks.push(task(activity_periods, self.by_period()?, Vec::new()));
+            tasks.push(self.by_user(activity_periods, TOUCHED, Self::by_period)?);
         }
-        tasks.push(task(acquisitions, self.acquired()?, Vec::new()));
-        tasks.push(task(resurrections, self.returned()?, Vec::new()));
-        tasks.push(task(churn, self.churned()?, Vec::new()));
-        tasks.push(task(growth_summary, self.summed_up()?, Vec::new()));
+        tasks.push(self.by_user(acquisitions, TOUCHED, Self::acquired)?);
+        tasks.push(self.by_user(resurrections, TOUCHED, Self::returned)?);
+        tasks.push(self.by_user(churn, if self.as_of().is_some() { TOUCHED } else { TOUCHED_OR_DUE }, Self::churned)?);
+        tasks.push(task(growth_summary, self.summed_up()?, WriteMode::ReplaceAll));
         Ok(tasks)
+    }
+
+    /// A task that derives a table user by user; the step `touched` gives the users.
+    fn by_user(&self, target: &Table, touched: &str, rows: fn(&Self, Whose) -> Result<Steps, RelError>) -> Result<Task, RelError> {
+        let replaced = ReplaceKeys { keys: self.keys().to_vec(), touched: touched.to_owned(), whole: rows(self, Whose::All)? };
+        Ok(task(target, rows(self, Whose::Touched)?, WriteMode::ReplaceKeys(Box::new(replaced))))
+    }
+
+    /// The rows of these users.
+    fn of_users(&self, rows: Rel, whose: Whose, steps: &mut Steps) -> Result<Rel, RelError> {
+        match whose {
+            Whose::All => Ok(rows),
+            Whose::Touched => rows.semi(self.events.touched(steps)?, self.keys()),
+        }
     }
 
     /// The table of who was active on which date.
@@ -283,12 +285,18 @@ impl<'a> Growth<'a> {
     }
 
     /// The one look at the events.
-    fn by_date(&self) -> Result<Steps, RelError> {
+    fn by_date(&self, whose: Whose) -> Result<Steps, RelError> {
         let mut steps = Steps::default();
         let at = Expr::column(&self.time.name);
         let zone = self.properties.timezone.as_ref().map_or("UTC", |zone| zone.as_str());
         let date = if self.time.ty == Type::Date { at.clone() } else { at.clone().call(Function::DateIn { zone: zone.to_owned() }) };
-        let events = self.events.all(&mut steps)?;
+        let events = match whose {
+            Whose::All => self.events.all(&mut steps)?,
+            Whose::Touched => {
+                let touched = self.events.touched(&mut steps)?;
+                self.events.of_touched(&mut steps, &touched)?
+            }
+        };
         let events = events.project(vec![same(&self.user.name), named(self.date(), date), named("xt_at", at)])?;
         let events = match self.as_of() {
             Some(as_of) => steps.add("events", events).filter(Expr::column(self.date()).lt_eq(as_of))?,
@@ -305,12 +313,13 @@ impl<'a> Growth<'a> {
         Ok(steps)
     }
 
-    fn by_period(&self) -> Result<Steps, RelError> {
+    fn by_period(&self, whose: Whose) -> Result<Steps, RelError> {
         let mut steps = Steps::default();
         let measures = ["activity_count", "first_activity_at", "last_activity_at"];
         let period = named("period", self.start(Expr::column(self.date())));
         let columns = [same(&self.user.name), period].into_iter().chain(measures.map(same)).collect();
-        let dates = steps.add("dates", self.dates().scan().project(columns)?);
+        let dates = self.of_users(self.dates().scan().project(columns)?, whose, &mut steps)?;
+        let dates = steps.add("dates", dates);
         let [count, first, last] = measures.map(Expr::column);
         let functions = [AggregateFunction::Sum(count), AggregateFunction::Min(first), AggregateFunction::Max(last)];
         let totals = measures.map(str::to_owned).into_iter().zip(functions).collect();
@@ -318,20 +327,23 @@ impl<'a> Growth<'a> {
         Ok(steps)
     }
 
-    fn acquired(&self) -> Result<Steps, RelError> {
+    fn acquired(&self, whose: Whose) -> Result<Steps, RelError> {
         let mut steps = Steps::default();
         let first = |name: &str, of: &str| (name.to_owned(), AggregateFunction::Min(Expr::column(of)));
         let firsts = vec![first("xt_first", self.date()), first("first_activity_at", "first_activity_at")];
-        let firsts = steps.add("firsts", self.dates().scan().aggregate(self.keys(), firsts)?);
+        let dates = self.dates().scan().select([self.user.name.as_str(), self.date(), "first_activity_at"])?;
+        let dates = self.of_users(dates, whose, &mut steps)?;
+        let firsts = steps.add("firsts", dates.aggregate(self.keys(), firsts)?);
         let period = named("period", self.start(Expr::column("xt_first")));
         steps.add("acquired", firsts.project(vec![period, same(&self.user.name), same("first_activity_at")])?);
         Ok(steps)
     }
 
-    fn returned(&self) -> Result<Steps, RelError> {
+    fn returned(&self, whose: Whose) -> Result<Steps, RelError> {
         let mut steps = Steps::default();
         let (date, before) = (Expr::column("xt_date"), Expr::column("xt_before"));
-        let dates = steps.add("dates", self.active_dates()?);
+        let dates = self.of_users(self.active_dates()?, whose, &mut steps)?;
+        let dates = steps.add("dates", dates);
         let dates = dates.window("xt_before", WindowFunction::Lag(date.clone()), self.keys(), by(&["xt_date"]))?;
         let dates = steps.add("dates_in_order", dates);
         let away = days_between(&date, &before);
@@ -349,16 +361,24 @@ impl<'a> Growth<'a> {
 
     /// A user who returned was churned before; one who did not is, when `as_of` is far enough from the last date. So the
     /// dates of each user need to be put in order for the returns alone.
-    fn churned(&self) -> Result<Steps, RelError> {
+    fn churned(&self, whose: Whose) -> Result<Steps, RelError> {
         let mut steps = Steps::default();
         let (user, threshold) = (&self.user.name, self.threshold());
+        let dates = steps.add("dates", self.active_dates()?);
+        let bounds = self.bounds(&mut steps, &dates)?;
         let churn = |last: Expr, churn: Expr| vec![same(user), named("last_activity_date", last), named("churn_date", churn)];
         let date = Expr::column("churn_date");
         let back = churn(date.clone().call(Function::AddDays(-threshold)), date);
-        let back = steps.add("came_back", self.tables.resurrections.scan().project(back)?);
-
-        let dates = steps.add("dates", self.active_dates()?);
-        let bounds = self.bounds(&mut steps, &dates)?;
+        let back = self.tables.resurrections.scan().project(back)?;
+        let (back, dates) = match whose {
+            Whose::All => (back, dates),
+            Whose::Touched => {
+                let users = self.touched_or_due(&mut steps, &dates, &bounds)?;
+                let dates = dates.semi(users.clone(), self.keys())?;
+                (back.semi(users, self.keys())?, steps.add("their_dates", dates))
+            }
+        };
+        let back = steps.add("came_back", back);
         let last = named("xt_last_date", AggregateFunction::Max(Expr::column("xt_date")));
         let lasts = dates.aggregate(self.keys(), vec![last])?;
         let lasts = steps.add("lasts", lasts.project(vec![same(user), same("xt_last_date"), named("xt_one", Expr::int(1))])?);
@@ -374,6 +394,32 @@ impl<'a> Growth<'a> {
         let period = named("period", self.start(Expr::column("churn_date")));
         steps.add("churned", all.project(vec![period, same(user), same("last_activity_date"), same("churn_date")])?);
         Ok(steps)
+    }
+
+    /// The touched users, and those whose churn comes or goes because `as_of` moved.
+    ///
+    /// Other users' churn differs only where a last date of activity falls due, the threshold later, between what `as_of`
+    /// was and what it is. What it was the other tables tell, which stand as they were until their tasks are done: it was
+    /// not before the greatest date of a churn and of a period, and no churn fell due between that date and it.
+    fn touched_or_due(&self, steps: &mut Steps, dates: &Rel, bounds: &Rel) -> Result<Rel, RelError> {
+        let touched = self.events.touched(steps)?;
+        if self.as_of().is_some() {
+            return Ok(touched);
+        }
+        let day = |rel: Rel, name: &str| rel.project(vec![named("xt_date", Expr::column(name))]);
+        let date = || Expr::column("xt_date");
+        let known = vec![day(self.tables.growth_summary.scan(), "period")?, day(self.tables.churn.scan(), "churn_date")?];
+        let was = Rel::union(known)?.aggregate(&[], vec![named("xt_date", AggregateFunction::Max(date()))])?;
+        let ends = Rel::union(vec![was, day(bounds.clone(), "xt_last")?])?;
+        let ends =
+            ends.aggregate(&[], vec![named("xt_from", AggregateFunction::Min(date())), named("xt_last", AggregateFunction::Max(date()))])?;
+        let after = Expr::column("xt_from").call(Function::AddDays(1));
+        let moved = steps.add_small("as_of_moved", ends.project(vec![named("xt_first", after), same("xt_last")])?);
+        let last_dates = vec![named("xt_date", Expr::column("xt_day").call(Function::AddDays(-self.threshold())))];
+        let last_dates = steps.add_small("last_dates_due", Rel::periods(moved, Period::Day, "xt_day")?.project(last_dates)?);
+        let due = dates.clone().semi(last_dates, &["xt_date".to_owned()])?.select(self.keys())?;
+        let users = Rel::union(vec![touched, due])?.aggregate(self.keys(), Vec::new())?;
+        Ok(steps.add_small(TOUCHED_OR_DUE, users))
     }
 
     fn summed_up(&self) -> Result<Steps, RelError> {
@@ -465,75 +511,14 @@ impl<'a> Growth<'a> {
     }
 }
 
-/// What the summary counts.
-const COUNTS: [&str; 4] = ["acquisitions", "churn", "resurrections", "active_users"];
+/// The step that gives the users of whom events came or went.
+const TOUCHED: &str = "touched";
 
-impl Tables {
-    fn of(properties: &GrowthAccounting, cx: &Expand<'_>, user: &Column, time: &Column) -> Result<Self, Problems> {
-        let span = properties.user().span(cx.flow);
-        let mut problems = Problems::default();
-        let mut table = |suffix: &str, columns: &[&Column], about: &'static str| {
-            let schema = Schema::new(columns.iter().map(|column| (*column).clone()).collect()).unwrap_or_else(|name| {
-                let what = format!("column `{name}` has the name of a column of `{}`", cx.dataset(suffix));
-                let help = "give the input column another name";
-                if problems.is_empty() {
-                    problems.push(Problem::new("qetl::expand::column_name", span, what).label("names the user column").help(help));
-                }
-                Schema::default()
-            });
-            Table { name: cx.dataset(suffix), schema, about }
-        };
-        let date = |name: &str| Column::new(name, Type::Date);
-        let int = |name: &str| Column::new(name, Type::Int);
-        let at = |name: &str| Column::new(name, time.ty);
-        let (period, churn_date, first) = (date("period"), date("churn_date"), at("first_activity_at"));
-        let (count, last) = (int("activity_count"), at("last_activity_at"));
-        let by_date = || [user.clone(), date("activity_date")];
-        let activity_dates = (properties.period_type != Period::Day).then(|| {
-            let [user, date] = &by_date();
-            table("activity_dates", &[user, date, &count, &first, &last], "who was active on which date, from which the others are made")
-        });
-        let counts = COUNTS.map(int);
-        let [acquisitions, churn, resurrections, active] = &counts;
-        let tables = Self {
-            activity_dates,
-            activity_periods: table("activity_periods", &[user, &period, &count, &first, &last], "who was active in which period"),
-            acquisitions: table("acquisitions", &[&period, user, &first], "the first activity of each user"),
-            churn: table("churn", &[&period, user, &date("last_activity_date"), &churn_date], "who stayed away for the threshold"),
-            resurrections: table(
-                "resurrections",
-                &[&period, user, &churn_date, &date("return_date"), &int("days_inactive")],
-                "who was active again after a churn",
-            ),
-            growth_summary: table(
-                "growth_summary",
-                &[
-                    &period,
-                    acquisitions,
-                    churn,
-                    resurrections,
-                    &int("net_growth"),
-                    active,
-                    &int("user_base"),
-                    &Column::new("is_final", Type::Bool),
-                ],
-                "each period in figures",
-            ),
-        };
-        problems.or(tables)
-    }
+/// The step that gives those, and the users whose churn comes or goes without an event of theirs.
+const TOUCHED_OR_DUE: &str = "touched_or_due";
 
-    fn all(&self) -> impl Iterator<Item = &Table> {
-        let Self { activity_dates, activity_periods, acquisitions, churn, resurrections, growth_summary } = self;
-        activity_dates.iter().chain([activity_periods, acquisitions, churn, resurrections, growth_summary])
-    }
-}
-
-impl Table {
-    /// All its rows, as far as they are derived.
-    fn scan(&self) -> Rel {
-        Rel::scan(&self.name, &self.schema, AsOf::AllBatches)
-    }
+fn task(target: &Table, steps: Steps, write_mode: WriteMode) -> Task {
+    Task { target: target.name.clone(), steps, write_mode, count_by: None, checks: Vec::new() }
 }
 
 fn named<T>(name: &str, value: T) -> (String, T) {

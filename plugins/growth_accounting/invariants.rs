@@ -7,7 +7,10 @@ use qetl_core::{
     plan::Invariant,
 };
 
-use super::{COUNTS, Growth, Table, Tables, by, days_between, named, on, same};
+use super::{
+    Growth, Whose, by, days_between, named, on, same,
+    tables::{COUNTS, Table, Tables},
+};
 
 impl Growth<'_> {
     pub(super) fn invariants(&self) -> Result<Vec<Invariant>, RelError> {
@@ -51,7 +54,7 @@ impl Growth<'_> {
     }
 
     fn differing_from_landed(&self) -> Result<Steps, RelError> {
-        let mut steps = self.by_date()?;
+        let mut steps = self.by_date(Whose::All)?;
         let Some(last) = steps.0.pop() else { return Ok(steps) };
         let landed = steps.add(&last.name, last.rel);
         let names: Vec<String> = self.dates().schema.names().map(str::to_owned).collect();

@@ -324,7 +324,8 @@ const TWO_COLUMNS: &str = "columns = [\n    { name = \"user_id\", schema_type = 
 
 /// Executes a batch of lines `user,time`.
 fn execute_events(cli: &Cli, batch: &str, lines: &[String]) {
-    cli.write(&format!("inbox/events_{batch}.csv"), &format!("user_id,timestamp\n{}\n", lines.join("\n")));
+    let lines: String = lines.iter().map(|line| format!("{line}\n")).collect();
+    cli.write(&format!("inbox/events_{batch}.csv"), &format!("user_id,timestamp\n{lines}"));
     cli.ok(&["execute", "--batch-id", batch, "--input", &format!("inbox/events_{batch}.csv")]);
 }
 
@@ -415,6 +416,37 @@ fn user_growth_is_loaded_by_hand() {
     execute("2", &["alice,2024-01-10T23:59:59.999999Z,view"]);
     assert_eq!(cli.query("SELECT max(period) AS day, count(*) AS n FROM user_growth_growth_summary"), "day,n\n2024-01-10,10\n");
     is(&[("churn", "period,user_id,last_activity_date,churn_date\n")]);
+}
+
+#[test]
+fn users_without_events_churn_and_no_longer_as_as_of_moves() {
+    for period in ["daily", "weekly", "monthly"] {
+        let cli = flow("growth", TWO_COLUMNS, &format!("period_type = \"{period}\"\nchurn_threshold_days = 10"));
+        let is = |expected: &[&str]| {
+            let rows: String = expected.iter().map(|row| format!("{row}\n")).collect();
+            let found = cli.query("SELECT user_id, churn_date FROM growth_churn ORDER BY user_id, churn_date");
+            assert_eq!(found, format!("user_id,churn_date\n{rows}"), "{period}");
+        };
+        let execute = |batch: &str, events: &[(&str, &str)]| {
+            let lines: Vec<String> = events.iter().map(|(user, day)| format!("{user},2024-{day}T12:00:00Z")).collect();
+            execute_events(&cli, batch, &lines);
+        };
+        execute("1", &[("u1", "01-01"), ("u2", "01-05")]);
+        is(&[]);
+        execute("2", &[("u3", "01-28")]);
+        is(&["u1,2024-01-11", "u2,2024-01-15"]);
+        // Back within the month, then to where nobody is churned, and on again.
+        execute("2", &[("u3", "01-12")]);
+        is(&["u1,2024-01-11"]);
+        execute("2", &[("u3", "01-10")]);
+        is(&[]);
+        execute("2", &[("u3", "01-15")]);
+        is(&["u1,2024-01-11", "u2,2024-01-15"]);
+        execute("3", &[("u1", "02-20")]);
+        is(&["u1,2024-01-11", "u2,2024-01-15", "u3,2024-01-25"]);
+        execute("3", &[]);
+        is(&["u1,2024-01-11", "u2,2024-01-15"]);
+    }
 }
 
 #[test]
