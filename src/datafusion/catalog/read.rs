@@ -266,7 +266,7 @@ impl Catalog {
         let sql = format!(
             "SELECT f.path, f.path_is_relative, f.record_count, f.file_size_bytes, s.min_value, s.max_value, CAST(p.partition_value AS INTEGER),
                  f.data_file_id, d.delete_file_id, d.path, d.path_is_relative, d.delete_count, d.file_size_bytes, d.partial_max,
-                 d.format = 'parquet' AND d.encryption_key IS NULL
+                 coalesce(d.format = 'parquet', 0) AND d.encryption_key IS NULL
              FROM ducklake_data_file f
              LEFT JOIN ducklake_delete_file d ON d.data_file_id = f.data_file_id
                  AND d.begin_snapshot <= ?1 AND (d.end_snapshot IS NULL OR d.end_snapshot > ?1)
