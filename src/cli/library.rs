@@ -43,6 +43,7 @@ impl Project {
             catalog: workspace.catalog(),
             memory_limit: workspace.project.memory_limit(),
             threads: workspace.project.engine.threads as usize,
+            most_deleted: Settings::MOST_DELETED,
         };
         let engine = Arc::new(DataFusionEngine::open(&settings));
         Ok(Self { workspace, engine })

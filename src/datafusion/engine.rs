@@ -55,6 +55,14 @@ pub struct Settings {
     pub memory_limit: u64,
     /// 0 for one a core.
     pub threads: usize,
+    /// The share of a data file's rows above which deleted rows are not listed beside it any more: the others are
+    /// written anew. [`Settings::MOST_DELETED`] unless a test wants to see either in small tables.
+    pub most_deleted: f64,
+}
+
+impl Settings {
+    /// Every scan skips the deleted rows, which costs it more than they did; a tenth of them is what that is worth.
+    pub const MOST_DELETED: f64 = 0.1;
 }
 
 /// The embedded engine.
@@ -64,6 +72,7 @@ pub struct DataFusionEngine {
     location: PathBuf,
     memory: u64,
     threads: usize,
+    most_deleted: f64,
     /// Locks under which leftovers were reclaimed already.
     reclaimed: Mutex<BTreeSet<(String, i64)>>,
 }
@@ -77,12 +86,13 @@ impl DataFusionEngine {
             location: settings.location.clone(),
             memory: settings.memory_limit,
             threads: if settings.threads == 0 { cores } else { settings.threads },
+            most_deleted: settings.most_deleted,
             reclaimed: Mutex::default(),
         }
     }
 
     fn limits(&self, spill: Option<PathBuf>) -> Limits {
-        Limits { memory: self.memory, threads: self.threads, spill }
+        Limits { memory: self.memory, threads: self.threads, spill, most_deleted: self.most_deleted }
     }
 
     /// Removes what runs that died left in a flow's folders; once a lock, before anything is written under it.
@@ -229,7 +239,7 @@ impl Engine for DataFusionEngine {
                     view: false,
                     columns: query::columns(table),
                     rows: files.iter().map(|(_, file)| file.rows).sum(),
-                    bytes: files.iter().map(|(_, file)| file.bytes).sum(),
+                    bytes: files.iter().map(|(_, file)| file.all_bytes()).sum(),
                     files: files.len() as u64,
                     batches: batches.len() as u64,
                 });

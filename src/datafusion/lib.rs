@@ -5,6 +5,7 @@
 
 mod catalog;
 mod classify;
+mod deletes;
 mod engine;
 mod error;
 mod functions;

@@ -19,10 +19,10 @@ use datafusion::{
     scalar::ScalarValue,
 };
 
-use crate::catalog::DataFile;
+use crate::{catalog::DataFile, deletes};
 
 /// The files of a table at one version, each complete and never changed again. Columns that a file lacks are NULL;
-/// narrower types are cast.
+/// narrower types are cast; deleted rows are left out.
 #[derive(Debug)]
 pub(crate) struct PinnedTable {
     schema: SchemaRef,
@@ -51,7 +51,7 @@ impl PinnedTable {
 
     /// A table over one file that is removed with it.
     pub(crate) fn temporary(schema: SchemaRef, path: PathBuf, rows: u64, bytes: u64) -> Self {
-        let file = DataFile { path: path.clone(), rows, bytes, bounds: None };
+        let file = DataFile { id: None, path: path.clone(), rows, bytes, bounds: None, deletes: None };
         Self { schema, files: vec![file], bounds_of: None, _own: Some(DeleteOnDrop(path)) }
     }
 
@@ -99,13 +99,17 @@ impl TableProvider for PinnedTable {
         let rows = usize::try_from(files.iter().map(|file| file.rows).sum::<u64>()).unwrap_or(usize::MAX);
         let file = |file: &&DataFile| -> Result<PartitionedFile> {
             let location = ObjectPath::from_absolute_path(&file.path)?;
-            Ok(PartitionedFile::new_from_meta(ObjectMeta {
+            let whole = PartitionedFile::new_from_meta(ObjectMeta {
                 location,
                 size: file.bytes,
                 last_modified: Default::default(),
                 e_tag: None,
                 version: None,
-            }))
+            });
+            Ok(match &file.deletes {
+                Some(deletes) => whole.with_extension(deletes::selection(file, deletes)?),
+                None => whole,
+            })
         };
         let files = files.iter().map(file).collect::<Result<Vec<_>>>()?;
         let mut options = state.default_table_options().parquet;

@@ -34,11 +34,15 @@ use crate::{
 pub(crate) const ROW_HASH: &str = "xt_row_hash";
 
 /// Rows in a row group, and the bytes at which a file is full.
-const GROUP_ROWS: usize = 128 * 1024;
+pub(crate) const GROUP_ROWS: usize = 128 * 1024;
 const FILE_BYTES: usize = 512 << 20;
 
 /// What every file of this program is called; others are not ours to remove.
 const PREFIX: &str = "qetl-";
+
+/// What the format calls the columns of a file of deletes, with the field ids that it gives them.
+const DELETED_FILE: (i64, &str) = (2_147_483_646, "file_path");
+pub(crate) const DELETED_ROW: (i64, &str) = (2_147_483_645, "pos");
 
 /// A data file that is complete on disk.
 #[derive(Debug, Clone)]
@@ -59,6 +63,8 @@ pub(crate) struct Layout {
     pub(crate) columns: Vec<(i64, String, Option<Type>)>,
     schema: SchemaRef,
     properties: WriterProperties,
+    /// What the files' names end in.
+    suffix: &'static str,
 }
 
 impl Layout {
@@ -80,13 +86,23 @@ impl Layout {
                 next
             }
         };
-        let columns: Vec<_> = wanted.map(|(name, ty)| (id_of(name), name.to_owned(), ty)).collect();
+        let columns = wanted.map(|(name, ty)| (id_of(name), name.to_owned(), ty)).collect();
+        Self::of_columns(folder, columns, about, ".parquet")
+    }
+
+    /// Files that say which rows of a data file are deleted, by their places in it.
+    pub(crate) fn of_deletes(folder: PathBuf) -> Self {
+        let columns = [(DELETED_FILE, Type::Text), (DELETED_ROW, Type::Int)].map(|((id, name), ty)| (id, name.to_owned(), Some(ty)));
+        Self::of_columns(folder, columns.to_vec(), &[], "-delete.parquet")
+    }
+
+    fn of_columns(folder: PathBuf, columns: Vec<(i64, String, Option<Type>)>, about: &[(&str, String)], suffix: &'static str) -> Self {
         let field = |(id, name, ty): &(i64, String, Option<Type>)| {
             let ty = ty.map_or(DataType::FixedSizeBinary(16), arrow_type);
             Field::new(name, ty, true).with_metadata([(PARQUET_FIELD_ID_META_KEY.to_owned(), id.to_string())].into())
         };
         let schema = Arc::new(Schema::new(columns.iter().map(field).collect::<Vec<_>>()));
-        Self { folder, columns, schema, properties: properties(about) }
+        Self { folder, columns, schema, properties: properties(about), suffix }
     }
 
     /// The columns as the catalog names them.
@@ -159,7 +175,7 @@ impl Stager {
     fn start(&self) -> Result<Open, RunError> {
         let folder = &self.layout.folder;
         fs::create_dir_all(folder).map_err(|why| error::file(folder, why))?;
-        let path = folder.join(format!("{PREFIX}{}.parquet", Uuid::now_v7()));
+        let path = folder.join(format!("{PREFIX}{}{}", Uuid::now_v7(), self.layout.suffix));
         let file = File::create_new(&path).map_err(|why| error::file(&path, why))?;
         let writer = ArrowWriter::try_new(file, self.layout.schema.clone(), Some(self.layout.properties.clone()))
             .map_err(|why| error::file(&path, why))?;

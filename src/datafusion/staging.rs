@@ -19,7 +19,10 @@ use qetl_runtime::{
 };
 use tokio::task::JoinSet;
 
-use crate::stage::{Layout, StagedFile, Stager};
+use crate::{
+    deletes::Edit,
+    stage::{Layout, StagedFile, Stager},
+};
 
 /// What a task wrote.
 #[derive(Default)]
@@ -27,6 +30,8 @@ pub(crate) struct Written {
     pub(crate) rows: u64,
     pub(crate) counts: BTreeMap<String, u64>,
     pub(crate) files: Vec<StagedFile>,
+    /// When the target's other rows stay: what becomes of its files. What is new is there then, not in `files`.
+    pub(crate) edit: Option<Edit>,
 }
 
 impl Written {

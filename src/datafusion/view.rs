@@ -48,8 +48,13 @@ impl Tables for View<'_> {
         if let Some(table) = table {
             let published = work.catalog.files(work.snapshot.id, table, range, Some(BOUNDED)).map_err(external)?;
             let stands = |batch: &Option<i64>| !batch.is_some_and(|batch| staged.is_some_and(|staged| staged.contains_key(&batch)));
-            files.extend(published.into_iter().filter(|(batch, _)| stands(batch)).map(|(_, file)| file));
+            let published = published.into_iter().filter(|(batch, _)| stands(batch)).map(|(_, file)| file);
+            match work.edits.get(dataset) {
+                Some(edit) => files.extend(published.filter_map(|file| edit.applied(file))),
+                None => files.extend(published),
+            }
         }
+        files.extend(work.edits.get(dataset).into_iter().flat_map(|edit| &edit.new).map(|file| self.staged_file(dataset, file)));
         files.extend(whole.into_iter().flatten().map(|file| self.staged_file(dataset, file)));
         for (_, staged) in staged.into_iter().flatten().filter(|(batch, _)| range.contains(**batch)) {
             files.extend(staged.iter().map(|file| self.staged_file(dataset, file)));
@@ -71,6 +76,6 @@ impl<'a> View<'a> {
         let bounded = columns.and_then(|columns| columns.iter().find(|(_, name, ty)| name == BOUNDED && *ty == Some(Type::Text)));
         let stats = bounded.and_then(|(id, ..)| file.columns.iter().find(|stats| stats.column_id == *id));
         let bounds = stats.and_then(|stats| stats.min.clone().zip(stats.max.clone()));
-        DataFile { path: file.path.clone(), rows: file.rows, bytes: file.bytes, bounds }
+        DataFile { id: None, path: file.path.clone(), rows: file.rows, bytes: file.bytes, bounds, deletes: None }
     }
 }

@@ -34,11 +34,15 @@ use qetl_runtime::{
 use tokio::{sync::mpsc, task::JoinSet};
 
 use crate::{
-    catalog::{BatchRange, Catalog, Changes, Snapshot, TableChange, word_type},
-    classify, error,
+    catalog::{BatchRange, Catalog, Changes, DataFile, Snapshot, TableChange, word_type},
+    classify,
+    deletes::{self, Edit, Keys},
+    error,
     landing::{StopWhenDropped, land},
     lower::{Lowering, join, pairs, scan},
     pipe::Pipe,
+    query::arrow_schema,
+    scan::PinnedTable,
     scratch::Scratch,
     session::Limits,
     stage::{Layout, ROW_HASH, StagedFile, remove, sync_folder},
@@ -59,6 +63,8 @@ pub(crate) struct DataFusionWork {
     pub(crate) staged: BTreeMap<DatasetName, BTreeMap<i64, Vec<StagedFile>>>,
     /// Staged files of datasets of which all rows are replaced.
     pub(crate) whole: BTreeMap<DatasetName, Vec<StagedFile>>,
+    /// What becomes of the files of datasets of which the rows of some keys are replaced.
+    pub(crate) edits: BTreeMap<DatasetName, Edit>,
     /// Steps that were computed for a batch, each with all that it is made from.
     pub(crate) computed: Vec<(i64, Steps, LogicalPlan)>,
     /// What was deleted after a batch, by feed.
@@ -100,6 +106,7 @@ impl DataFusionWork {
             session,
             staged: BTreeMap::new(),
             whole: BTreeMap::new(),
+            edits: BTreeMap::new(),
             computed: Vec::new(),
             checkpoints: BTreeMap::new(),
             published: false,
@@ -198,7 +205,7 @@ impl DataFusionWork {
         last.ok_or_else(|| DataFusionError::Plan("there are no steps".to_owned()))
     }
 
-    /// The new rows of the touched keys, and all other rows as they were.
+    /// The new rows of the touched keys; their old ones are deleted, and all others stay as they are.
     async fn stage_keys(
         &mut self,
         batch: &BatchContext,
@@ -210,17 +217,50 @@ impl DataFusionWork {
         let mut written = self.stage_steps(batch, &task.steps, layout.clone(), task.count_by.as_deref(), progress).await?;
         let plans = self.prepare(batch, &task.steps).await?;
         let touched = plans.get(&replaced.touched).cloned().ok_or_else(|| DataFusionError::Plan("no keys are touched".to_owned()))?;
-        let kept = {
-            let columns = layout.columns.iter().filter_map(|(_, name, ty)| ty.map(|ty| Column::new(name, ty))).collect();
-            let stored = Rel::scan(&task.target, &Schema::new(columns).unwrap_or_default(), AsOf::AllBatches);
-            let view = View::of(self, batch);
-            let stored = self.lowering(batch, &view).rel(&stored)?;
-            join(LogicalPlanBuilder::new(touched), stored, JoinType::RightAnti, &pairs(&replaced.keys))?.build()?
+        let columns = layout.columns.iter().filter_map(|(_, name, ty)| ty.map(|ty| Column::new(name, ty))).collect();
+        let columns = Schema::new(columns).unwrap_or_default();
+        let edit = self.part(&task.target, &touched, &replaced.keys, &layout).await?;
+        let stored = match &edit {
+            Some((_, rewritten)) if rewritten.is_empty() => None,
+            Some((_, rewritten)) => {
+                let table = PinnedTable::new(arrow_schema(&columns), rewritten.clone(), None);
+                Some(scan(&task.target.name, Arc::new(table))?.build()?)
+            }
+            None => {
+                let view = View::of(self, batch);
+                Some(self.lowering(batch, &view).rel(&Rel::scan(&task.target, &columns, AsOf::AllBatches))?)
+            }
         };
-        // Only what is new is told.
-        let kept = write(&self.session, kept, layout, None, &Progress::silent()).await?;
-        written.files.extend(kept.files);
+        if let Some(stored) = stored {
+            let kept = join(LogicalPlanBuilder::new(touched), stored, JoinType::RightAnti, &pairs(&replaced.keys))?.build()?;
+            // Only what is new is told.
+            let kept = write(&self.session, kept, layout, None, &Progress::silent()).await?;
+            written.files.extend(kept.files);
+        }
+        written.edit = edit.map(|(edit, _)| Edit { new: std::mem::take(&mut written.files), ..edit });
         Ok(written)
+    }
+
+    /// What becomes of the target's files, and those of them that are written anew; `None` when all its rows are, since
+    /// its columns change or something is staged for it already.
+    async fn part(
+        &self,
+        target: &DatasetName,
+        touched: &LogicalPlan,
+        keys: &[String],
+        layout: &Layout,
+    ) -> PlanResult<Option<(Edit, Vec<DataFile>)>> {
+        let Some(table) = self.snapshot.tables.get(target) else { return Ok(None) };
+        let stands = |(id, _, ty): &(i64, String, String)| table.columns.iter().any(|column| column.id == *id && column.ty == *ty);
+        let is_staged = self.whole.contains_key(target) || self.edits.contains_key(target);
+        if is_staged || !layout.catalog_columns().iter().all(stands) {
+            return Ok(None);
+        }
+        let first = keys.first().map(String::as_str);
+        let files = self.catalog.files(self.snapshot.id, table, BatchRange::All, first).map_err(external)?;
+        let files = files.into_iter().map(|(_, file)| file).collect();
+        let keys = Keys::collect(&self.session, touched, keys, self.limits.pool_bytes() / 8).await?;
+        deletes::part(files, keys, layout, &self.limits).await.map(Some)
     }
 
     /// The steps after a classification, over its rows.
@@ -299,6 +339,7 @@ impl Drop for DataFusionWork {
                 .chain(self.whole.values())
                 .chain(self.checkpoints.values().map(|(_, files)| files))
                 .for_each(|files| remove(files));
+            self.edits.values().for_each(Edit::remove);
         }
     }
 }
@@ -340,11 +381,15 @@ impl Work for DataFusionWork {
             }
             other => other,
         };
-        let Written { rows, counts, files } = written.map_err(error::engine)?;
+        let Written { rows, counts, files, edit } = written.map_err(error::engine)?;
         if task.write_mode.is_of_batch() {
             self.keep(&task.target, batch.batch_id, files);
-        } else if let Some(old) = self.whole.insert(task.target.clone(), files) {
-            remove(&old);
+        } else if let Some(edit) = edit {
+            self.edits.insert(task.target.clone(), edit);
+        } else {
+            let whole = self.whole.insert(task.target.clone(), files);
+            whole.iter().for_each(|old| remove(old));
+            self.edits.remove(&task.target).iter().for_each(Edit::remove);
         }
         Ok(StepReport { step: task.target.to_string(), rows, seconds: started.elapsed().as_secs_f64(), counts })
     }
@@ -370,13 +415,15 @@ impl Work for DataFusionWork {
                 folders.extend(files.iter().filter_map(|file| file.path.parent().map(PathBuf::from)));
                 (self.all_rows(&dataset.name), files.clone())
             });
+            let edit = self.edits.get(&dataset.name).cloned();
+            folders.extend(edit.iter().flat_map(Edit::files).filter_map(|file| file.path.parent().map(PathBuf::from)));
             let by_batch = self.plan.tasks.iter().all(|task| task.target != dataset.name || task.write_mode.is_of_batch());
             let columns = layout.catalog_columns();
             let checkpoint = self.checkpoints.get(&dataset.name).cloned();
             let kept = checkpoint.iter().flat_map(|(_, files)| files);
             folders.extend(kept.filter_map(|file| file.path.parent().map(PathBuf::from)));
             let name = dataset.name.clone();
-            tables.push(TableChange { name, was, columns, batches, whole, checkpoint, by_batch, drop_columns: false });
+            tables.push(TableChange { name, was, columns, batches, whole, edit, checkpoint, by_batch, drop_columns: false });
         }
         let changes = Changes { base: self.snapshot.id, fence: self.fence, tables, views: self.views.clone(), publish };
         let catalog = self.catalog.clone();

@@ -6,6 +6,7 @@
 mod broken;
 mod cli;
 mod crash;
+mod deletes;
 mod duckdb;
 mod growth;
 mod histories;

@@ -1,7 +1,7 @@
 //! A project in a temporary folder, run through the library.
 #![expect(clippy::wildcard_enum_match_arm, reason = "Arrow has many types, and all but floats are written by Arrow's own formatter")]
 
-use std::{fs, path::PathBuf, time::Duration};
+use std::{fs, path::PathBuf, sync::Arc, time::Duration};
 
 use arrow::{
     array::{Array, AsArray, RecordBatch},
@@ -10,7 +10,12 @@ use arrow::{
 };
 use futures::TryStreamExt;
 use qetl::Project;
+<<<<<<< HEAD
 use qetl_runtime::{RunError, RunReport, progress::Progress, run, verify, waiting::Request};
+=======
+use qetl_datafusion::{DataFusionEngine, Settings};
+use qetl_runtime::{RunError, RunReport, progress::Progress, run, waiting::Request};
+>>>>>>> wip-deletes
 use tempfile::TempDir;
 
 /// A row as texts, the way `query --format csv` writes them; NULL is `None`.
@@ -43,6 +48,27 @@ impl TestProject {
         Self { folder, project }
     }
 
+    /// The same, but up to this share of a file's rows are deleted one by one: a tenth of a small table is nothing.
+    pub(crate) fn with_deletes(flow: &str, threads: usize, most_deleted: f64) -> Self {
+        let mut project = Self::new(flow, "");
+        let workspace = &project.project.workspace;
+        let settings = Settings {
+            location: workspace.location(),
+            catalog: workspace.catalog(),
+            memory_limit: workspace.project.memory_limit(),
+            threads,
+            most_deleted,
+        };
+        project.project.engine = Arc::new(DataFusionEngine::open(&settings));
+        project
+    }
+
+    /// How many files of deletes were ever published.
+    pub(crate) fn delete_files(&self) -> usize {
+        let catalog = rusqlite::Connection::open(self.folder.path().join("warehouse/catalog.sqlite")).unwrap();
+        catalog.query_row("SELECT count(*) FROM ducklake_delete_file", (), |row| row.get(0)).unwrap()
+    }
+
     /// Writes files of a batch, and names them.
     pub(crate) fn write(&self, name: &str, texts: &[String]) -> Vec<PathBuf> {
         let one = |(index, text): (usize, &String)| {
@@ -54,8 +80,12 @@ impl TestProject {
     }
 
     pub(crate) async fn execute(&self, request: &Request) -> Result<RunReport, RunError> {
+        self.execute_told(request, &Progress::silent()).await
+    }
+
+    pub(crate) async fn execute_told(&self, request: &Request, progress: &Progress) -> Result<RunReport, RunError> {
         let flows = self.project.workspace.flows(&[])?;
-        run::execute(&*self.project.engine, &flows, &self.project.workspace.roots(), request, Duration::ZERO, &Progress::silent()).await
+        run::execute(&*self.project.engine, &flows, &self.project.workspace.roots(), request, Duration::ZERO, progress).await
     }
 
     pub(crate) fn flow(&self) -> qetl_core::Flow {
@@ -76,6 +106,11 @@ impl TestProject {
         rows.sort();
         rows
     }
+}
+
+/// The share of deleted rows for the `n`th kind of history: none in files as small as these, some, all.
+pub(crate) fn most_deleted(n: usize) -> f64 {
+    [1.0, 0.5, Settings::MOST_DELETED][n % 3]
 }
 
 fn texts(batch: &RecordBatch) -> Vec<TextRow> {

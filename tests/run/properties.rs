@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// How many histories each test tries.
-fn cases() -> u32 {
+pub(crate) fn cases() -> u32 {
     std::env::var("QETL_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(1000)
 }
 

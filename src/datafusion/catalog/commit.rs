@@ -9,7 +9,7 @@ use rusqlite::{OptionalExtension, Transaction, TransactionBehavior, params};
 use uuid::Uuid;
 
 use super::{Catalog, read::CatalogTable, records};
-use crate::{error, stage::StagedFile};
+use crate::{deletes::Edit, error, stage::StagedFile};
 
 /// All that a publish makes visible.
 #[derive(Debug)]
@@ -35,6 +35,8 @@ pub(crate) struct TableChange {
     pub(crate) batches: Vec<(i64, u64, Vec<StagedFile>)>,
     /// When all its rows are replaced: the new files, and how many rows it had at the base version.
     pub(crate) whole: Option<(u64, Vec<StagedFile>)>,
+    /// When rows of some keys are replaced.
+    pub(crate) edit: Option<Edit>,
     /// The keys that were deleted after that batch.
     pub(crate) checkpoint: Option<(i64, Vec<StagedFile>)>,
     /// Whether its rows are kept apart by batch.
@@ -61,6 +63,18 @@ impl Counters {
         self.next_file_id += 1;
         self.next_file_id - 1
     }
+}
+
+/// The rows of the live files `f`, without those that are deleted.
+const LIVE_ROWS: &str = "coalesce(sum(f.record_count - coalesce(d.delete_count, 0)), 0) FROM ducklake_data_file f
+    LEFT JOIN ducklake_delete_file d ON d.data_file_id = f.data_file_id AND d.end_snapshot IS NULL";
+
+/// The live data files of a table, each with its live file of deletes.
+fn live_files(transaction: &Transaction<'_>, table: i64) -> rusqlite::Result<Vec<(i64, Option<i64>)>> {
+    let sql = "SELECT f.data_file_id, d.delete_file_id FROM ducklake_data_file f
+               LEFT JOIN ducklake_delete_file d ON d.data_file_id = f.data_file_id AND d.end_snapshot IS NULL
+               WHERE f.table_id = ?1 AND f.end_snapshot IS NULL ORDER BY f.data_file_id";
+    transaction.prepare(sql)?.query_map([table], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
 }
 
 impl Catalog {
@@ -91,17 +105,25 @@ impl Catalog {
                 return Err(failed(format!("another program altered `{}` meanwhile", change.name)));
             }
             if let Some((rows, _)) = &change.whole {
-                let sql = "SELECT coalesce(sum(record_count), 0) FROM ducklake_data_file WHERE table_id = ?1 AND end_snapshot IS NULL";
-                let live: u64 = transaction.query_row(sql, [was.id], |row| row.get(0)).map_err(error::catalog)?;
+                let sql = format!("SELECT {LIVE_ROWS} WHERE f.table_id = ?1 AND f.end_snapshot IS NULL");
+                let live: u64 = transaction.query_row(&sql, [was.id], |row| row.get(0)).map_err(error::catalog)?;
                 if live != *rows {
                     return Err(failed(format!("another program changed `{}` meanwhile", change.name)));
                 }
             }
+            if let Some(edit) = &change.edit {
+                // Places in a file mean nothing in another one, whatever its rows.
+                if live_files(transaction, was.id).map_err(error::catalog)? != edit.of {
+                    return Err(failed(format!("another program changed `{}` meanwhile", change.name)));
+                }
+            }
             for (batch, rows, _) in &change.batches {
-                let sql =
-                    "SELECT coalesce(sum(record_count), 0) FROM ducklake_data_file JOIN ducklake_file_partition_value USING (data_file_id)
-                           WHERE ducklake_data_file.table_id = ?1 AND end_snapshot IS NULL AND partition_value = ?2";
-                let live: u64 = transaction.query_row(sql, params![was.id, batch.to_string()], |row| row.get(0)).map_err(error::catalog)?;
+                let sql = format!(
+                    "SELECT {LIVE_ROWS} JOIN ducklake_file_partition_value p ON p.data_file_id = f.data_file_id
+                     WHERE f.table_id = ?1 AND f.end_snapshot IS NULL AND p.partition_value = ?2"
+                );
+                let live: u64 =
+                    transaction.query_row(&sql, params![was.id, batch.to_string()], |row| row.get(0)).map_err(error::catalog)?;
                 if live != *rows {
                     return Err(failed(format!("another program changed batch {batch} of `{}` meanwhile", change.name)));
                 }
@@ -314,6 +336,20 @@ fn write_files(
             insert_file(transaction, counters, table, None, file)?;
         }
     }
+    if let Some(edit) = &change.edit {
+        for file in &edit.ended {
+            let sql = "UPDATE ducklake_data_file SET end_snapshot = ?1 WHERE data_file_id = ?2 AND end_snapshot IS NULL";
+            deleted |= transaction.execute(sql, params![counters.snapshot, file])? > 0;
+        }
+        for (file, deletes) in &edit.deletes {
+            deleted = true;
+            replace_deletes(transaction, counters, table, *file, deletes)?;
+        }
+        for file in &edit.new {
+            inserted = true;
+            insert_file(transaction, counters, table, None, file)?;
+        }
+    }
     for (batch, _, files) in &change.batches {
         let sql = "UPDATE ducklake_data_file SET end_snapshot = ?1 WHERE table_id = ?2 AND end_snapshot IS NULL
                    AND data_file_id IN (SELECT data_file_id FROM ducklake_file_partition_value WHERE table_id = ?2 AND partition_value = ?3)";
@@ -325,6 +361,10 @@ fn write_files(
                 .execute("INSERT INTO ducklake_file_partition_value VALUES (?1, ?2, 0, ?3)", params![id, table, batch.to_string()])?;
         }
     }
+    // What is deleted from a file that has ended is of no more use.
+    let sql = "UPDATE ducklake_delete_file SET end_snapshot = ?1 WHERE table_id = ?2 AND end_snapshot IS NULL
+               AND data_file_id IN (SELECT data_file_id FROM ducklake_data_file WHERE table_id = ?2 AND end_snapshot = ?1)";
+    transaction.execute(sql, [counters.snapshot, table])?;
     if inserted {
         words.push(format!("inserted_into_table:{table}"));
     }
@@ -355,6 +395,22 @@ fn insert_file(
     let sql = "UPDATE ducklake_table_stats SET record_count = record_count + ?2, next_row_id = next_row_id + ?2, file_size_bytes = file_size_bytes + ?3 WHERE table_id = ?1";
     transaction.execute(sql, params![table, file.rows, file.bytes])?;
     Ok(id)
+}
+
+/// A data file has one live file of deletes: it tells of all its deleted rows.
+fn replace_deletes(
+    transaction: &Transaction<'_>,
+    counters: &mut Counters,
+    table: i64,
+    data_file: i64,
+    deletes: &StagedFile,
+) -> rusqlite::Result<()> {
+    let sql = "UPDATE ducklake_delete_file SET end_snapshot = ?1 WHERE data_file_id = ?2 AND end_snapshot IS NULL";
+    transaction.execute(sql, [counters.snapshot, data_file])?;
+    let sql = "INSERT INTO ducklake_delete_file VALUES (?1, ?2, ?3, NULL, ?4, ?5, 1, 'parquet', ?6, ?7, ?8, NULL, NULL)";
+    let id = counters.take_file_id();
+    let row = params![id, table, counters.snapshot, data_file, deletes.name, deletes.rows, deletes.bytes, deletes.footer_bytes];
+    transaction.execute(sql, row).map(|_| ())
 }
 
 /// Makes the view, or makes it anew when its text differs; true when it did.

@@ -18,7 +18,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior};
 use uuid::Uuid;
 
 pub(crate) use commit::{Changes, TableChange, time_text};
-pub(crate) use read::{BatchRange, CatalogTable, Checkpoint, DataFile, Snapshot, type_word, word_type};
+pub(crate) use read::{BatchRange, CatalogTable, Checkpoint, DataFile, DeleteFile, Snapshot, type_word, word_type};
 
 use crate::error;
 

@@ -10,7 +10,7 @@ use qetl_runtime::{RunError, engine::At};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use super::Catalog;
-use crate::error;
+use crate::{deletes, error};
 
 /// The tables and views of one version of the warehouse.
 #[derive(Debug, Clone, Default)]
@@ -44,11 +44,44 @@ pub(crate) struct CatalogView {
 /// A data file that is visible at a version.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct DataFile {
+    /// Its number in the catalog; `None` when no version names it yet.
+    pub(crate) id: Option<i64>,
+    pub(crate) path: PathBuf,
+    /// Without those that are deleted.
+    pub(crate) rows: u64,
+    pub(crate) bytes: u64,
+    /// Least and greatest text of the column that was asked for, if recorded. Deleted rows count.
+    pub(crate) bounds: Option<(String, String)>,
+    pub(crate) deletes: Option<DeleteFile>,
+}
+
+impl DataFile {
+    /// Rows in the file, deleted or not.
+    pub(crate) fn all_rows(&self) -> u64 {
+        self.rows + self.deletes.as_ref().map_or(0, |deletes| deletes.rows)
+    }
+
+    /// Bytes of the file and of what says which of its rows are deleted.
+    pub(crate) fn all_bytes(&self) -> u64 {
+        self.bytes + self.deletes.as_ref().map_or(0, |deletes| deletes.bytes)
+    }
+
+    /// The same file with other rows deleted.
+    pub(crate) fn with_deletes(self, deletes: DeleteFile) -> Self {
+        Self { rows: self.all_rows().saturating_sub(deletes.rows), deletes: Some(deletes), ..self }
+    }
+}
+
+/// A file of the places of a data file's deleted rows.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct DeleteFile {
+    /// Its number in the catalog; `None` when no version names it yet.
+    pub(crate) id: Option<i64>,
     pub(crate) path: PathBuf,
     pub(crate) rows: u64,
     pub(crate) bytes: u64,
-    /// Least and greatest text of the column that was asked for, if recorded.
-    pub(crate) bounds: Option<(String, String)>,
+    /// The file tells of later versions too: those deleted after this one are not.
+    pub(crate) until: Option<i64>,
 }
 
 /// The deleted keys of a feed, each with its last row, as they stood after a batch.
@@ -99,7 +132,10 @@ impl Catalog {
         let snapshot = self.snapshot(None)?;
         let Some(connection) = self.read()? else { return Ok(BTreeMap::new()) };
         let version = |table: &CatalogTable| {
-            let sql = "SELECT max(max(begin_snapshot, coalesce(end_snapshot, 0))) FROM ducklake_data_file WHERE table_id = ?1";
+            let sql = "SELECT max(max(begin_snapshot, coalesce(end_snapshot, 0), coalesce(partial_max, 0))) FROM
+                           (SELECT table_id, begin_snapshot, end_snapshot, NULL AS partial_max FROM ducklake_data_file
+                            UNION ALL SELECT table_id, begin_snapshot, end_snapshot, partial_max FROM ducklake_delete_file)
+                       WHERE table_id = ?1";
             connection.query_row(sql, [table.id], |row| row.get::<_, Option<i64>>(0)).map(|found| found.unwrap_or(0))
         };
         let find = || -> rusqlite::Result<BTreeMap<DatasetName, i64>> {
@@ -167,7 +203,9 @@ impl Catalog {
     pub(crate) fn known_files(&self, folder: &std::path::Path) -> Result<BTreeSet<PathBuf>, RunError> {
         let Some(connection) = self.read()? else { return Ok(BTreeSet::new()) };
         let read = || -> rusqlite::Result<BTreeSet<PathBuf>> {
-            let sql = "SELECT s.path, t.path, f.path FROM ducklake_data_file f JOIN ducklake_table t USING (table_id) JOIN ducklake_schema s USING (schema_id) WHERE f.path_is_relative";
+            let sql = "SELECT s.path, t.path, f.path FROM (SELECT table_id, path, path_is_relative FROM ducklake_data_file
+                            UNION ALL SELECT table_id, path, path_is_relative FROM ducklake_delete_file) f
+                       JOIN ducklake_table t USING (table_id) JOIN ducklake_schema s USING (schema_id) WHERE f.path_is_relative";
             let mut statement = connection.prepare(sql)?;
             let rows = statement.query_map((), |row| {
                 Ok(self.data.join(row.get::<_, String>(0)?).join(row.get::<_, String>(1)?).join(row.get::<_, String>(2)?))
@@ -194,7 +232,14 @@ impl Catalog {
                 let batch_id = row.get(0)?;
                 let checkpoint = found.get_or_insert_with(|| Checkpoint { batch_id, files: Vec::new() });
                 if let Some(path) = row.get::<_, Option<String>>(1)? {
-                    checkpoint.files.push(DataFile { path: self.data.join(path), rows: row.get(2)?, bytes: row.get(3)?, bounds: None });
+                    checkpoint.files.push(DataFile {
+                        id: None,
+                        path: self.data.join(path),
+                        rows: row.get(2)?,
+                        bytes: row.get(3)?,
+                        bounds: None,
+                        deletes: None,
+                    });
                 }
             }
             Ok(found)
@@ -220,33 +265,49 @@ impl Catalog {
         };
         let sql = format!(
             "SELECT f.path, f.path_is_relative, f.record_count, f.file_size_bytes, s.min_value, s.max_value, CAST(p.partition_value AS INTEGER),
-                 EXISTS (SELECT 1 FROM ducklake_delete_file d WHERE d.data_file_id = f.data_file_id
-                         AND d.begin_snapshot <= ?1 AND (d.end_snapshot IS NULL OR d.end_snapshot > ?1))
+                 f.data_file_id, d.delete_file_id, d.path, d.path_is_relative, d.delete_count, d.file_size_bytes, d.partial_max,
+                 coalesce(d.format = 'parquet', 0) AND d.encryption_key IS NULL
              FROM ducklake_data_file f
+             LEFT JOIN ducklake_delete_file d ON d.data_file_id = f.data_file_id
+                 AND d.begin_snapshot <= ?1 AND (d.end_snapshot IS NULL OR d.end_snapshot > ?1)
              LEFT JOIN ducklake_file_partition_value p USING (data_file_id)
              LEFT JOIN ducklake_file_column_stats s ON s.data_file_id = f.data_file_id AND s.table_id = f.table_id AND s.column_id = ?3
              WHERE f.table_id = ?2 AND f.begin_snapshot <= ?1 AND (f.end_snapshot IS NULL OR f.end_snapshot > ?1) AND {condition}
              ORDER BY f.data_file_id"
         );
-        let mut deleted_from = None;
+        let place = |path: String, relative: bool| if relative { table.folder.join(path) } else { PathBuf::from(path) };
+        let mut unread = None;
         let mut read = || -> rusqlite::Result<Vec<(Option<i64>, DataFile)>> {
             let mut statement = connection.prepare_cached(&sql)?;
             let rows = statement.query_map(params![snapshot, table.id, column, above, below], |row| {
-                let path: String = row.get(0)?;
-                let path = if row.get::<_, bool>(1)? { table.folder.join(path) } else { PathBuf::from(path) };
-                if row.get(7)? {
-                    deleted_from = Some(path.clone());
-                }
+                let path = place(row.get(0)?, row.get(1)?);
                 let bounds = row.get::<_, Option<String>>(4)?.zip(row.get::<_, Option<String>>(5)?);
-                Ok((row.get(6)?, DataFile { path, rows: row.get(2)?, bytes: row.get(3)?, bounds }))
+                let file = DataFile { id: Some(row.get(7)?), path, rows: row.get(2)?, bytes: row.get(3)?, bounds, deletes: None };
+                let batch = row.get(6)?;
+                let Some(id) = row.get::<_, Option<i64>>(8)? else { return Ok((batch, file)) };
+                if !row.get::<_, bool>(14)? {
+                    unread = Some(file.path.clone());
+                }
+                let until = row.get::<_, Option<i64>>(13)?.filter(|last| *last > snapshot).map(|_| snapshot);
+                let path = place(row.get(9)?, row.get(10)?);
+                Ok((batch, file.with_deletes(DeleteFile { id: Some(id), path, rows: row.get(11)?, bytes: row.get(12)?, until })))
             })?;
             rows.collect()
         };
-        let files = read().map_err(error::catalog)?;
-        let Some(path) = deleted_from else { return Ok(files) };
-        let message = format!("another program deleted single rows of `{}`, which qetl does not read yet", path.display());
-        let help = "rewrite the file from there: in DuckDB, `CALL ducklake_rewrite_data_files('…', '…', delete_threshold => 0)`";
-        Err(RunError::Failed { place: Default::default(), message, help: help.to_owned() })
+        let mut files = read().map_err(error::catalog)?;
+        if let Some(path) = unread {
+            let message = format!("another program deleted single rows of `{}` in a way that qetl does not read", path.display());
+            let help = "rewrite the file from there: in DuckDB, `CALL ducklake_rewrite_data_files('…', '…', delete_threshold => 0)`";
+            return Err(RunError::Failed { place: Default::default(), message, help: help.to_owned() });
+        }
+        // How many rows were deleted up to an earlier version than the newest that the file tells of, only the file says.
+        for (_, file) in &mut files {
+            if let Some(deletes) = file.deletes.clone().filter(|deletes| deletes.until.is_some()) {
+                let rows = deletes::positions(&deletes)?.len() as u64;
+                *file = file.clone().with_deletes(DeleteFile { rows, ..deletes });
+            }
+        }
+        Ok(files)
     }
 }
 

@@ -25,3 +25,4 @@ CREATE INDEX qetl_runs_flow ON qetl_runs(flow, started_at);
 CREATE INDEX qetl_live_files ON ducklake_data_file(table_id, end_snapshot);
 CREATE INDEX qetl_file_stats ON ducklake_file_column_stats(table_id, column_id, data_file_id);
 CREATE INDEX qetl_file_partitions ON ducklake_file_partition_value(data_file_id);
+CREATE INDEX qetl_file_deletes ON ducklake_delete_file(data_file_id);

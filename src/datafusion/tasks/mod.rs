@@ -271,10 +271,12 @@ impl Shared {
             exact &= made.whole.is_empty();
             let in_range = made.batches.iter().filter(|(batch, _)| range.contains(**batch)).flat_map(|(_, files)| files);
             files.extend(made.whole.iter().chain(in_range).map(|file| DataFile {
+                id: None,
                 path: file.path.clone(),
                 rows: file.rows,
                 bytes: file.bytes,
                 bounds: None,
+                deletes: None,
             }));
         }
         Ok((files, exact || scope == SourceScope::All))
@@ -425,6 +427,7 @@ impl Bench for DataFusionBench {
                 columns: made.layout.catalog_columns(),
                 batches: made.batches.iter().map(batch).collect(),
                 whole: made.replaced.then(|| (rows(&|_| true), made.whole.clone())),
+                edit: None,
                 by_batch: made.by_batch,
                 drop_columns: made.replaced,
             });

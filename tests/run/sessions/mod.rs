@@ -3,7 +3,10 @@
 mod history;
 mod model;
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicUsize, Ordering},
+};
 
 use proptest::test_runner::{Config, TestCaseError, TestError, TestRunner};
 use qetl_runtime::{
@@ -19,7 +22,7 @@ use crate::{
     cli::Cli,
     histories::Arrival,
     oracle::{Row, Value},
-    project::{TestProject, TextRow, float_text},
+    project::{TestProject, TextRow, float_text, most_deleted},
 };
 
 #[test]
@@ -30,7 +33,11 @@ fn sessions_are_as_the_model_says() {
             scope.spawn(move || search(cases.div_ceil(2)));
         }
     });
+    assert!(cases < 50 || DELETE_FILES.load(Ordering::Relaxed) > 0, "no row was deleted by its place");
 }
+
+/// How many files of deletes the histories have made.
+static DELETE_FILES: AtomicUsize = AtomicUsize::new(0);
 
 /// Tries random histories; the smallest one that fails is told.
 fn search(cases: u32) {
@@ -45,8 +52,7 @@ fn search(cases: u32) {
 }
 
 async fn check(history: &History) -> Result<(), TestCaseError> {
-    let settings = format!("[engine]\nthreads = {}\n", 1 + history.arrivals.len() % 3);
-    let project = TestProject::new(&flow_toml(history), &settings);
+    let project = TestProject::with_deletes(&flow_toml(history), 1 + history.arrivals.len() % 3, most_deleted(history.arrivals.len() / 3));
     let mut model = Model::new(history.options.clone());
     for (index, arrival) in history.arrivals.iter().enumerate() {
         let inputs = project.write(&format!("arrival_{index}"), &arrival.csv(&history.options.columns));
@@ -63,11 +69,12 @@ async fn check(history: &History) -> Result<(), TestCaseError> {
     }
     compare(&project, model.tables()).await.map_err(failed)?;
     project.verified().await.map_err(failed)?;
+    DELETE_FILES.fetch_add(project.delete_files(), Ordering::Relaxed);
     // Deriving everything again changes nothing.
     project.execute(&Request { full_refresh: true, ..Request::default() }).await.map_err(failed)?;
     compare(&project, model.tables()).await.map_err(|why| failed(format!("after a full refresh: {why}")))?;
     // How the events are split into batches changes what is said of batches alone.
-    let whole = TestProject::new(&flow_toml(history), &settings);
+    let whole = TestProject::new(&flow_toml(history), "");
     let rows: Vec<&[Row]> = model.batches.values().flat_map(|batch| &batch.files).map(Vec::as_slice).collect();
     let files = rows.iter().map(|rows| rows.len()).collect();
     let arrival = Arrival { batch_id: 1, rows: rows.concat(), accept_guards: false, files, respelled: false };

@@ -59,6 +59,7 @@ pub(super) fn corrupted(sound: &Cli, dataset: &str, edit: Edit) -> Cli {
     catalog.execute(others, [id]).unwrap();
     let sizes = "UPDATE ducklake_data_file SET record_count = ?2, file_size_bytes = ?3, footer_size = NULL WHERE data_file_id = ?1";
     catalog.execute(sizes, params![id, rows, bytes]).unwrap();
+    catalog.execute("DELETE FROM ducklake_delete_file WHERE data_file_id = ?1", [id]).unwrap();
     // What is recorded of the old values must not keep a reader from looking at the new ones.
     catalog.execute("DELETE FROM ducklake_file_column_stats WHERE data_file_id = ?1", [id]).unwrap();
     cli
