@@ -10,12 +10,8 @@ use arrow::{
 };
 use futures::TryStreamExt;
 use qetl::Project;
-<<<<<<< HEAD
-use qetl_runtime::{RunError, RunReport, progress::Progress, run, verify, waiting::Request};
-=======
 use qetl_datafusion::{DataFusionEngine, Settings};
-use qetl_runtime::{RunError, RunReport, progress::Progress, run, waiting::Request};
->>>>>>> wip-deletes
+use qetl_runtime::{RunError, RunReport, progress::Progress, run, verify, waiting::Request};
 use tempfile::TempDir;
 
 /// A row as texts, the way `query --format csv` writes them; NULL is `None`.

@@ -44,13 +44,10 @@ fn on_datafusion(runtime: &tokio::runtime::Runtime, history: &History) -> Result
             arrive(&project, &mut model, index, arrival).await?;
         }
         compare_tables(&project, &model).await?;
-<<<<<<< HEAD
         project.verified().await.map_err(TestCaseError::fail)?;
-=======
         if !model.executed.is_empty() {
             DELETE_FILES.fetch_add(project.delete_files(), Ordering::Relaxed);
         }
->>>>>>> wip-deletes
         // Deriving everything again changes nothing.
         let refresh = Request { full_refresh: true, ..Request::default() };
         project.execute(&refresh).await.map_err(|error| TestCaseError::fail(error.to_string()))?;
