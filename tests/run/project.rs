@@ -43,6 +43,14 @@ impl TestProject {
         Self { folder, project }
     }
 
+    /// The same with one more flow.
+    pub(crate) fn and(mut self, name: &str, flow: &str) -> Self {
+        fs::write(self.folder.path().join(format!("flows/{name}.toml")), flow).unwrap();
+        let open = Project::open(Some(self.folder.path()), None, &qetl_plugins::registry());
+        self.project = open.unwrap_or_else(|error| panic!("{error}\n{flow}"));
+        self
+    }
+
     /// Writes files of a batch, and names them.
     pub(crate) fn write(&self, name: &str, texts: &[String]) -> Vec<PathBuf> {
         let one = |(index, text): (usize, &String)| {
@@ -54,8 +62,13 @@ impl TestProject {
     }
 
     pub(crate) async fn execute(&self, request: &Request) -> Result<RunReport, RunError> {
-        let flows = self.project.workspace.flows(&[])?;
-        run::execute(&*self.project.engine, &flows, &self.project.workspace.roots(), request, Duration::ZERO, &Progress::silent()).await
+        self.execute_some(&[], request).await
+    }
+
+    /// Executes the flows of these ids.
+    pub(crate) async fn execute_some(&self, ids: &[String], request: &Request) -> Result<RunReport, RunError> {
+        let (flows, all, roots) = (self.project.workspace.flows(ids)?, self.project.workspace.good_flows(), self.project.workspace.roots());
+        run::execute(&*self.project.engine, &flows, &all, &roots, request, Duration::ZERO, &Progress::silent()).await
     }
 
     pub(crate) fn flow(&self) -> qetl_core::Flow {
