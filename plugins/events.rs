@@ -63,12 +63,12 @@ pub(crate) fn needed_columns(flow: &Flow, user: &str, time: &str) -> Vec<String>
     columns
 }
 
-/// A warning that the flow has no `[properties.load]`.
+/// A warning that the flow reads neither files nor a dataset.
 pub(crate) fn nothing_to_read(flow: &Flow, label: &str) -> Option<Problem> {
     let what = "the flow reads nothing: `[properties.load]` is missing";
     let help = "add `[properties.load]` with `source_path = \"data/…\"`, or name files with `--batch-id N --input FILE`";
     let problem = || Problem::new("qetl::decode::missing_key", flow.header.flow_type.span, what).label(label).help(help).warning();
-    flow.load.is_none().then(problem)
+    (flow.load.is_none() && flow.input.source_dataset.is_none()).then(problem)
 }
 
 /// The input's types; a time of which nothing is known yet is presumed to be a timestamp, so that the flow can be planned.

@@ -50,9 +50,9 @@ pub(crate) fn check_delete_ratio(input: &Input, problems: &mut Problems) {
     }
 }
 
-/// A warning that the flow names no files.
+/// A warning that the flow names neither files nor a dataset.
 pub(crate) fn check_load(flow: &Flow, label: &str, problems: &mut Problems) {
-    if flow.load.is_none() {
+    if flow.load.is_none() && flow.input.source_dataset.is_none() {
         let what = "the flow reads nothing: `[properties.load]` is missing";
         problems.push(
             Problem::new("qetl::decode::missing_key", flow.header.flow_type.span, what)

@@ -54,13 +54,14 @@ impl Project {
         let execution_date = execution_date.map(parse_time).transpose()?;
         let request = Request { batch_id, execution_date, ..Request::default() };
         let flow = self.workspace.flows(&[flow.to_owned()])?[0].clone();
-        let planned = run::plan_flow(&*self.engine, &flow, &self.workspace.roots(), &request).await?;
+        let planned = run::plan_flow(&*self.engine, &flow, &self.workspace.good_flows(), &self.workspace.roots(), &request).await?;
         Ok(PlannedRun { flow, request, planned })
     }
 
     /// Executes a plan; what has changed since it was made is seen again first.
     pub async fn execute(&self, plan: &PlannedRun) -> Result<RunReport, RunError> {
         let flows = [&plan.flow];
-        run::execute(&*self.engine, &flows, &self.workspace.roots(), &plan.request, Duration::ZERO, &Progress::silent()).await
+        let all = self.workspace.good_flows();
+        run::execute(&*self.engine, &flows, &all, &self.workspace.roots(), &plan.request, Duration::ZERO, &Progress::silent()).await
     }
 }

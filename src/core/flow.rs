@@ -12,10 +12,11 @@ use crate::{
     format::ReaderOptions,
     input::Input,
     load::{Load, OnChangedFile},
+    plan::DatasetName,
     problem::{Problem, Problems, SourceText, Span},
     registry::{Expanding, FlowTypeEntry, Layout, Registry},
     schema::is_identifier,
-    standard::StandardFlow,
+    standard::{StandardFlow, source_name},
     suggest,
 };
 
@@ -51,6 +52,8 @@ pub struct Flow {
     pub header: Header,
     pub input: Input,
     pub load: Option<Load>,
+    /// The dataset of another flow that is read instead of files.
+    pub source_dataset: Option<Sp<DatasetName>>,
     pub reader: ReaderOptions,
     /// The flow type's own properties, decoded.
     pub properties: Arc<dyn Expanding>,
@@ -144,6 +147,14 @@ impl Flow {
         if let Some(namespace) = header.namespace.as_ref().filter(|name| name.eq_ignore_ascii_case("qetl")) {
             problems.push(Problem::new("qetl::decode::name", namespace.span, "the schema `qetl` is reserved for qetl's own records"));
         }
+        let source_dataset = input.source_dataset.as_ref().and_then(|name| {
+            let namespace = header.namespace.as_ref().map_or("main", |namespace| namespace.as_str());
+            let value = source_name(name, namespace, &mut problems)?;
+            Some(Sp { value, span: name.span })
+        });
+        if let (Some(dataset), Some(load)) = (&input.source_dataset, &common.load) {
+            problems.push(two_sources(dataset, load, &source));
+        }
         let reader = common.load.as_ref().map_or_else(ReaderOptions::default, |load| load.reader(&mut problems));
         let dataset_prefix = common.dataset_prefix.map_or_else(|| (flow_type.prefix)(&header.id), |prefix| prefix.value);
         let load = common.load;
@@ -158,6 +169,7 @@ impl Flow {
             header,
             input,
             load,
+            source_dataset,
             reader,
             properties,
             shape: Value::Object(shape),
@@ -194,6 +206,14 @@ impl Flow {
     }
 }
 
+/// A flow that would read files and a dataset.
+fn two_sources(dataset: &Sp<String>, load: &Load, source: &SourceText) -> Problem {
+    let (line, column) = source.place(load.source_path.span.start);
+    let what = "`source_dataset` and `[properties.load]` both say what the flow reads";
+    let help = format!("take one of them out: the files are named at {}:{line}:{column}", source.name());
+    Problem::new("qetl::decode::two_sources", dataset.span, what).label("a dataset, and files elsewhere").help(help)
+}
+
 fn flow_type_of(table: &Spanned<toml::de::DeTable<'_>>, registry: &Registry) -> Result<&'static FlowTypeEntry, Option<Problem>> {
     let found = table.get_ref().iter().find(|(key, _)| key.get_ref().as_ref() == "flow_type");
     // A missing or ill-typed `flow_type` is reported against the schema.
@@ -227,7 +247,7 @@ pub fn file_schema(flow_type: Option<&FlowTypeEntry>) -> Value {
         return schema;
     }
     if let Some(keys) = input.get_mut("properties").and_then(Value::as_object_mut) {
-        keys.retain(|key, _| key == "columns" || entry.input_keys.contains(&key.as_str()));
+        keys.retain(|key, _| matches!(key.as_str(), "columns" | "source_dataset") || entry.input_keys.contains(&key.as_str()));
     }
     input["required"] = json!(entry.required_input);
     let own = (entry.schema)();
@@ -256,8 +276,17 @@ fn own_sections(entry: &FlowTypeEntry) -> Vec<String> {
 }
 
 /// Keys that decide which batches are accepted, not what their rows become; or that have rules of their own.
-const SHAPELESS: [&str; 8] =
-    ["columns", "allow_empty_snapshot", "max_delete_ratio", "max_periods", "load", "late_batches", "dataset_prefix", "on_changed_file"];
+const SHAPELESS: [&str; 9] = [
+    "columns",
+    "source_dataset",
+    "allow_empty_snapshot",
+    "max_delete_ratio",
+    "max_periods",
+    "load",
+    "late_batches",
+    "dataset_prefix",
+    "on_changed_file",
+];
 
 /// What shapes rows in `[input]` and `[properties]`: values that are the default are left out.
 fn shape(schema: &Value, section: impl Fn(&str) -> Value) -> Map<String, Value> {

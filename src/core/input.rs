@@ -24,6 +24,10 @@ pub struct Input {
     /// `{ name, schema_type, required }`.
     #[schemars(length(min = 1))]
     pub columns: Vec<Sp<InputColumn>>,
+    /// The dataset of another flow that is read instead of files, `name` or `namespace.name`: each of its batches is a
+    /// batch here, under the same id.
+    #[schemars(length(min = 1))]
+    pub source_dataset: Option<Sp<String>>,
     /// What a batch is: the whole current state (`snapshot`), or only the rows that changed (`delta`).
     #[serde(default)]
     pub batch_mode: BatchMode,

@@ -256,12 +256,23 @@ pub fn expand(flow: &Flow, input: Vec<InputType>) -> Result<Plan, Problems> {
     let cx = Expand { flow, input: &input };
     let put = |problems: Problems| problems.in_source(&flow.source);
     let datasets = flow.properties.datasets(&cx).map_err(put)?;
-    let dag = flow.properties.dag(&cx).map_err(put)?;
+    let dag = with_source(flow, flow.properties.dag(&cx).map_err(put)?, &datasets);
     let tasks = flow.properties.instructions(&cx).map_err(put)?;
     let invariants = flow.properties.invariants(&cx).map_err(put)?;
     let mut warnings = flow.warnings.clone();
     warnings.append(put(flow.properties.warnings(&cx)));
     Ok(Plan { flow: flow.clone(), datasets, dag, tasks, invariants, warnings, input })
+}
+
+/// What is landed comes from the dataset that the flow reads instead of files.
+fn with_source(flow: &Flow, mut dag: Dag, datasets: &[Dataset]) -> Dag {
+    let landing = datasets.iter().find(|dataset| dataset.kind == DatasetKind::Landing);
+    if let (Some(source), Some(landing)) = (&flow.source_dataset, landing) {
+        for node in dag.0.iter_mut().filter(|node| node.dataset == landing.name) {
+            node.from.push(source.value.clone());
+        }
+    }
+    dag
 }
 
 impl Plan {

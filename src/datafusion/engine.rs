@@ -24,8 +24,8 @@ use qetl_core::{
 use qetl_ingest::arrow_type;
 use qetl_runtime::{
     BatchContext, Engine, FlowLock, FlowRecords, RunError, Work,
-    engine::{At, DatasetInfo, KnownBatch, Rows},
-    records::RunRecord,
+    engine::{At, DatasetInfo, KnownBatch, Rows, Stored},
+    records::{FileRecord, RunRecord},
     run::blocking,
     standard::{Bench, Checked, Known, Statement},
 };
@@ -290,6 +290,21 @@ impl Engine for DataFusionEngine {
         let bench = DataFusionBench::new(self.catalog.clone(), self.limits(Some(spill)), snapshot, &about)?;
         self.reclaim(flow, lock.fence(), bench.folders()).await?;
         Ok(Box::new(bench))
+    }
+
+    async fn stored(&self, dataset: &DatasetName) -> Result<Option<Stored>, RunError> {
+        let (catalog, dataset) = (self.catalog.clone(), dataset.clone());
+        blocking(move || {
+            let snapshot = catalog.snapshot(None)?;
+            let Some(table) = snapshot.tables.get(&dataset) else { return Ok(None) };
+            Ok(Some(Stored { columns: query::columns(table), batches: catalog.batches(table)? }))
+        })
+        .await
+    }
+
+    async fn read_again(&self, flow: &str, lock: &dyn FlowLock, batch_id: i64, files: &[FileRecord]) -> Result<(), RunError> {
+        let (catalog, flow, fence, files) = (self.catalog.clone(), flow.to_owned(), lock.fence(), files.to_vec());
+        blocking(move || catalog.read_again(&flow, fence, batch_id, &files)).await
     }
 
     async fn changed(&self, datasets: &[DatasetName]) -> Result<BTreeMap<DatasetName, i64>, RunError> {

@@ -1,4 +1,4 @@
-//! Landing: source files are read in order, and their rows written with what says where they came from.
+//! Landing: the rows of files, or of a dataset's batch, are read in order and written with what says where they came from.
 
 use std::sync::{
     Arc,
@@ -9,16 +9,21 @@ use arrow::{
     array::{Array, Int64Array, RecordBatch, StringViewArray, TimestampMicrosecondArray},
     datatypes::{Field, Schema},
 };
-use qetl_core::plan::LANDING_COLUMNS;
-use qetl_ingest::{ReadSpec, RowHasher, SourceFile, arrow_type};
+use datafusion::error::Result as PlanResult;
+use qetl_core::{Type, plan::LANDING_COLUMNS};
+use qetl_ingest::{DatasetRows, ReadSpec, RowHasher, SourceFile, arrow_type};
 use qetl_runtime::{
     RunError,
     engine::{LandError, Landed},
     progress::{Event, Progress},
 };
+use tokio::sync::mpsc;
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::stage::{Layout, StagedFile, Stager, remove};
+use crate::{
+    error,
+    stage::{Layout, StagedFile, Stager, remove},
+};
 
 /// Tells a thread to stop when nobody waits for it any more.
 pub(crate) struct StopWhenDropped(pub(crate) Arc<AtomicBool>);
@@ -29,10 +34,27 @@ impl Drop for StopWhenDropped {
     }
 }
 
-/// Reads the files in order and writes their rows with several writers, each its own files.
+/// What is landed.
+pub(crate) enum Rows {
+    /// In reading order.
+    Files(Vec<SourceFile>),
+    Dataset(BatchRows),
+}
+
+/// The rows that a dataset has of a batch, as they come.
+pub(crate) struct BatchRows {
+    pub(crate) dataset: String,
+    /// The types that the wanted columns have there.
+    pub(crate) types: Vec<Type>,
+    /// How many rows there are.
+    pub(crate) rows: u64,
+    pub(crate) receiver: mpsc::Receiver<PlanResult<RecordBatch>>,
+}
+
+/// Reads rows in order and writes them with several writers, each its own files.
 #[expect(clippy::too_many_arguments, reason = "all that landing needs, handed to a thread of its own")]
 pub(crate) fn land(
-    files: &[SourceFile],
+    rows: Rows,
     spec: &ReadSpec,
     batch_id: i64,
     ordered: bool,
@@ -42,7 +64,6 @@ pub(crate) fn land(
     stop: &AtomicBool,
 ) -> Result<(Landed, Vec<StagedFile>), LandError> {
     let loaded_at = chrono::Utc::now().timestamp_micros();
-    let total: u64 = files.iter().filter_map(|file| std::fs::metadata(&file.path).ok()).map(|meta| meta.len()).sum();
     let hasher = RowHasher::new(spec.columns.iter().map(|column| column.name.as_str()));
     std::thread::scope(|scope| {
         let mut senders = Vec::new();
@@ -67,34 +88,26 @@ pub(crate) fn land(
             senders.push(sender);
         }
         let mut landed = Landed::default();
-        let (mut turn, mut read_before) = (0, 0);
-        let mut read = || -> Result<(), LandError> {
-            for file in files {
-                let mut rows_of_file = 0_i64;
-                let mut reader = qetl_ingest::read(file, spec)?;
-                while let Some(batch) = reader.next() {
-                    if stop.load(Ordering::Relaxed) {
-                        return Err(LandError::Run(RunError::Interrupted));
-                    }
-                    let batch = batch?;
-                    let rows = batch.num_rows();
-                    let batch = with_place(&batch, batch_id, loaded_at, &file.name, rows_of_file).map_err(RunError::failed)?;
-                    rows_of_file += i64::try_from(rows).unwrap_or(i64::MAX);
-                    // A writer that failed is no longer there; its error is told below.
-                    if senders[turn % writers].send((batch, landed.rows)).is_err() {
-                        return Ok(());
-                    }
-                    landed.rows += rows as u64;
-                    turn += 1;
-                    let share = (total > 0).then(|| (read_before + reader.bytes_read()) as f64 / total as f64);
-                    progress.tell(Event::Rows { rows: landed.rows, share });
-                }
-                read_before += std::fs::metadata(&file.path).map_or(0, |meta| meta.len());
-                landed.warnings.extend(reader.warnings().iter().cloned());
+        let (mut turn, mut warnings) = (0, Vec::new());
+        // Whether to go on: a writer that failed is no longer there; its error is told below.
+        let mut give = |batch: &RecordBatch, source: &str, rows_before: i64, share: Option<f64>| -> Result<bool, LandError> {
+            if stop.load(Ordering::Relaxed) {
+                return Err(LandError::Run(RunError::Interrupted));
             }
-            Ok(())
+            let placed = with_place(batch, batch_id, loaded_at, source, rows_before).map_err(RunError::failed)?;
+            if senders[turn % writers].send((placed, landed.rows)).is_err() {
+                return Ok(false);
+            }
+            landed.rows += batch.num_rows() as u64;
+            turn += 1;
+            progress.tell(Event::Rows { rows: landed.rows, share });
+            Ok(true)
         };
-        let outcome = read();
+        let outcome = match rows {
+            Rows::Files(files) => read_files(&files, spec, &mut give, &mut warnings),
+            Rows::Dataset(rows) => read_dataset(rows, spec, &mut give),
+        };
+        landed.warnings = warnings;
         drop(senders);
         let mut staged = Vec::new();
         let mut failure = outcome.err();
@@ -115,6 +128,48 @@ pub(crate) fn land(
             }
         }
     })
+}
+
+/// Takes rows with the name of their source, how many rows of it came before, and the share of all that is read.
+type Give<'a> = dyn FnMut(&RecordBatch, &str, i64, Option<f64>) -> Result<bool, LandError> + 'a;
+
+fn read_files(files: &[SourceFile], spec: &ReadSpec, give: &mut Give<'_>, warnings: &mut Vec<String>) -> Result<(), LandError> {
+    let size = |file: &SourceFile| std::fs::metadata(&file.path).map_or(0, |meta| meta.len());
+    let (total, mut read_before) = (files.iter().map(size).sum::<u64>(), 0);
+    for file in files {
+        let mut rows_of_file = 0_i64;
+        let mut reader = qetl_ingest::read(file, spec)?;
+        while let Some(batch) = reader.next() {
+            let batch = batch?;
+            let share = (total > 0).then(|| (read_before + reader.bytes_read()) as f64 / total as f64);
+            if !give(&batch, &file.name, rows_of_file, share)? {
+                return Ok(());
+            }
+            rows_of_file += i64::try_from(batch.num_rows()).unwrap_or(i64::MAX);
+        }
+        read_before += size(file);
+        warnings.extend(reader.warnings().iter().cloned());
+    }
+    Ok(())
+}
+
+fn read_dataset(mut from: BatchRows, spec: &ReadSpec, give: &mut Give<'_>) -> Result<(), LandError> {
+    let mut wanted = DatasetRows::new(&from.dataset, spec, &from.types)?;
+    let mut read = 0_i64;
+    while let Some(batch) = from.receiver.blocking_recv() {
+        let batch = wanted.conform(&batch.map_err(error::engine)?)?;
+        let before = read;
+        read += i64::try_from(batch.num_rows()).unwrap_or(i64::MAX);
+        let share = (from.rows > 0).then(|| read as f64 / from.rows as f64);
+        if !give(&batch, &from.dataset, before, share)? {
+            return Ok(());
+        }
+    }
+    // Rows that end early look like the end.
+    match u64::try_from(read) == Ok(from.rows) {
+        true => Ok(()),
+        false => Err(RunError::failed(format!("{read} of the {} rows of `{}` could be read", from.rows, from.dataset)).into()),
+    }
 }
 
 /// A row's hash together with its place among all rows, for batches in which order counts.

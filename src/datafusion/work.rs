@@ -23,10 +23,10 @@ use qetl_core::{
     ir::{AsOf, Op, Rel, Steps},
     plan::{ReplaceKeys, WriteMode},
 };
-use qetl_ingest::{ReadSpec, SourceFile};
+use qetl_ingest::{ReadColumn, ReadSpec};
 use qetl_runtime::{
     BatchContext, RunError, Work,
-    engine::{LandError, Landed, Publish},
+    engine::{BatchSource, LandError, Landed, Publish},
     progress::Progress,
     report::StepReport,
     run::blocking,
@@ -38,10 +38,10 @@ use crate::{
     classify,
     deletes::{self, Edit, Keys},
     error,
-    landing::{StopWhenDropped, land},
-    lower::{Lowering, join, pairs, scan},
+    landing::{BatchRows, Rows, StopWhenDropped, land},
+    lower::{Lowering, column, join, pairs, scan},
     pipe::Pipe,
-    query::arrow_schema,
+    query::{self, arrow_schema},
     scan::PinnedTable,
     scratch::Scratch,
     session::Limits,
@@ -311,6 +311,43 @@ impl DataFusionWork {
         })
     }
 
+    /// The rows that a dataset of another flow has of a batch, in the version that the work began on; in the order of all
+    /// their columns when order counts, whatever the order in which they are stored.
+    async fn batch_rows(&self, dataset: &DatasetName, batch_id: i64, spec: &ReadSpec, ordered: bool) -> Result<BatchRows, RunError> {
+        let absent = || RunError::failed(format!("`{dataset}` is not there"));
+        let table = self.snapshot.tables.get(dataset).ok_or_else(absent)?;
+        let files = self.catalog.files(self.snapshot.id, table, BatchRange::Only(batch_id), None)?;
+        let files: Vec<DataFile> = files.into_iter().map(|(_, file)| file).collect();
+        let rows = files.iter().map(|file| file.rows).sum();
+        let stored = query::columns(table);
+        let own = |column: &ReadColumn| {
+            let stored = stored.iter().find(|stored| stored.name == column.name);
+            // A column that is not there yet is NULL.
+            Column::new(&column.name, stored.map_or(column.ty.unwrap_or(Type::Text), |stored| stored.ty))
+        };
+        let columns: Vec<Column> = spec.columns.iter().map(own).collect();
+        let types = columns.iter().map(|column| column.ty).collect();
+        let schema = query::arrow_schema(&Schema::new(columns.clone()).unwrap_or_default());
+        let stream = async {
+            let mut plan = scan(&dataset.name, Arc::new(PinnedTable::new(schema, files, None)))?;
+            if ordered {
+                plan = plan.sort(columns.iter().map(|found| column(&found.name).sort(true, true)))?;
+            }
+            self.session.execute_logical_plan(plan.build()?).await?.execute_stream().await
+        };
+        let mut stream = stream.await.map_err(error::engine)?;
+        let (sender, receiver) = mpsc::channel(4);
+        tokio::spawn(async move {
+            while let Some(batch) = stream.next().await {
+                if sender.send(batch).await.is_err() {
+                    // Who reads them failed, and says so itself.
+                    break;
+                }
+            }
+        });
+        Ok(BatchRows { dataset: dataset.to_string(), types, rows, receiver })
+    }
+
     fn live_rows(&self, dataset: &DatasetName, batch: i64) -> u64 {
         let Some(table) = self.snapshot.tables.get(dataset) else { return 0 };
         let files = self.catalog.files(self.snapshot.id, table, BatchRange::Only(batch), None).unwrap_or_default();
@@ -349,18 +386,22 @@ impl Work for DataFusionWork {
     async fn land(
         &mut self,
         batch: &BatchContext,
-        files: &[SourceFile],
+        source: &BatchSource,
         spec: &ReadSpec,
         ordered: bool,
         progress: &Progress,
     ) -> Result<Landed, LandError> {
         let Some(landing) = self.plan.landing().map(|landing| landing.name.clone()) else { return Ok(Landed::default()) };
         let layout = self.layout(&landing)?;
-        let (batch_id, files, spec, progress) = (batch.batch_id, files.to_vec(), spec.clone(), progress.clone());
+        let rows = match source {
+            BatchSource::Files(files) => Rows::Files(files.clone()),
+            BatchSource::Dataset(dataset) => Rows::Dataset(self.batch_rows(dataset, batch.batch_id, spec, ordered).await?),
+        };
+        let (batch_id, spec, progress) = (batch.batch_id, spec.clone(), progress.clone());
         let stop = StopWhenDropped(Arc::new(AtomicBool::new(false)));
         let stopped = stop.0.clone();
         let writers = self.limits.threads.clamp(1, 4);
-        let landed = tokio::task::spawn_blocking(move || land(&files, &spec, batch_id, ordered, &layout, writers, &progress, &stopped));
+        let landed = tokio::task::spawn_blocking(move || land(rows, &spec, batch_id, ordered, &layout, writers, &progress, &stopped));
         let (landed, staged) = landed.await.map_err(|panic| RunError::failed(format!("a thread ended early: {panic}")))??;
         drop(stop);
         self.keep(&landing, batch.batch_id, staged);

@@ -23,6 +23,18 @@ pub struct Inferred {
     pub decimals: Option<u8>,
 }
 
+impl Inferred {
+    /// What a source that brings the type says.
+    pub fn of(ty: Type) -> Self {
+        let decimals = match ty {
+            Type::Int => Some(0),
+            Type::Decimal { scale, .. } => Some(scale),
+            Type::Text | Type::Float | Type::Bool | Type::Date | Type::Timestamp => None,
+        };
+        Self { ty, decimals }
+    }
+}
+
 /// A column's type in the files that bring types, and the file that brought it.
 type Brought<'a> = Option<(Type, &'a str)>;
 
@@ -57,26 +69,19 @@ pub fn infer(files: &[SourceFile], spec: &ReadSpec) -> Result<Vec<Inferred>, Dat
 
 fn one(declared: Option<Type>, guess: Option<&Guess>, brought: Brought<'_>, column: &str) -> Result<Inferred, DataProblem> {
     let Some(guess) = guess else {
-        return Ok(known(declared.unwrap_or(Type::Text)));
+        return Ok(Inferred::of(declared.unwrap_or(Type::Text)));
     };
     match brought {
         None => Ok(Inferred { ty: guess.ty(), decimals: guess.decimals() }),
-        Some((ty, _)) if !guess.seen => Ok(known(ty)),
+        Some((ty, _)) if !guess.seen => Ok(Inferred::of(ty)),
         // Text files and files with types side by side.
         Some((ty, file)) => match common(guess.ty(), ty) {
-            Some(common) => Ok(Inferred { ty: common, decimals: guess.decimals().zip(known(common).decimals).map(|(a, b)| a.max(b)) }),
+            Some(common) => {
+                Ok(Inferred { ty: common, decimals: guess.decimals().zip(Inferred::of(common).decimals).map(|(a, b)| a.max(b)) })
+            }
             None => Err(unlike(file, column, ty, guess.ty())),
         },
     }
-}
-
-fn known(ty: Type) -> Inferred {
-    let decimals = match ty {
-        Type::Int => Some(0),
-        Type::Decimal { scale, .. } => Some(scale),
-        Type::Text | Type::Float | Type::Bool | Type::Date | Type::Timestamp => None,
-    };
-    Inferred { ty, decimals }
 }
 
 fn both<'a>(before: Brought<'a>, ty: Type, file: &'a SourceFile, column: &str) -> Result<(Type, &'a str), DataProblem> {

@@ -41,6 +41,8 @@ mod avro;
 
 mod rows;
 
+mod dataset;
+
 mod infer;
 
 mod names;
@@ -52,6 +54,7 @@ mod hash;
 #[cfg(test)]
 mod testing;
 
+pub use dataset::DatasetRows;
 pub use fingerprint::fingerprint;
 pub use hash::RowHasher;
 pub use infer::{Inferred, infer};

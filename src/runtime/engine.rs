@@ -11,7 +11,7 @@ use qetl_ingest::{DataProblem, ProblemKind, ReadSpec, SourceFile};
 use crate::{
     error::RunError,
     progress::Progress,
-    records::{BatchRecord, FlowRecords, PinnedColumn, RunRecord},
+    records::{BatchRecord, FileRecord, FlowRecords, PinnedColumn, RunRecord},
     report::StepReport,
     standard::{Bench, Checked, Known, Statement},
 };
@@ -61,6 +61,25 @@ pub struct Publish {
     pub batches: Vec<BatchRecord>,
     pub columns: Vec<PinnedColumn>,
     pub run: RunRecord,
+}
+
+/// Where the rows of a batch are read from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum BatchSource {
+    /// In reading order.
+    Files(Vec<SourceFile>),
+    /// The rows of the same batch in another flow's dataset, found by `xt_batch_id`, of the version that the work began
+    /// on. Columns that the dataset has not are NULL. Where order counts they are numbered in the order of all input
+    /// columns.
+    Dataset(DatasetName),
+}
+
+/// What is stored of a dataset, as flows that read its batches see it.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Stored {
+    pub columns: Vec<Column>,
+    /// The version in which each batch that has rows, or had some, changed last.
+    pub batches: BTreeMap<i64, i64>,
 }
 
 /// Stored data of a dataset, for people.
@@ -135,6 +154,12 @@ pub trait Engine: Send + Sync {
         anew: bool,
     ) -> Result<Box<dyn Bench>, RunError>;
 
+    /// What is stored of a dataset; `None` when it is not there. Reads no rows.
+    async fn stored(&self, dataset: &DatasetName) -> Result<Option<Stored>, RunError>;
+
+    /// Records that the holder of the lock read a batch again, from these, and found it unchanged.
+    async fn read_again(&self, flow: &str, lock: &dyn FlowLock, batch_id: i64, files: &[FileRecord]) -> Result<(), RunError>;
+
     /// The version in which each of the datasets changed last; views count as what they read.
     async fn changed(&self, datasets: &[DatasetName]) -> Result<BTreeMap<DatasetName, i64>, RunError>;
 }
@@ -142,11 +167,11 @@ pub trait Engine: Send + Sync {
 /// The work on one batch, and on those that are derived again because of it.
 #[async_trait]
 pub trait Work: Send {
-    /// Reads the files into the landing dataset.
+    /// Reads a batch's rows into the landing dataset.
     async fn land(
         &mut self,
         batch: &BatchContext,
-        files: &[SourceFile],
+        source: &BatchSource,
         spec: &ReadSpec,
         ordered: bool,
         progress: &Progress,

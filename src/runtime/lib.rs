@@ -4,11 +4,13 @@
 
 pub mod engine;
 pub mod error;
+pub mod flows;
 pub mod natural;
 pub mod progress;
 pub mod records;
 pub mod report;
 pub mod run;
+pub mod source;
 pub mod standard;
 pub mod types;
 pub mod verify;

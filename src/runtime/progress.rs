@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use qetl_core::DatasetName;
+
 /// Something that happened in a run.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
@@ -9,6 +11,8 @@ pub enum Event {
         flow: String,
         batch_id: i64,
         files: Vec<String>,
+        /// What is read instead of files.
+        dataset: Option<DatasetName>,
     },
     StepStarted {
         flow: String,

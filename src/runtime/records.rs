@@ -21,14 +21,17 @@ pub struct BatchRecord {
     pub files: Vec<FileRecord>,
 }
 
-/// A source file as a batch read it.
+/// A source file as a batch read it; or the dataset that it was read from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileRecord {
-    /// How messages and `xt_source_file` call it: relative to the project when it is inside, `/` between folders.
+    /// How messages and `xt_source_file` call it: relative to the project when it is inside, `/` between folders; a
+    /// dataset's name.
     pub name: String,
+    /// In bytes; 0 of a dataset.
     pub size: u64,
-    /// Microseconds since 1970, as the file system had it.
+    /// Microseconds since 1970, as the file system had it; 0 of a dataset.
     pub modified: i64,
+    /// Of a dataset, the version in which the batch had changed last.
     pub content_hash: u128,
     /// Microseconds since 1970: when it was read.
     pub loaded_at: i64,

@@ -56,6 +56,9 @@ pub struct BatchReport {
     pub batch_id: i64,
     pub status: Status,
     pub files: Vec<String>,
+    /// What was read instead of files.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source_dataset: Option<String>,
     pub steps: Vec<StepReport>,
     /// Other batches that were derived again because of this one.
     #[serde(skip_serializing_if = "Vec::is_empty")]

@@ -9,81 +9,33 @@ use qetl_core::{
     Flow, Plan,
     input::OnDuplicateKey,
     plan::{self, InputType, Known, LateBatches},
-    standard::StandardFlow,
 };
-use qetl_ingest::SourceFile;
 use uuid::Uuid;
 
 use crate::{
-    engine::{BatchContext, Engine, FlowLock, KnownBatch, LandError, Landed, Publish, Work},
+    engine::{BatchContext, BatchSource, Engine, FlowLock, KnownBatch, LandError, Landed, Publish, Work},
     error::{Place, RunError},
+    flows::{self, Readers},
     progress::{Event, Progress},
     records::{BatchRecord, FileRecord, FlowRecords, RunRecord},
     report::{BatchReport, ErrorReport, FlowReport, RunReport, Status, StepReport},
-    standard::{self, PlannedStandard, StandardJob, StandardRun},
+    standard::StandardRun,
     types,
-    waiting::{self, Job, JobFile, Request, Roots, micros},
+    waiting::{Job, JobFile, JobInput, Request, Roots, micros},
 };
 
 mod judge;
+mod planned;
 
 pub(crate) use judge::shown;
+pub(crate) use planned::plan_of;
+pub use planned::{Planned, plan_flow};
 
-/// What a flow would do now.
-#[derive(Debug, Clone)]
-pub struct Planned {
-    pub plan: Arc<Plan>,
-    pub jobs: Vec<Job>,
-    pub records: FlowRecords,
-    /// What keeps the flow from running, although its file is right.
-    pub obstacles: qetl_core::Problems,
-    /// What is worth knowing before it runs.
-    pub notes: Vec<String>,
-    /// The tasks, of a standard flow.
-    pub standard: Option<Box<PlannedStandard>>,
-}
-
-/// Works out what `execute` would do now. Reads data only to infer types that are not known.
-pub async fn plan_flow(engine: &dyn Engine, flow: &Flow, roots: &Roots, request: &Request) -> Result<Planned, RunError> {
-    let place = Place::flow(flow.id());
-    if let Some(tasks) = flow.standard() {
-        return plan_standard(engine, flow, &tasks, roots, request).await.map_err(|error| error.at(&place));
-    }
-    let records = engine.records(flow.id()).await.map_err(|error| error.at(&place))?;
-    let obstacles = if request.full_refresh { qetl_core::Problems::default() } else { types::shape_changes(flow, &records) };
-    let jobs = waiting::jobs(flow, roots, &records, request).map_err(|error| error.at(&place))?;
-    let files: Vec<SourceFile> = jobs.iter().flat_map(|job| &job.files).map(|file| file.source.clone()).collect();
-    let (owned, known) = (flow.clone(), types::known(flow, &records));
-    let input = blocking(move || types::infer(&owned, known, &files)).await.map_err(|error| error.at(&place))?;
-    let notes = types::column_changes(&input, &records);
-    let plan = Arc::new(plan::expand(flow, input)?);
-    Ok(Planned { plan, jobs, records, obstacles, notes, standard: None })
-}
-
-async fn plan_standard(
-    engine: &dyn Engine,
-    flow: &Flow,
-    tasks: &StandardFlow,
-    roots: &Roots,
-    request: &Request,
-) -> Result<Planned, RunError> {
-    let planned = standard::prepare(engine, flow, tasks, roots, request).await?;
-    let job = |job: &StandardJob| Job { batch_id: job.batch_id, files: job.all_files(), replay: job.replay };
-    let absent = planned.absent.0.iter().map(ToString::to_string);
-    Ok(Planned {
-        plan: Arc::new(planned.plan(flow)?),
-        jobs: planned.jobs.iter().map(job).collect(),
-        records: FlowRecords::default(),
-        obstacles: qetl_core::Problems::default(),
-        notes: planned.reasons.iter().chain(&planned.notes).cloned().chain(absent).collect(),
-        standard: Some(Box::new(planned)),
-    })
-}
-
-/// Runs flows, each with its request. A flow that fails does not keep the others from going on.
+/// Runs flows of a project, each with its request. A flow that fails keeps those from going on that read what it makes.
 pub async fn execute(
     engine: &dyn Engine,
     flows: &[&Flow],
+    project: &[&Flow],
     roots: &Roots,
     request: &Request,
     wait: Duration,
@@ -91,10 +43,10 @@ pub async fn execute(
 ) -> Result<RunReport, RunError> {
     let run_id = Uuid::now_v7().to_string();
     let mut reports: Vec<FlowReport> = Vec::new();
-    let makers = standard::makers(flows);
-    for flow in standard::in_order(flows) {
-        let failed = |maker: &str| reports.iter().find(|report| report.flow == maker && flow_exit_code(report) != 0);
-        if let Some(maker) = standard::read_by(flow, &makers).into_iter().find_map(failed) {
+    let readers = Readers::new(project);
+    for flow in flows::in_order(flows, project) {
+        let failed = |maker: &&str| reports.iter().find(|report| report.flow == *maker && flow_exit_code(report) != 0);
+        if let Some(maker) = readers.makers_of(flow.id()).iter().find_map(failed) {
             let report = skipped(flow, maker);
             reports.push(report);
             continue;
@@ -107,8 +59,8 @@ pub async fn execute(
                 (run.refreshed, run.batches, outcome)
             }
             None => {
-                let mut run =
-                    FlowRun { engine, flow, roots, request, progress, run_id: &run_id, refreshed: Vec::new(), batches: Vec::new() };
+                let (refreshed, batches) = (Vec::new(), Vec::new());
+                let mut run = FlowRun { engine, flow, project, roots, request, progress, run_id: &run_id, refreshed, batches };
                 let outcome = run.all(wait).await;
                 (run.refreshed, run.batches, outcome)
             }
@@ -167,6 +119,7 @@ pub(crate) fn failure_status(error: &RunError) -> Status {
 struct FlowRun<'a> {
     engine: &'a dyn Engine,
     flow: &'a Flow,
+    project: &'a [&'a Flow],
     roots: &'a Roots,
     request: &'a Request,
     progress: &'a Progress,
@@ -179,10 +132,14 @@ impl FlowRun<'_> {
     async fn all(&mut self, wait: Duration) -> Result<(), RunError> {
         let place = Place::flow(self.flow.id());
         let lock = self.engine.lock(self.flow.id(), wait).await.map_err(|error| error.at(&place))?;
-        let planned = plan_flow(self.engine, self.flow, self.roots, self.request).await?;
+        let planned = plan_flow(self.engine, self.flow, self.project, self.roots, self.request).await?;
         planned.obstacles.clone().or(())?;
         self.refuse_type_changes(&planned).await.map_err(|error| error.at(&place))?;
-        let Planned { plan, jobs, mut records, .. } = planned;
+        let Planned { plan, jobs, mut records, source, .. } = planned;
+        if let Some(source) = source.filter(|source| source.batches.is_empty()) {
+            let message = format!("nothing of `{}` is published yet: execute flow `{}` first", source.dataset, source.maker);
+            self.progress.tell(Event::Warning { flow: self.flow.id().to_owned(), message });
+        }
         let mut input = plan.input.clone();
         if self.request.full_refresh && !records.batches.is_empty() {
             self.refresh(&plan, &*lock, &mut records).await.map_err(|error| error.at(&place))?;
@@ -194,7 +151,8 @@ impl FlowRun<'_> {
             let mut report = BatchReport {
                 batch_id: job.batch_id,
                 status: Status::Succeeded,
-                files: job.files.iter().map(|file| file.source.name.clone()).collect(),
+                files: job.files().iter().map(|file| file.source.name.clone()).collect(),
+                source_dataset: job.dataset().map(ToString::to_string),
                 steps: Vec::new(),
                 derived_again: Vec::new(),
                 warnings: Vec::new(),
@@ -263,23 +221,33 @@ impl FlowRun<'_> {
         report: &mut BatchReport,
     ) -> Result<(), RunError> {
         let (flow, known) = (self.flow.id().to_owned(), records.batch(job.batch_id).cloned());
-        let names = job.files.iter().map(|file| file.source.name.clone()).collect();
-        self.progress.tell(Event::BatchStarted { flow: flow.clone(), batch_id: job.batch_id, files: names });
+        self.progress.tell(Event::BatchStarted {
+            flow: flow.clone(),
+            batch_id: job.batch_id,
+            files: report.files.clone(),
+            dataset: job.dataset().cloned(),
+        });
         let now = micros(SystemTime::now());
         let processed_at = self.request.execution_date.or(known.as_ref().map(|batch| batch.processed_at)).unwrap_or(now);
-        let own =
-            KnownBatch { batch_id: job.batch_id, processed_at, files: job.files.iter().map(|file| file.source.name.clone()).collect() };
+        let own = KnownBatch { batch_id: job.batch_id, processed_at, files: job.source_names() };
         let known_batches = known_batches(records, Some(own));
         let context = context_of(&known_batches, job.batch_id, processed_at);
         self.refuse_times_that_fall(&known_batches, job.batch_id)?;
-        let files = fingerprints(job.files.clone(), now).await?;
+        let files = match &job.input {
+            JobInput::Files(files) => fingerprints(files.clone(), now).await?,
+            JobInput::Dataset(batch) => vec![batch.record(now)],
+        };
         let (plan, mut work, landed) = self.land(lock, input, job, &context, report).await?;
-        refuse_changed_files(&job.files)?;
+        refuse_changed_files(job.files())?;
         if let Some(known) = &known
             && (known.content_hash, known.rows) == (landed.content_hash, i64::try_from(landed.rows).unwrap_or(i64::MAX))
         {
             report.status = Status::Unchanged;
-            return Ok(());
+            return match job.input {
+                JobInput::Files(_) => Ok(()),
+                // Else it would be looked at again by each run.
+                JobInput::Dataset(_) => self.engine.read_again(&flow, lock, job.batch_id, &files).await,
+            };
         }
         let builds = self.flow.properties.batches(self.flow).build_on_earlier;
         let later: Vec<BatchRecord> = records.batches.iter().filter(|batch| builds && batch.batch_id > job.batch_id).cloned().collect();
@@ -332,7 +300,10 @@ impl FlowRun<'_> {
     ) -> Result<(Arc<Plan>, Box<dyn Work>, Landed), RunError> {
         let ordered = matches!(self.flow.input.on_duplicate_key, OnDuplicateKey::KeepFirst | OnDuplicateKey::KeepLast)
             || self.flow.properties.batches(self.flow).row_order_counts;
-        let sources: Vec<SourceFile> = job.files.iter().map(|file| file.source.clone()).collect();
+        let source = match &job.input {
+            JobInput::Files(files) => BatchSource::Files(files.iter().map(|file| file.source.clone()).collect()),
+            JobInput::Dataset(batch) => BatchSource::Dataset(batch.dataset.clone()),
+        };
         loop {
             let plan = Arc::new(plan::expand(self.flow, input.to_vec())?);
             let step = plan.landing().map_or_else(|| "landing".to_owned(), |landing| landing.name.to_string());
@@ -340,14 +311,14 @@ impl FlowRun<'_> {
             self.progress.tell(Event::StepStarted { flow: self.flow.id().to_owned(), batch_id: job.batch_id, step: step.clone() });
             let started = Instant::now();
             let mut work = self.engine.begin(plan.clone(), lock, self.run_id).await?;
-            match work.land(context, &sources, &types::read_spec(self.flow, input), ordered, self.progress).await {
+            match work.land(context, &source, &types::read_spec(self.flow, input), ordered, self.progress).await {
                 Ok(landed) => {
                     report.warnings.extend(landed.warnings.iter().cloned());
                     let done = StepReport { step, rows: landed.rows, seconds: started.elapsed().as_secs_f64(), counts: Default::default() };
                     self.step_done(job.batch_id, done, &mut report.steps);
                     return Ok((plan, work, landed));
                 }
-                Err(LandError::Run(error)) => return Err(self.with_flow_help(error).at(&place)),
+                Err(LandError::Run(error)) => return Err(self.with_flow_help(error, job).at(&place)),
                 Err(LandError::Widen { column, to }) => {
                     let widened = &mut input[column];
                     report.warnings.push(format!("column `{}` was {} and is {to} from now on: a value needs it", widened.name, widened.ty));
@@ -358,8 +329,15 @@ impl FlowRun<'_> {
     }
 
     /// What the flow's own settings say of a value that was refused.
-    fn with_flow_help(&self, mut error: RunError) -> RunError {
+    fn with_flow_help(&self, mut error: RunError, job: &Job) -> RunError {
         let RunError::Data { problem, .. } = &mut error else { return error };
+        if let Some(dataset) = job.dataset() {
+            problem.help = match problem.code {
+                "qetl::ingest::null" => format!("mend the batch in `{dataset}`, or take the column out of `primary_key` or its `required`"),
+                "qetl::ingest::value" => format!("mend the batch in `{dataset}`, or declare another `schema_type`"),
+                _ => std::mem::take(&mut problem.help),
+            };
+        }
         let reader = &self.flow.reader;
         let is_key = self.flow.input.primary_key.iter().any(|key| problem.place.column.as_deref() == Some(key.as_str()));
         let more = match (problem.code, problem.help.as_str()) {
@@ -461,7 +439,7 @@ impl FlowRun<'_> {
         let known = known_batches(records, None);
         let mut last = None;
         for batch in &mut batches {
-            let job = Job { batch_id: batch.batch_id, files: Vec::new(), replay: true };
+            let job = Job { batch_id: batch.batch_id, input: JobInput::Files(Vec::new()), replay: true };
             let context = context_of(&known, batch.batch_id, batch.processed_at);
             self.derive(plan, &mut *work, &context, &job, Part::Batch { own: false }, &mut Vec::new())
                 .await
@@ -475,7 +453,7 @@ impl FlowRun<'_> {
             self.derive(plan, &mut *work, context, job, part, &mut Vec::new()).await?;
         }
         let columns = types::pinned(&plan.input, records);
-        let job = Job { batch_id: 0, files: Vec::new(), replay: true };
+        let job = Job { batch_id: 0, input: JobInput::Files(Vec::new()), replay: true };
         let rows = batches.iter().map(|batch| u64::try_from(batch.rows).unwrap_or(0)).sum();
         let run = RunRecord { batch_id: None, ..self.run_record(&job, Status::Succeeded, started_at, started, rows, "full refresh") };
         work.publish(Publish { flow: self.flow.id().to_owned(), batches: batches.clone(), columns: columns.clone(), run }).await?;

@@ -8,7 +8,7 @@ use qetl_core::{
     plan::{InputType, Known},
     problem::Problem,
 };
-use qetl_ingest::{ReadColumn, ReadSpec, SourceFile};
+use qetl_ingest::{Inferred, ReadColumn, ReadSpec, SourceFile};
 
 use crate::{
     error::RunError,
@@ -34,7 +34,7 @@ pub fn known(flow: &Flow, records: &FlowRecords) -> Vec<InputType> {
 }
 
 /// Infers the types that are only presumed, from all rows of all the files.
-pub fn infer(flow: &Flow, mut types: Vec<InputType>, files: &[SourceFile]) -> Result<Vec<InputType>, RunError> {
+pub fn infer(flow: &Flow, types: Vec<InputType>, files: &[SourceFile]) -> Result<Vec<InputType>, RunError> {
     if files.is_empty() || types.iter().all(|column| column.known != Known::Presumed) {
         return Ok(types);
     }
@@ -45,15 +45,29 @@ pub fn infer(flow: &Flow, mut types: Vec<InputType>, files: &[SourceFile]) -> Re
         }
     }
     let found = qetl_ingest::infer(files, &spec)?;
-    for (column, found) in types.iter_mut().zip(&found).filter(|(column, _)| column.known == Known::Presumed) {
-        (column.ty, column.known) = (found.ty, Known::Inferred);
+    Ok(settled(flow, types, &found.into_iter().map(Some).collect::<Vec<_>>()))
+}
+
+/// Takes the types that are only presumed from the dataset that is read, as far as it is known which it has there.
+pub fn brought(flow: &Flow, types: Vec<InputType>, dataset: &[(String, Option<Type>)]) -> Vec<InputType> {
+    let found = |column: &InputType| dataset.iter().find(|(name, _)| *name == column.name).and_then(|(_, ty)| ty.map(Inferred::of));
+    let found: Vec<Option<Inferred>> = types.iter().map(found).collect();
+    settled(flow, types, &found)
+}
+
+/// Types that are only presumed become those that were found; the flow type has its say in what they are from now on.
+fn settled(flow: &Flow, mut types: Vec<InputType>, found: &[Option<Inferred>]) -> Vec<InputType> {
+    for (column, found) in types.iter_mut().zip(found).filter(|(column, _)| column.known == Known::Presumed) {
+        if let Some(found) = found {
+            (column.ty, column.known) = (found.ty, Known::Inferred);
+        }
     }
-    let pinned = |column: &InputType, decimals| match column.known {
-        Known::Inferred => flow.properties.pinned_type(flow, &types, column, decimals),
+    let pinned = |column: &InputType, found: &Option<Inferred>| match column.known {
+        Known::Inferred => flow.properties.pinned_type(flow, &types, column, found.and_then(|found| found.decimals)),
         Known::Declared | Known::Pinned | Known::Presumed => column.ty,
     };
-    let settled: Vec<Type> = types.iter().zip(&found).map(|(column, found)| pinned(column, found.decimals)).collect();
-    Ok(types.into_iter().zip(settled).map(|(column, ty)| InputType { ty, ..column }).collect())
+    let settled: Vec<Type> = types.iter().zip(found).map(|(column, found)| pinned(column, found)).collect();
+    types.into_iter().zip(settled).map(|(column, ty)| InputType { ty, ..column }).collect()
 }
 
 /// How the flow's files are read.

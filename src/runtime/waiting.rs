@@ -9,7 +9,7 @@ use std::{
 
 use globset::GlobBuilder;
 use qetl_core::{
-    Flow,
+    DatasetName, Flow,
     format::Format,
     load::{Load, OnChangedFile},
     standard::Variable,
@@ -21,6 +21,7 @@ use crate::{
     error::{Place, RunError},
     natural,
     records::{FileRecord, FlowRecords},
+    source::DatasetBatch,
 };
 
 /// What a run is asked to do with a flow.
@@ -45,10 +46,41 @@ pub struct Request {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Job {
     pub batch_id: i64,
-    /// In reading order.
-    pub files: Vec<JobFile>,
+    pub input: JobInput,
     /// The batch is known already.
     pub replay: bool,
+}
+
+/// Where a batch's rows stand.
+#[derive(Debug, Clone, PartialEq)]
+pub enum JobInput {
+    /// In reading order.
+    Files(Vec<JobFile>),
+    Dataset(DatasetBatch),
+}
+
+impl Job {
+    /// The files, if it reads any.
+    pub fn files(&self) -> &[JobFile] {
+        match &self.input {
+            JobInput::Files(files) => files,
+            JobInput::Dataset(_) => &[],
+        }
+    }
+
+    /// The dataset, if it reads one.
+    pub fn dataset(&self) -> Option<&DatasetName> {
+        match &self.input {
+            JobInput::Files(_) => None,
+            JobInput::Dataset(batch) => Some(&batch.dataset),
+        }
+    }
+
+    /// What `xt_source_file` says of its rows.
+    pub fn source_names(&self) -> Vec<String> {
+        let files = self.files().iter().map(|file| file.source.name.clone());
+        files.chain(self.dataset().map(ToString::to_string)).collect()
+    }
 }
 
 /// A file of a batch, as it is on disk now.
@@ -95,7 +127,7 @@ struct Finder<'a> {
 
 impl Finder<'_> {
     fn job(&self, batch_id: i64, files: Vec<JobFile>) -> Job {
-        Job { batch_id, files, replay: self.records.batch(batch_id).is_some() }
+        Job { batch_id, input: JobInput::Files(files), replay: self.records.batch(batch_id).is_some() }
     }
 
     fn named(&self, batch_id: i64, inputs: &[PathBuf]) -> Result<Vec<Job>, RunError> {

@@ -18,6 +18,7 @@ mod race;
 mod scd2;
 mod semantics;
 mod sessions;
+mod source;
 mod sqlite;
 mod standard;
 mod venv;

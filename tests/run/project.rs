@@ -65,6 +65,14 @@ impl TestProject {
         catalog.query_row("SELECT count(*) FROM ducklake_delete_file", (), |row| row.get(0)).unwrap()
     }
 
+    /// The same with one more flow.
+    pub(crate) fn and(mut self, name: &str, flow: &str) -> Self {
+        fs::write(self.folder.path().join(format!("flows/{name}.toml")), flow).unwrap();
+        let open = Project::open(Some(self.folder.path()), None, &qetl_plugins::registry());
+        self.project = open.unwrap_or_else(|error| panic!("{error}\n{flow}"));
+        self
+    }
+
     /// Writes files of a batch, and names them.
     pub(crate) fn write(&self, name: &str, texts: &[String]) -> Vec<PathBuf> {
         let one = |(index, text): (usize, &String)| {
@@ -76,12 +84,21 @@ impl TestProject {
     }
 
     pub(crate) async fn execute(&self, request: &Request) -> Result<RunReport, RunError> {
-        self.execute_told(request, &Progress::silent()).await
+        self.execute_some(&[], request).await
+    }
+
+    /// Executes the flows of these ids.
+    pub(crate) async fn execute_some(&self, ids: &[String], request: &Request) -> Result<RunReport, RunError> {
+        self.executed(ids, request, &Progress::silent()).await
     }
 
     pub(crate) async fn execute_told(&self, request: &Request, progress: &Progress) -> Result<RunReport, RunError> {
-        let flows = self.project.workspace.flows(&[])?;
-        run::execute(&*self.project.engine, &flows, &self.project.workspace.roots(), request, Duration::ZERO, progress).await
+        self.executed(&[], request, progress).await
+    }
+
+    async fn executed(&self, ids: &[String], request: &Request, progress: &Progress) -> Result<RunReport, RunError> {
+        let (flows, all, roots) = (self.project.workspace.flows(ids)?, self.project.workspace.good_flows(), self.project.workspace.roots());
+        run::execute(&*self.project.engine, &flows, &all, &roots, request, Duration::ZERO, progress).await
     }
 
     pub(crate) fn flow(&self) -> qetl_core::Flow {

@@ -59,7 +59,8 @@ pub(crate) async fn run(project: &Project, args: &BatchArgs, options: &Options, 
     let progress = output.progress(format == Format::Text);
     let request = Request { jobs: options.jobs, ..request(args)? };
     let wait = Duration::from_secs(options.wait);
-    let outcome = run::execute(&*project.engine, &flows, &project.workspace.roots(), &request, wait, &progress).await;
+    let all = project.workspace.good_flows();
+    let outcome = run::execute(&*project.engine, &flows, &all, &project.workspace.roots(), &request, wait, &progress).await;
     output.progress_done();
     let report = outcome?;
     match format {

@@ -1,5 +1,7 @@
 //! `qetl plan`: what `execute` would do now.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use qetl_core::{
     ir::Steps,
     plan::{DatasetKind, Known, Plan},
@@ -7,8 +9,9 @@ use qetl_core::{
 };
 use qetl_runtime::{
     RunError,
+    flows::in_order,
     run::{Planned, plan_flow},
-    standard::{PlannedStandard, in_order},
+    standard::PlannedStandard,
 };
 use qetl_sql::dialects::{DIALECTS, Dialect, dialect};
 use serde_json::json;
@@ -35,8 +38,11 @@ pub(crate) async fn run(project: &Project, args: &BatchArgs, options: &Options<'
         RunError::usage(format!("there is no dialect `{}`", options.dialect), help)
     })?;
     let (request, mut obstacles) = (execute::request(args)?, qetl_core::Problems::default());
-    for flow in in_order(&flows) {
-        let planned = plan_flow(&*project.engine, flow, &project.workspace.roots(), &request).await?;
+    let all = project.workspace.good_flows();
+    let mut upcoming = Upcoming::default();
+    for flow in in_order(&flows, &all) {
+        let planned = plan_flow(&*project.engine, flow, &all, &project.workspace.roots(), &request).await?;
+        let later = upcoming.of(&planned);
         output.warnings(&planned.plan.warnings);
         planned.notes.iter().for_each(|note| output.note(&format!("note: {}: {note}", flow.id())));
         let text = match (options.graph, options.show, options.format) {
@@ -45,14 +51,29 @@ pub(crate) async fn run(project: &Project, args: &BatchArgs, options: &Options<'
             (None, Some(Show::Instructions), _) => instructions(&planned.plan),
             (None, Some(Show::Sql), _) => sql(&planned.plan, dialect)?,
             (None, Some(Show::Logical), _) => logical(project, &planned).await?,
-            (None, None, Format::Json) => format!("{}\n", as_json(&planned)),
-            (None, None, Format::Text) => overview(&planned, output),
+            (None, None, Format::Json) => format!("{}\n", as_json(&planned, &later)),
+            (None, None, Format::Text) => overview(&planned, &later, output),
         };
         output.print(&text);
         obstacles.append(planned.obstacles.clone());
     }
     obstacles.or(())?;
     Ok(0)
+}
+
+/// The batches that flows would execute, by flow: who reads them reads them once they are published.
+#[derive(Default)]
+struct Upcoming(BTreeMap<String, BTreeSet<i64>>);
+
+impl Upcoming {
+    /// The batches that a flow would read beside those that wait for it already, because a flow before it would publish them.
+    fn of(&mut self, planned: &Planned) -> BTreeSet<i64> {
+        let waiting: BTreeSet<i64> = planned.jobs.iter().map(|job| job.batch_id).collect();
+        let made = planned.source.as_ref().and_then(|source| self.0.get(&source.maker)).cloned().unwrap_or_default();
+        let later = &made - &waiting;
+        self.0.insert(planned.plan.flow.id().to_owned(), &made | &waiting);
+        later
+    }
 }
 
 /// The tasks of a standard flow, their templates filled in.
@@ -86,17 +107,21 @@ fn tasks(standard: &PlannedStandard) -> String {
     text
 }
 
-fn overview(planned: &Planned, output: &Output) -> String {
+fn overview(planned: &Planned, later: &BTreeSet<i64>, output: &Output) -> String {
     let Planned { plan, jobs, .. } = planned;
     let mut text = format!("flow {} ({})\n", plan.flow.id(), plan.flow.flow_type.name);
-    match jobs.is_empty() {
+    match jobs.is_empty() && later.is_empty() {
         true => text.push_str("\n  up to date: no batch waits\n"),
-        false => text.push_str(&format!("\n  {}:\n", counted(jobs.len(), "batch waits", "batches wait"))),
+        false => text.push_str(&format!("\n  {}:\n", counted(jobs.len() + later.len(), "batch waits", "batches wait"))),
     }
     for job in jobs {
-        let files: Vec<&str> = job.files.iter().map(|file| file.source.name.as_str()).collect();
         let again = if job.replay { "  (again)" } else { "" };
-        text.push_str(&format!("    {}  {}{again}\n", job.batch_id, files.join(", ")));
+        text.push_str(&format!("    {}  {}{again}\n", job.batch_id, job.source_names().join(", ")));
+    }
+    if let Some(source) = &planned.source {
+        for batch_id in later {
+            text.push_str(&format!("    {batch_id}  {}  (once `{}` has published it)\n", source.dataset, source.maker));
+        }
     }
     if let Some(standard) = &planned.standard {
         text.push_str(&tasks(standard));
@@ -217,7 +242,7 @@ fn graph(plan: &Plan, kind: Graph) -> String {
     text
 }
 
-fn as_json(planned: &Planned) -> serde_json::Value {
+fn as_json(planned: &Planned, later: &BTreeSet<i64>) -> serde_json::Value {
     let Planned { plan, jobs, .. } = planned;
     let standard_tasks = planned.standard.iter().flat_map(|standard| &standard.tasks).map(|task| {
         json!({
@@ -234,11 +259,11 @@ fn as_json(planned: &Planned) -> serde_json::Value {
         Known::Inferred => "inferred",
         Known::Presumed => "presumed",
     };
-    json!({
+    let mut value = json!({
         "flow": plan.flow.id(),
         "flow_type": plan.flow.flow_type.name,
         "batches": jobs.iter().map(|job| json!({
-            "batch_id": job.batch_id, "replay": job.replay, "files": job.files.iter().map(|file| &file.source.name).collect::<Vec<_>>(),
+            "batch_id": job.batch_id, "replay": job.replay, "files": job.files().iter().map(|file| &file.source.name).collect::<Vec<_>>(),
         })).collect::<Vec<_>>(),
         "input": plan.input.iter().map(|column| json!({ "name": column.name, "type": column.ty.to_string(), "known": known(column.known) })).collect::<Vec<_>>(),
         "datasets": plan.datasets.iter().map(|dataset| json!({
@@ -251,5 +276,10 @@ fn as_json(planned: &Planned) -> serde_json::Value {
             "target": task.target.to_string(), "write_mode": task.write_mode.to_string(), "instructions": task.steps.to_string(),
             "checks": task.checks.iter().map(|check| check.rule.to_string()).collect::<Vec<_>>(),
         })).chain(standard_tasks).collect::<Vec<_>>(),
-    })
+    });
+    if let Some(source) = &planned.source {
+        value["source_dataset"] = source.dataset.to_string().into();
+        value["upcoming_batches"] = json!(later);
+    }
+    value
 }

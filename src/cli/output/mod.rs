@@ -129,11 +129,15 @@ impl Output {
         Progress::new(move |event| {
             let mut bar = bar.lock().unwrap_or_else(PoisonError::into_inner);
             match event {
-                Event::BatchStarted { flow, batch_id, files } => {
+                Event::BatchStarted { flow, batch_id, files, dataset } => {
                     bar.batch = Some(batch_id);
                     if lines && !quiet {
                         let count = if files.len() == 1 { "1 file".to_owned() } else { format!("{} files", files.len()) };
-                        let told = if verbose { files.join(", ") } else { count };
+                        let told = match dataset {
+                            Some(dataset) => dataset.to_string(),
+                            None if verbose => files.join(", "),
+                            None => count,
+                        };
                         bar.line(&format!("{flow} batch {batch_id}  {}", paint(dim, "2", &told)));
                     }
                 }

@@ -18,6 +18,7 @@ use std::collections::BTreeMap;
 
 pub use file::{Config, SourceScope, StandardFile, TaskTable, TaskType, WriteMode, hoist};
 pub use names::same as same_dataset;
+pub(crate) use names::source as source_name;
 pub use read::read;
 pub use template::{Language, Rendered, Template};
 pub use variables::{Variable, Variables, parse_var};

@@ -8,7 +8,7 @@ use crate::{
 };
 
 /// A dataset that a flow reads: `name` in the flow's own namespace, or `namespace.name`.
-pub(super) fn source(text: &Sp<String>, namespace: &str, problems: &mut Problems) -> Option<DatasetName> {
+pub(crate) fn source(text: &Sp<String>, namespace: &str, problems: &mut Problems) -> Option<DatasetName> {
     let (namespace, name) = text.split_once('.').unwrap_or((namespace, text));
     if is_identifier(namespace) && is_identifier(name) {
         return Some(DatasetName { namespace: namespace.to_owned(), name: name.to_owned() });

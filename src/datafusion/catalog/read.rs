@@ -158,6 +158,17 @@ impl Catalog {
         find().map_err(error::catalog)
     }
 
+    /// The batches that have files in a table, or had some, each with the version in which they changed last.
+    pub(crate) fn batches(&self, table: &CatalogTable) -> Result<BTreeMap<i64, i64>, RunError> {
+        let Some(connection) = self.read()? else { return Ok(BTreeMap::new()) };
+        let sql = "SELECT CAST(p.partition_value AS INTEGER), max(max(f.begin_snapshot, coalesce(f.end_snapshot, 0)))
+                   FROM ducklake_data_file f JOIN ducklake_file_partition_value p USING (data_file_id) WHERE f.table_id = ?1 GROUP BY 1";
+        let read = || -> rusqlite::Result<BTreeMap<i64, i64>> {
+            connection.prepare(sql)?.query_map([table.id], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
+        };
+        read().map_err(error::catalog)
+    }
+
     fn tables(&self, connection: &Connection, id: i64) -> rusqlite::Result<Snapshot> {
         let mut snapshot = Snapshot { id, ..Snapshot::default() };
         let live = |alias: &str| format!("{alias}.begin_snapshot <= ?1 AND ({alias}.end_snapshot IS NULL OR {alias}.end_snapshot > ?1)");

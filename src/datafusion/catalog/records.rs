@@ -35,6 +35,28 @@ impl Catalog {
         insert_run(&self.write()?, run).map_err(error::catalog)
     }
 
+    /// Records that a batch was read again, from these, and found unchanged: its record stands, they are known.
+    pub(crate) fn read_again(&self, flow: &str, held: i64, batch_id: i64, files: &[FileRecord]) -> Result<(), RunError> {
+        let mut connection = self.write()?;
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(error::catalog)?;
+        if fence(&transaction, flow).map_err(error::catalog)? != held {
+            return Err(RunError::Locked { flow: flow.to_owned() });
+        }
+        let write = || -> rusqlite::Result<()> {
+            let sql = "SELECT max(generation) FROM qetl_batches WHERE flow = ?1 AND batch_id = ?2";
+            let generation: i64 = transaction.query_row(sql, params![flow, batch_id], |row| row.get(0))?;
+            for file in files {
+                let sql = "SELECT coalesce(max(CASE WHEN path = ?4 THEN position END), max(position) + 1, 0) FROM qetl_files
+                           WHERE flow = ?1 AND batch_id = ?2 AND generation = ?3";
+                let position: i64 = transaction.query_row(sql, params![flow, batch_id, generation, file.name], |row| row.get(0))?;
+                insert_file(&transaction, flow, (batch_id, generation, position), file)?;
+            }
+            Ok(())
+        };
+        write().map_err(error::catalog)?;
+        transaction.commit().map_err(error::catalog)
+    }
+
     /// Newest first.
     pub(crate) fn runs(&self, flow: Option<&str>) -> Result<Vec<RunRecord>, RunError> {
         let Some(connection) = self.read()? else { return Ok(Vec::new()) };
@@ -81,14 +103,18 @@ pub(super) fn insert_batch(
         sql,
         params![flow, batch.batch_id, batch.generation, run_id, version, batch.processed_at, published_at, batch.rows, hash, shape],
     )?;
-    for (position, file) in batch.files.iter().enumerate() {
-        let hash = format!("{:032x}", file.content_hash);
-        let sql = "INSERT INTO qetl_files VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
-        connection.execute(
-            sql,
-            params![flow, batch.batch_id, batch.generation, position, file.name, file.size, file.modified, hash, file.loaded_at],
-        )?;
+    for (position, file) in (0..).zip(&batch.files) {
+        insert_file(connection, flow, (batch.batch_id, batch.generation, position), file)?;
     }
+    Ok(())
+}
+
+/// `at` is the batch, its generation and the file's place in it, where no other file stands after.
+fn insert_file(connection: &Connection, flow: &str, at: (i64, i64, i64), file: &FileRecord) -> rusqlite::Result<()> {
+    let (batch_id, generation, position) = at;
+    let hash = format!("{:032x}", file.content_hash);
+    let sql = "INSERT OR REPLACE INTO qetl_files VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+    connection.execute(sql, params![flow, batch_id, generation, position, file.name, file.size, file.modified, hash, file.loaded_at])?;
     Ok(())
 }
 

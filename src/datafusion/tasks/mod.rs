@@ -42,7 +42,7 @@ use qetl_runtime::{
 use crate::{
     catalog::{BatchRange, Catalog, CatalogTable, Changes, DataFile, Snapshot, TableChange},
     error,
-    landing::{StopWhenDropped, land},
+    landing::{Rows, StopWhenDropped, land},
     lower::scan,
     query::{CATALOG_PLACEHOLDER, arrow_schema, columns},
     scan::PinnedTable,
@@ -378,12 +378,12 @@ impl Bench for DataFusionBench {
         let own = spec.columns.iter().map(|column| Column::new(&column.name, column.ty.unwrap_or(qetl_core::Type::Text)));
         let columns: Vec<Column> = own.chain(LANDING_COLUMNS.iter().map(|(name, ty)| Column::new(name, *ty))).collect();
         let layout = self.0.layout(into, &columns);
-        let (files, spec, progress, staged_as) = (files.to_vec(), spec.clone(), progress.clone(), layout.clone());
+        let (rows, spec, progress, staged_as) = (Rows::Files(files.to_vec()), spec.clone(), progress.clone(), layout.clone());
         let stop = StopWhenDropped(Arc::new(AtomicBool::new(false)));
         let stopped = stop.0.clone();
         let writers = self.0.limits.threads.clamp(1, 4);
         let landed =
-            tokio::task::spawn_blocking(move || land(&files, &spec, batch_id, false, &staged_as, writers, &progress, &stopped)).await;
+            tokio::task::spawn_blocking(move || land(rows, &spec, batch_id, false, &staged_as, writers, &progress, &stopped)).await;
         let (landed, staged) = landed.map_err(|panic| RunError::failed(format!("a thread ended early: {panic}")))??;
         drop(stop);
         let mut all = lock(&self.0.made);

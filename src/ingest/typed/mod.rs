@@ -105,13 +105,24 @@ impl Columns {
                 Err(what) => return Err(unsupported(file, column, &what)),
                 Ok(Own::Nothing) => {}
                 Ok(Own::Nested) if to == Type::Text => {}
-                Ok(Own::Nested) => return Err(unlike(file, column, "nested")),
+                Ok(Own::Nested) => return Err(unlike(&file.name, "file", column, "nested")),
                 Ok(Own::Type(own)) if cast::can(own, to) => {}
-                Ok(Own::Type(own)) => return Err(unlike(file, column, &own.to_string())),
+                Ok(Own::Type(own)) => return Err(unlike(&file.name, "file", column, &own.to_string())),
             }
         }
         let (name, wanted) = (file.name.clone(), spec.columns.clone());
         Ok((Self { name, wanted, schema: spec.schema(), rules: rules(file.format, spec), row: 0 }, places))
+    }
+
+    /// For the rows of a dataset, whose columns have these types and are the wanted ones.
+    pub(crate) fn of_dataset(name: &str, spec: &ReadSpec, own: &[Type]) -> Result<Self, DataProblem> {
+        for (column, own) in spec.columns.iter().zip(own) {
+            if !cast::can(*own, column.ty.unwrap_or(Type::Text)) {
+                return Err(unlike(name, "dataset", column, &own.to_string()));
+            }
+        }
+        let rules = Rules::with_point(&Default::default());
+        Ok(Self { name: name.to_owned(), wanted: spec.columns.clone(), schema: spec.schema(), rules, row: 0 })
     }
 
     /// The next rows of the file. The batch holds every wanted column, and no other counts.
@@ -206,9 +217,9 @@ fn unsupported(file: &SourceFile, column: &ReadColumn, what: &str) -> DataProble
         .help("leave the column out of `[input] columns`, or write it as another type")
 }
 
-fn unlike(file: &SourceFile, column: &ReadColumn, own: &str) -> DataProblem {
+fn unlike(name: &str, what: &str, column: &ReadColumn, own: &str) -> DataProblem {
     let to = column.ty.unwrap_or(Type::Text);
-    DataProblem::new("qetl::ingest::type", &file.name, format!("is {own} in the file and {to} in the flow"))
+    DataProblem::new("qetl::ingest::type", name, format!("is {own} in the {what} and {to} in the flow"))
         .of_column(&column.name)
         .help(format!("declare `schema_type = \"{own}\"`, or write the column as {to}"))
 }

@@ -59,7 +59,8 @@ pub(super) fn judge(flow: &Flow, input: &[InputType], check: &Check, rows: &[Rec
             let lines = conflicts.iter().take(SHOWN).map(|conflict| format!("\n  {}", conflict.text(flow, input, job)));
             let many = conflicts.len() > SHOWN;
             let message = format!("rows of one key differ:{}{}", lines.collect::<String>(), if many { "\n  and more" } else { "" });
-            let help = "mend the file, or say which row counts with `on_duplicate_key = \"keep_first\"`, `\"keep_last\"` or `\"park\"`";
+            let mend = job.dataset().map_or_else(|| "mend the file".to_owned(), |dataset| format!("mend the batch in `{dataset}`"));
+            let help = format!("{mend}, or say which row counts with `on_duplicate_key = \"keep_first\"`, `\"keep_last\"` or `\"park\"`");
             Err(RunError::refused(Place::default(), message, help))
         }
     }
@@ -123,7 +124,7 @@ impl Conflict {
     /// The key, then `file:line` of its first rows; `file row N` for files without lines.
     fn text(&self, flow: &Flow, input: &[InputType], job: &Job) -> String {
         let place = |(file, row): &(String, u64)| {
-            let source = job.files.iter().find(|source| source.source.name == *file);
+            let source = job.files().iter().find(|source| source.source.name == *file);
             let lines = source.and_then(|source| qetl_ingest::lines_of_rows(&source.source, &types::read_spec(flow, input), &[*row]));
             match lines.and_then(|lines| lines.first().copied()) {
                 Some(line) => format!("{file}:{line}"),

@@ -11,9 +11,9 @@ use qetl_core::{
 
 use super::{
     bench::{Known, KnownColumns, Statement},
-    order, types,
+    types,
 };
-use crate::{Engine, RunError, records::FlowRecords};
+use crate::{Engine, RunError, flows, records::FlowRecords, run::plan_of};
 
 /// What a task says for one batch.
 #[derive(Debug, Clone)]
@@ -107,6 +107,17 @@ pub(super) fn text(
     }
 }
 
+/// How the rows of each task's target are kept, of the tasks whose texts can be read; what is wrong with the others is told
+/// when their flow is checked.
+pub(crate) fn modes(engine: &dyn Engine, flow: &StandardFlow, records: &FlowRecords, now: i64) -> Vec<(DatasetName, WriteMode)> {
+    let job = super::files::empty_job(records.greatest_id().unwrap_or(0) + 1, records, &Default::default(), now);
+    let mode = |task: &StandardTask| {
+        let text = text(engine, flow, task, &job.context()).ok()?;
+        Some((task.target.clone(), text.mode.unwrap_or(WriteMode::ReplaceBatch)))
+    };
+    flow.tasks.iter().filter_map(mode).collect()
+}
+
 /// Checks the SQL of all tasks, in their order. `known` has the columns of ingestions and of other flows' datasets.
 pub(super) async fn tasks(
     engine: &dyn Engine,
@@ -176,14 +187,17 @@ fn unknown_keys(task: &StandardTask, columns: &[Column]) -> Problems {
 /// all of them, warnings among them, and what could not be checked.
 pub async fn check_project(engine: &dyn Engine, all: &[&Flow], chosen: &[&Flow], now: i64) -> Result<(Problems, Vec<String>), RunError> {
     let (mut problems, mut notes) = (Problems::default(), Vec::new());
-    let names = order::makers(all);
+    let names = flows::makers(all);
     let mut known = Known::new();
-    for flow in order::in_order(all) {
+    for flow in flows::in_order(all, all) {
         let is_chosen = chosen.iter().any(|other| other.id() == flow.id());
         let records = engine.records(flow.id()).await?;
         let Some(standard) = flow.standard() else {
-            match plan::expand(flow, crate::types::known(flow, &records)) {
-                Ok(plan) => {
+            match plan_of(engine, flow, all, &records, &known).await {
+                Ok((plan, source)) => {
+                    if let Some(source) = source.filter(|source| is_chosen && source.columns.is_none()) {
+                        notes.push(format!("{}: the columns of `{}` are not known yet", flow.id(), source.dataset));
+                    }
                     let typed = plan.input.iter().all(|column| column.known != KnownType::Presumed);
                     let columns = |dataset: &plan::Dataset| KnownColumns { columns: dataset.schema.columns().to_vec(), typed };
                     known.extend(plan.datasets.iter().map(|dataset| (dataset.name.clone(), columns(dataset))));
@@ -191,8 +205,9 @@ pub async fn check_project(engine: &dyn Engine, all: &[&Flow], chosen: &[&Flow],
                         problems.append(plan.warnings);
                     }
                 }
-                Err(found) if is_chosen => problems.append(found),
-                Err(_) => (),
+                Err(RunError::Problems(found)) if is_chosen => problems.append(found),
+                Err(RunError::Problems(_)) => (),
+                Err(other) => return Err(other),
             }
             continue;
         };

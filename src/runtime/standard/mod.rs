@@ -3,7 +3,6 @@
 mod bench;
 mod check;
 mod files;
-mod order;
 mod prepare;
 mod run;
 mod script;
@@ -11,8 +10,7 @@ mod types;
 
 pub use bench::{Bench, Checked, From, Known, KnownColumns, Moment, Statement, Target};
 pub use check::check_project;
+pub(crate) use check::modes;
 pub use files::StandardJob;
-pub use order::in_order;
-pub(crate) use order::{makers, read_by};
 pub use prepare::{PlannedStandard, PlannedTask, prepare};
 pub(crate) use run::StandardRun;

@@ -75,6 +75,7 @@ impl StandardRun<'_> {
                 batch_id: job.batch_id,
                 status: Status::Succeeded,
                 files: job.all_files().into_iter().map(|file| file.source.name).collect(),
+                source_dataset: None,
                 steps: Vec::new(),
                 derived_again: Vec::new(),
                 warnings: planned.warnings.0.iter().map(|warning| format!("{}: {warning}", warning.place())).collect(),
@@ -143,7 +144,7 @@ impl StandardRun<'_> {
     ) -> Result<(), RunError> {
         let flow = self.flow.id().to_owned();
         let known = planned.records.batch(job.batch_id).cloned();
-        self.progress.tell(Event::BatchStarted { flow: flow.clone(), batch_id: job.batch_id, files: report.files.clone() });
+        self.progress.tell(Event::BatchStarted { flow: flow.clone(), batch_id: job.batch_id, files: report.files.clone(), dataset: None });
         let all_files = job.all_files();
         let files = fingerprints(all_files.clone(), micros(SystemTime::now())).await?;
         let is_last = planned.records.greatest_id().is_none_or(|greatest| greatest <= job.batch_id) && known.is_none();

@@ -1,0 +1,98 @@
+//! What a run would do with a flow, worked out before it does it.
+
+use std::sync::Arc;
+
+use qetl_core::{Flow, Plan, Problems, plan, standard::StandardFlow};
+use qetl_ingest::SourceFile;
+
+use super::blocking;
+use crate::{
+    engine::Engine,
+    error::{Place, RunError},
+    records::FlowRecords,
+    source::{self, Source},
+    standard::{self, Known, PlannedStandard, StandardJob},
+    types,
+    waiting::{self, Job, JobInput, Request, Roots},
+};
+
+/// What a flow would do now.
+#[derive(Debug, Clone)]
+pub struct Planned {
+    pub plan: Arc<Plan>,
+    pub jobs: Vec<Job>,
+    pub records: FlowRecords,
+    /// What keeps the flow from running, although its file is right.
+    pub obstacles: Problems,
+    /// What is worth knowing before it runs.
+    pub notes: Vec<String>,
+    /// The tasks, of a standard flow.
+    pub standard: Option<Box<PlannedStandard>>,
+    /// The dataset that is read instead of files.
+    pub source: Option<Source>,
+}
+
+/// Works out what `execute` would do now with a flow of a project. Reads data only to infer types that are not known.
+pub async fn plan_flow(engine: &dyn Engine, flow: &Flow, project: &[&Flow], roots: &Roots, request: &Request) -> Result<Planned, RunError> {
+    let place = Place::flow(flow.id());
+    if let Some(tasks) = flow.standard() {
+        return plan_standard(engine, flow, &tasks, roots, request).await.map_err(|error| error.at(&place));
+    }
+    let records = engine.records(flow.id()).await.map_err(|error| error.at(&place))?;
+    let obstacles = if request.full_refresh { Problems::default() } else { types::shape_changes(flow, &records) };
+    let source = source::find(engine, flow, project, &Known::new()).await.map_err(|error| error.at(&place))?;
+    let types = types::known(flow, &records);
+    let (jobs, input, mut notes) = match &source {
+        Some(source) => {
+            let jobs = source.jobs(flow, &records, request).map_err(|error| error.at(&place))?;
+            let absent = || format!("nothing of `{}` is published yet: flow `{}` makes it", source.dataset, source.maker);
+            let notes: Vec<String> = source.batches.is_empty().then(absent).into_iter().collect();
+            (jobs, types::brought(flow, types, source.columns.as_deref().unwrap_or_default()), notes)
+        }
+        None => {
+            let jobs = waiting::jobs(flow, roots, &records, request).map_err(|error| error.at(&place))?;
+            let files: Vec<SourceFile> = jobs.iter().flat_map(Job::files).map(|file| file.source.clone()).collect();
+            let owned = flow.clone();
+            let input = blocking(move || types::infer(&owned, types, &files)).await.map_err(|error| error.at(&place))?;
+            (jobs, input, Vec::new())
+        }
+    };
+    notes.extend(types::column_changes(&input, &records));
+    let plan = Arc::new(plan::expand(flow, input)?);
+    Ok(Planned { plan, jobs, records, obstacles, notes, standard: None, source })
+}
+
+/// A flow's plan as far as it is known without reading data, and the dataset that the flow reads. `datasets`: the columns
+/// of those that are known better than from what is stored.
+pub(crate) async fn plan_of(
+    engine: &dyn Engine,
+    flow: &Flow,
+    project: &[&Flow],
+    records: &FlowRecords,
+    datasets: &Known,
+) -> Result<(Plan, Option<Source>), RunError> {
+    let source = source::find(engine, flow, project, datasets).await?;
+    let columns = source.as_ref().and_then(|source| source.columns.as_deref()).unwrap_or_default();
+    Ok((plan::expand(flow, types::brought(flow, types::known(flow, records), columns))?, source))
+}
+
+async fn plan_standard(
+    engine: &dyn Engine,
+    flow: &Flow,
+    tasks: &StandardFlow,
+    roots: &Roots,
+    request: &Request,
+) -> Result<Planned, RunError> {
+    let planned = standard::prepare(engine, flow, tasks, roots, request).await?;
+    let job = |job: &StandardJob| Job { batch_id: job.batch_id, input: JobInput::Files(job.all_files()), replay: job.replay };
+    let absent = planned.absent.0.iter().map(ToString::to_string);
+    Ok(Planned {
+        plan: Arc::new(planned.plan(flow)?),
+        jobs: planned.jobs.iter().map(job).collect(),
+        records: FlowRecords::default(),
+        obstacles: Problems::default(),
+        notes: planned.reasons.iter().chain(&planned.notes).cloned().chain(absent).collect(),
+        standard: Some(Box::new(planned)),
+        source: None,
+    })
+}
