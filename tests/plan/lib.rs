@@ -2,6 +2,7 @@
 //! No engine is compiled.
 #![cfg(test)]
 
+mod functions;
 mod golden;
 mod problems;
 mod reference;
