@@ -7,6 +7,7 @@ mod golden;
 mod problems;
 mod reference;
 mod standard;
+mod steps;
 
 use insta::Settings;
 
