@@ -8,9 +8,7 @@ mod cli;
 mod crash;
 mod duckdb;
 mod growth;
-mod histories;
 mod ledger;
-mod oracle;
 mod project;
 mod properties;
 mod race;
@@ -21,3 +19,5 @@ mod sqlite;
 mod standard;
 mod venv;
 mod verify;
+
+use qetl_test_models::{histories, oracle};

@@ -1,23 +1,20 @@
 //! The flow type scd2: random histories against a reference model, and the worked example from the command line.
 
-mod history;
-mod model;
-
 use proptest::{strategy::Strategy, test_runner::TestCaseError};
 use qetl_runtime::{
     report::{RunReport, Status},
     waiting::Request,
 };
 
-use self::{
-    history::{Arrival, History, flow_toml, history},
-    model::{Model, Outcome, Reason, Version},
-};
 use crate::{
     cli::Cli,
     oracle::{Row, Value},
     project::{TestProject, TextRow},
     properties::{equal, search, text},
+};
+use qetl_test_models::scd2::{
+    history::{Arrival, History, flow_toml, history},
+    model::{Model, Outcome, Reason, Version},
 };
 
 #[test]
