@@ -7,6 +7,12 @@ mod cell;
 mod database;
 mod engine;
 mod landing;
+#[cfg(feature = "mysql")]
+mod mysql;
+#[cfg(feature = "postgres")]
+mod numeric;
+#[cfg(feature = "postgres")]
+mod postgres;
 mod records;
 #[cfg(feature = "sqlite")]
 mod sqlite;
@@ -30,6 +36,10 @@ pub fn open(name: EngineName, config: &EngineConfig, project: &Path) -> Result<A
     let database: Arc<dyn Database> = match name {
         #[cfg(feature = "sqlite")]
         EngineName::Sqlite => Arc::new(sqlite::Sqlite::new(config, project)?),
+        #[cfg(feature = "postgres")]
+        EngineName::Postgres => Arc::new(postgres::Postgres::new(config)?),
+        #[cfg(feature = "mysql")]
+        EngineName::Mysql => Arc::new(mysql::MySql::new(config)?),
         other => {
             let message = format!("this qetl was built without the engine `{}`", other.name());
             return Err(RunError::usage(message, "build it with its feature, as released binaries are, or choose another engine"));
@@ -42,4 +52,11 @@ pub fn open(name: EngineName, config: &EngineConfig, project: &Path) -> Result<A
 fn path_of(config: &EngineConfig, project: &Path) -> Result<std::path::PathBuf, RunError> {
     let path = config.path.as_ref().map(|path| project.join(path.as_str()));
     path.ok_or_else(|| RunError::usage("`[engine.config]` has no `path`", "name the database's file: `path = \"shop.db\"`"))
+}
+
+/// The address in the settings, which decoding made sure of.
+#[cfg(any(feature = "postgres", feature = "mysql"))]
+fn url_of(config: &EngineConfig) -> Result<&str, RunError> {
+    let url = config.url.as_ref().map(|url| url.value.0.as_str());
+    url.ok_or_else(|| RunError::usage("`[engine.config]` has no `url`", "name the server and the database with `url` or `url_env`"))
 }

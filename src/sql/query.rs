@@ -303,8 +303,7 @@ impl Sql<'_> {
             let options = ast::OrderByOptions { asc: Some(!key.descending), nulls_first: Some(true) };
             Ok(ast::OrderByExpr { expr: self.scope("").lower(&key.by)?, options, with_fill: None })
         };
-        let keys: Vec<ast::OrderByExpr> = order.iter().map(key).collect::<Result<_, Unsupported>>()?;
-        Ok(keys.into_iter().filter(|key| !matches!(key.expr, ast::Expr::Value(_))).collect())
+        order.iter().map(key).collect()
     }
 }
 
