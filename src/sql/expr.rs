@@ -1,125 +1,258 @@
 //! Expressions.
-#![expect(clippy::wildcard_enum_match_arm, reason = "the dialect writes all other functions")]
+#![expect(clippy::wildcard_enum_match_arm, reason = "few forms are special; the dialect writes all others")]
 
 use chrono::DateTime;
 use qetl_core::{
     Type,
-    ir::{BinaryOp, Expr, Function, Param, Side, Value},
+    ir::{AggregateFunction, BinaryOp, Expr, Function, Order, Param, Side, Value, WindowFunction},
+    schema::Column,
 };
-use sqlparser::ast::{self, BinaryOperator, CaseWhen};
+use sqlparser::ast;
 
-use crate::{Batch, Dialect, Unsupported, tree};
+use crate::{
+    Of, Sql, Unsupported,
+    block::{Block, Computation, Computed, computed_place, is_constant},
+    dialects::Fold,
+    tree,
+};
 
 /// What an expression's columns and parameters mean.
 pub(crate) struct Scope<'a> {
-    pub(crate) dialect: &'a dyn Dialect,
-    pub(crate) batch: &'a Batch,
-    /// The alias of the relation whose columns need no side; empty for bare names.
-    pub(crate) alias: &'a str,
+    pub(crate) sql: &'a Sql<'a>,
+    pub(crate) block: &'a Block,
+    /// What the block's sources are called.
+    pub(crate) labels: Vec<String>,
+    /// Whether columns are named with their source.
+    pub(crate) qualified: bool,
 }
 
 impl Scope<'_> {
-    pub(crate) fn column(&self, alias: &str, name: &str) -> ast::Expr {
-        let ident = |name: &str| tree::ident(self.dialect.quote(), name);
-        if alias.is_empty() { ast::Expr::Identifier(ident(name)) } else { ast::Expr::CompoundIdentifier(vec![ident(alias), ident(name)]) }
-    }
-
     pub(crate) fn lower(&self, expr: &Expr) -> Result<ast::Expr, Unsupported> {
+        let dialect = self.sql.dialect;
         match expr {
-            Expr::Column { side, name } => Ok(match side {
-                None => self.column(self.alias, name),
-                Some(Side::Left) => self.column("l", name),
-                Some(Side::Right) => self.column("r", name),
-            }),
+            Expr::Column { side: None, name } => match computed_place(name).and_then(|place| self.block.computed.get(place)) {
+                Some(computed) => self.computed(computed),
+                None => Ok(self.sql.column(name)),
+            },
+            Expr::Column { side: Some(side), name } => Ok(self.column(*side, name)),
             Expr::Literal(value) => self.literal(value),
-            Expr::Param(Param::BatchId) => Ok(tree::number(self.batch.batch_id)),
-            Expr::Param(Param::ProcessedAt) => {
-                let time = DateTime::from_timestamp_micros(self.batch.processed_at).unwrap_or_default();
-                self.dialect.timestamp(&time.format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string())
+            Expr::Param(Param::BatchId) => Ok(self.sql.batch_id()),
+            Expr::Param(Param::ProcessedAt) => match self.sql.batch {
+                Of::Batch(batch) => dialect.timestamp(&iso(batch.processed_at)),
+                Of::Parameters(parameters) => dialect.cast(tree::placeholder(&parameters.processed_at), Type::Text, Type::Timestamp),
+            },
+            Expr::Binary { op: BinaryOp::IsDistinct, left, right } => {
+                Ok(dialect.is_distinct(self.ty(left), self.lower(left)?, self.lower(right)?))
             }
-            Expr::Binary { op: BinaryOp::IsDistinct, left, right } => Ok(self.dialect.is_distinct(self.lower(left)?, self.lower(right)?)),
             Expr::Binary { op: BinaryOp::IsNotDistinct, left, right } => {
-                Ok(self.dialect.is_not_distinct(self.lower(left)?, self.lower(right)?))
+                Ok(dialect.is_not_distinct(self.ty(left), self.lower(left)?, self.lower(right)?))
             }
-            Expr::Binary { op, left, right } => Ok(tree::binary(self.lower(left)?, operator(*op), self.lower(right)?)),
-            Expr::Not(expr) => Ok(ast::Expr::UnaryOp { op: ast::UnaryOperator::Not, expr: Box::new(tree::nested(self.lower(expr)?)) }),
+            // What is not told apart from the column beside it is told by all its digits.
+            Expr::Binary { op, left, right } => {
+                dialect.binary(*op, wider(self.ty(left), self.ty(right)), self.lower(left)?, self.lower(right)?)
+            }
+            Expr::Not(expr) => match &**expr {
+                Expr::IsNull(expr) => Ok(ast::Expr::IsNotNull(Box::new(tree::nested(self.lower(expr)?)))),
+                Expr::Binary { op: BinaryOp::IsDistinct, left, right } => {
+                    self.lower(&left.clone().binary(BinaryOp::IsNotDistinct, *right.clone()))
+                }
+                Expr::Binary { op: BinaryOp::IsNotDistinct, left, right } => {
+                    self.lower(&left.clone().binary(BinaryOp::IsDistinct, *right.clone()))
+                }
+                Expr::Literal(Value::Bool(value)) => self.literal(&Value::Bool(!value)),
+                _ => Ok(ast::Expr::UnaryOp { op: ast::UnaryOperator::Not, expr: Box::new(tree::nested(self.lower(expr)?)) }),
+            },
             Expr::IsNull(expr) => Ok(ast::Expr::IsNull(Box::new(tree::nested(self.lower(expr)?)))),
             Expr::Case { branches, otherwise } => {
-                let branches = branches.iter().map(|(when, then)| Ok(CaseWhen { condition: self.lower(when)?, result: self.lower(then)? }));
-                let otherwise = otherwise.as_ref().map(|expr| self.lower(expr)).transpose()?;
-                case(branches.collect::<Result<_, _>>()?, otherwise).ok_or_else(|| self.unsupported("a case without branches"))
+                let branches = branches.iter().map(|(when, then)| Ok((self.lower(when)?, self.lower(then)?)));
+                let otherwise = otherwise.as_ref().filter(|expr| !matches!(&***expr, Expr::Literal(Value::Null(_))));
+                let otherwise = otherwise.map(|expr| self.lower(expr)).transpose()?;
+                let cases = branches.collect::<Result<_, Unsupported>>()?;
+                tree::case(cases, otherwise).ok_or_else(|| self.sql.unsupported("a case without branches"))
             }
-            Expr::Cast { expr, ty } => self.dialect.cast(self.lower(expr)?, *ty),
-            Expr::JoinText { parts, .. } if parts.is_empty() => self.literal(&Value::Null(Type::Text)),
+            Expr::Cast { expr: inner, ty } => match (&**inner, *ty) {
+                (Expr::Literal(Value::Text(text)), Type::Text) => self.text(text),
+                (Expr::Literal(Value::Null(_)), _) => dialect.null(*ty),
+                _ => dialect.cast(self.lower(inner)?, self.ty(inner), *ty),
+            },
+            Expr::JoinText { parts, .. } if parts.is_empty() => dialect.null(Type::Text),
             Expr::JoinText { separator, parts } => {
-                Ok(self.dialect.join_text(separator, parts.iter().map(|part| self.lower(part)).collect::<Result<_, _>>()?))
+                dialect.join_text(separator, parts.iter().map(|part| self.lower(part)).collect::<Result<_, _>>()?)
             }
             Expr::Call { function, arguments } => {
                 let lowered = arguments.iter().map(|argument| self.lower(argument)).collect::<Result<Vec<_>, _>>()?;
                 match function {
-                    Function::FilePosition => Ok(self.file_position(lowered)),
-                    other => self.dialect.call(other, lowered),
+                    Function::FilePosition => self.file_position(lowered),
+                    other => dialect.call(other, lowered),
                 }
             }
         }
     }
 
-    /// Files that stand first in their batch need no branch.
-    fn file_position(&self, arguments: Vec<ast::Expr>) -> ast::Expr {
-        let [batch, file] = <[ast::Expr; 2]>::try_from(arguments).unwrap_or_else(|_| unreachable!("it has two arguments"));
-        let files =
-            self.batch.files.iter().flat_map(|(id, names)| names.iter().zip(0..).skip(1).map(move |(name, place)| (id, name, place)));
-        let branches = files.map(|(id, name, place)| {
-            let of_batch = tree::binary(batch.clone(), BinaryOperator::Eq, tree::number(id));
-            let named = tree::binary(file.clone(), BinaryOperator::Eq, tree::text(name));
-            CaseWhen { condition: tree::and(Some(of_batch), named), result: tree::number(place) }
-        });
-        case(branches.collect(), Some(tree::number(0))).unwrap_or_else(|| tree::number(0))
+    /// What a SELECT gives: a NULL alone has no type otherwise.
+    pub(crate) fn result(&self, expr: &Expr) -> Result<ast::Expr, Unsupported> {
+        match expr {
+            Expr::Literal(Value::Null(ty)) => self.sql.dialect.null(*ty),
+            _ => self.lower(expr),
+        }
     }
 
-    fn unsupported(&self, what: &str) -> Unsupported {
-        Unsupported { dialect: self.dialect.name(), what: what.to_owned() }
+    pub(crate) fn column(&self, side: Side, name: &str) -> ast::Expr {
+        let place = usize::from(side == Side::Right);
+        match self.labels.get(place).filter(|_| self.qualified) {
+            Some(label) => ast::Expr::CompoundIdentifier(vec![self.sql.ident(label), self.sql.ident(name)]),
+            None => self.sql.column(name),
+        }
+    }
+
+    fn computed(&self, computed: &Computed) -> Result<ast::Expr, Unsupported> {
+        let dialect = self.sql.dialect;
+        let fold = |skeleton: &'static str, kind: Fold, expr: &Expr| {
+            let ty = self.ty(expr);
+            let call = tree::call(skeleton, vec![dialect.operand(kind, ty, self.lower(expr)?)?]);
+            Ok((call, kind, ty))
+        };
+        match &computed.what {
+            Computation::Aggregate(function) => {
+                let (call, kind, ty) = match function {
+                    AggregateFunction::Count => return Ok(tree::skeleton_expr("COUNT(*)")),
+                    AggregateFunction::Sum(expr) => fold("SUM", Fold::Sum, expr)?,
+                    AggregateFunction::Min(expr) => fold("MIN", Fold::Extreme, expr)?,
+                    AggregateFunction::Max(expr) => fold("MAX", Fold::Extreme, expr)?,
+                };
+                dialect.folded(kind, ty, call)
+            }
+            Computation::Window { function, partition, order } => {
+                let plain = |call: ast::Expr| (call, Fold::Extreme, Type::Int);
+                let running = "SUM(a) OVER (PARTITION BY a ORDER BY a ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)";
+                let beyond = "MIN(a) OVER (PARTITION BY a ORDER BY a RANGE BETWEEN 1 FOLLOWING AND UNBOUNDED FOLLOWING)";
+                let (over, (call, kind, ty)) = match function {
+                    WindowFunction::RowNumber => {
+                        ("ROW_NUMBER() OVER (PARTITION BY a ORDER BY a)", plain(tree::call("ROW_NUMBER", Vec::new())))
+                    }
+                    WindowFunction::Lag(expr) => {
+                        ("LAG(a) OVER (PARTITION BY a ORDER BY a)", plain(tree::call("LAG", vec![self.lower(expr)?])))
+                    }
+                    WindowFunction::Lead(expr) => {
+                        ("LAG(a) OVER (PARTITION BY a ORDER BY a)", plain(tree::call("LEAD", vec![self.lower(expr)?])))
+                    }
+                    WindowFunction::RunningSum(expr) => (running, fold("SUM", Fold::Sum, expr)?),
+                    WindowFunction::RunningMax(expr) => (running, fold("MAX", Fold::Extreme, expr)?),
+                    WindowFunction::MinBeyond { of, .. } => (beyond, fold("MIN", Fold::Extreme, of)?),
+                };
+                let mut window = tree::skeleton_expr(over);
+                if let (ast::Expr::Function(place), ast::Expr::Function(called)) = (&mut window, call) {
+                    (place.name, place.args) = (called.name, called.args);
+                    if let Some(ast::WindowType::WindowSpec(spec)) = &mut place.over {
+                        spec.partition_by =
+                            partition.iter().filter(|key| !is_constant(key)).map(|key| self.lower(key)).collect::<Result<_, _>>()?;
+                        spec.order_by = self.order(order)?;
+                        if let (Some(frame), WindowFunction::MinBeyond { distance, .. }) = (&mut spec.window_frame, function) {
+                            frame.start_bound = ast::WindowFrameBound::Following(Some(Box::new(tree::number(distance.saturating_add(1)))));
+                        }
+                    }
+                }
+                match function {
+                    WindowFunction::RowNumber | WindowFunction::Lag(_) | WindowFunction::Lead(_) => Ok(window),
+                    _ => dialect.folded(kind, ty, window),
+                }
+            }
+        }
+    }
+
+    pub(crate) fn order(&self, order: &[Order]) -> Result<Vec<ast::OrderByExpr>, Unsupported> {
+        let mut keys = Vec::new();
+        for key in order {
+            let lowered = self.lower(&key.by)?;
+            // A number would be taken for a column's place.
+            if !matches!(lowered, ast::Expr::Value(_)) {
+                keys.extend(self.sql.dialect.order(lowered, self.ty(&key.by), key.descending));
+            }
+        }
+        Ok(keys)
+    }
+
+    /// Files that stand first in their batch need no branch.
+    fn file_position(&self, arguments: Vec<ast::Expr>) -> Result<ast::Expr, Unsupported> {
+        let [batch, file] = <[ast::Expr; 2]>::try_from(arguments).unwrap_or_else(|_| unreachable!("it has two arguments"));
+        let Of::Batch(known) = self.sql.batch else { unreachable!("the recorded positions are joined beforehand") };
+        let mut branches = Vec::new();
+        for (id, names) in &known.files {
+            for (name, place) in names.iter().zip(0_i64..).skip(1) {
+                let of_batch = tree::binary(batch.clone(), ast::BinaryOperator::Eq, tree::number(id));
+                let named = tree::binary(file.clone(), ast::BinaryOperator::Eq, self.text(name)?);
+                branches.push((tree::and(Some(of_batch), named), tree::number(place)));
+            }
+        }
+        Ok(tree::case(branches, Some(tree::number(0))).unwrap_or_else(|| tree::number(0)))
+    }
+
+    fn text(&self, value: &str) -> Result<ast::Expr, Unsupported> {
+        if value.contains('\0') { Err(self.sql.unsupported("a NUL character in a text")) } else { Ok(self.sql.dialect.text(value)) }
     }
 
     fn literal(&self, value: &Value) -> Result<ast::Expr, Unsupported> {
         match value {
-            // Typed by its context: every NULL of the IR stands beside a value of its type, or in a column of a union.
+            // Typed by what stands beside it.
             Value::Null(_) => Ok(ast::Expr::Value(ast::Value::Null.into())),
-            Value::Text(value) if value.contains('\0') => Err(self.unsupported("a NUL character in a text")),
-            Value::Text(value) => Ok(tree::text(value)),
+            Value::Text(value) => self.text(value),
             Value::Int(value) => Ok(tree::number(value)),
             Value::Float(value) if value.is_finite() => Ok(tree::number(format!("{value:e}"))),
-            Value::Float(_) => Err(self.unsupported("NaN or an infinity")),
+            Value::Float(_) => Err(self.sql.unsupported("NaN or an infinity")),
             Value::Bool(value) => Ok(ast::Expr::Value(ast::Value::Boolean(*value).into())),
         }
     }
+
+    /// The type; of a decimal with no more digits than its value can have.
+    fn ty(&self, expr: &Expr) -> Type {
+        match expr {
+            Expr::Cast { expr: inner, ty: Type::Decimal { precision, scale } } => match (self.ty(inner), &**inner) {
+                (Type::Decimal { precision: from, scale: old }, _) if old <= *scale => {
+                    Type::Decimal { precision: (from + (scale - old)).min(*precision), scale: *scale }
+                }
+                (Type::Int, Expr::Literal(Value::Int(0))) => Type::Decimal { precision: (*scale).max(1), scale: *scale },
+                _ => Type::Decimal { precision: *precision, scale: *scale },
+            },
+            Expr::Binary { op: BinaryOp::Plus | BinaryOp::Minus, left, right } => match wider(self.ty(left), self.ty(right)) {
+                Type::Decimal { precision, scale } => Type::Decimal { precision: precision.saturating_add(1).min(38), scale },
+                other => other,
+            },
+            Expr::Call { function: Function::Coalesce, arguments } => {
+                arguments.iter().map(|argument| self.ty(argument)).reduce(wider).unwrap_or(Type::Text)
+            }
+            Expr::Case { branches, otherwise } => {
+                let results = branches.iter().map(|(_, then)| then).chain(otherwise.as_deref());
+                let typed = results.filter(|expr| !matches!(expr, Expr::Literal(Value::Null(_))));
+                typed.map(|expr| self.ty(expr)).reduce(wider).unwrap_or_else(|| self.declared(expr))
+            }
+            _ => self.declared(expr),
+        }
+    }
+
+    fn declared(&self, expr: &Expr) -> Type {
+        let computed = self.block.computed.iter().zip(0_usize..);
+        let computed = computed.map(|(computed, place)| match crate::block::computed(place) {
+            Expr::Column { name, .. } => Column { name, ty: computed.ty },
+            _ => unreachable!("it is a column"),
+        });
+        let columns = |place: usize| self.block.sources.get(place).into_iter().flat_map(|source| source.columns.iter().cloned());
+        let left: Vec<Column> = columns(0).chain(computed).collect();
+        let right: Vec<Column> = columns(1).collect();
+        expr.ty(&left, &right).unwrap_or_else(|why| unreachable!("relations are checked when they are built: {why}"))
+    }
 }
 
-fn case(conditions: Vec<CaseWhen>, otherwise: Option<ast::Expr>) -> Option<ast::Expr> {
-    if conditions.is_empty() {
-        return None;
+/// The decimal that holds both.
+fn wider(a: Type, b: Type) -> Type {
+    match (a, b) {
+        (Type::Decimal { precision, scale }, Type::Decimal { precision: other, .. }) => {
+            Type::Decimal { precision: precision.max(other), scale }
+        }
+        _ => a,
     }
-    let mut expr = tree::skeleton_expr("CASE WHEN a THEN b END");
-    if let ast::Expr::Case { conditions: place, else_result, .. } = &mut expr {
-        *place = conditions;
-        *else_result = otherwise.map(Box::new);
-    }
-    Some(expr)
 }
 
-fn operator(op: BinaryOp) -> BinaryOperator {
-    match op {
-        BinaryOp::Eq => BinaryOperator::Eq,
-        BinaryOp::NotEq => BinaryOperator::NotEq,
-        BinaryOp::Lt => BinaryOperator::Lt,
-        BinaryOp::LtEq => BinaryOperator::LtEq,
-        BinaryOp::Gt => BinaryOperator::Gt,
-        BinaryOp::GtEq => BinaryOperator::GtEq,
-        BinaryOp::And => BinaryOperator::And,
-        BinaryOp::Or => BinaryOperator::Or,
-        BinaryOp::Plus => BinaryOperator::Plus,
-        BinaryOp::Minus => BinaryOperator::Minus,
-        BinaryOp::Divide => BinaryOperator::Divide,
-        BinaryOp::IsDistinct | BinaryOp::IsNotDistinct => unreachable!("the dialect writes them"),
-    }
+/// An instant in ISO 8601.
+pub(crate) fn iso(micros: i64) -> String {
+    DateTime::from_timestamp_micros(micros).unwrap_or_default().format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()
 }

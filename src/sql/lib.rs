@@ -2,12 +2,18 @@
 //!
 //! Names are always quoted, values are nodes of the tree, the same instructions give the same bytes.
 
+mod batch;
+mod block;
+mod compose;
 pub mod dialects;
 mod expr;
+mod prepare;
 mod query;
+mod statements;
 pub mod task;
 mod tree;
 
+pub use batch::{Batch, Of, Parameters};
 pub use dialects::Dialect;
 use qetl_core::{DatasetName, ir::Steps};
 pub use query::Sql;
@@ -15,6 +21,7 @@ pub use sqlparser::{
     ast::{Ident, ObjectName},
     dialect as syntax,
 };
+pub use statements::Extent;
 pub use tree::ident;
 
 /// What a dialect cannot say.
@@ -25,26 +32,12 @@ pub struct Unsupported {
     pub what: String,
 }
 
-/// The batch that the text is for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Batch {
-    pub batch_id: i64,
-    /// The greatest known id below it; 0 for none.
-    pub previous: i64,
-    /// Microseconds since 1970.
-    pub processed_at: i64,
-    /// Every known batch, this one included: id, microseconds since 1970 of its execution.
-    pub batches: Vec<(i64, i64)>,
-    /// The files' names of those batches that have several, in the order in which they were read.
-    pub files: Vec<(i64, Vec<String>)>,
-}
-
 /// The query that the steps are, for one batch. `table` says what a dataset is called.
-pub fn query(
-    dialect: &dyn Dialect,
+pub fn query<'a>(
+    dialect: &'a dyn Dialect,
     steps: &Steps,
-    batch: &Batch,
-    table: &dyn Fn(&DatasetName) -> ObjectName,
+    batch: impl Into<Of<'a>>,
+    table: &'a dyn Fn(&DatasetName) -> ObjectName,
 ) -> Result<String, Unsupported> {
-    Sql { dialect, batch, table }.text(steps)
+    Sql { dialect, batch: batch.into(), table }.query(steps)
 }

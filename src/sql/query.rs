@@ -1,309 +1,329 @@
-//! Relations.
-#![expect(clippy::wildcard_enum_match_arm, reason = "the special forms are named; every other relation is selected from as it is")]
+//! Queries: SELECTs printed, with the table expressions that they read.
 
-use chrono::DateTime;
 use qetl_core::{
     DatasetName,
-    ir::{AggregateFunction, AsOf, Expr, Function, JoinKind, Op, Order, Period, Rel, Steps, WindowFunction, expand},
+    ir::{Expr, JoinKind, Period, Steps, expand},
+    schema::Type,
 };
 use sqlparser::ast::{self, BinaryOperator, GroupByExpr, Ident, ObjectName, Query, SelectItem, SetExpr, TableFactor};
 
-use crate::{Batch, Dialect, Unsupported, expr::Scope, tree};
+use crate::{
+    Dialect, Of, Unsupported,
+    block::{Block, Body, Condition, From, Named, Recursive, Source},
+    compose::compose,
+    expr::{Scope, iso},
+    prepare, tree,
+};
 
-macro_rules! running {
-    () => {
-        "ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW"
-    };
-}
-
-/// Writes relations for one batch in one dialect.
+/// Writes for one batch in one dialect.
 pub struct Sql<'a> {
     pub dialect: &'a dyn Dialect,
-    pub batch: &'a Batch,
+    pub batch: Of<'a>,
     /// What a dataset is called.
     pub table: &'a dyn Fn(&DatasetName) -> ObjectName,
 }
 
 impl Sql<'_> {
-    /// The steps as one query: each but the last is a common table expression.
-    pub(crate) fn text(&self, steps: &Steps) -> Result<String, Unsupported> {
-        let plain = expand(steps).map_err(|error| Unsupported { dialect: self.dialect.name(), what: error.to_string() })?.needed();
-        let Some((last, before)) = plain.0.split_last() else { return Ok(String::new()) };
-        let mut query = self.rel(&last.rel)?;
-        if !before.is_empty() {
+    /// The steps as one query; steps before the last are table expressions.
+    pub fn query(&self, steps: &Steps) -> Result<String, Unsupported> {
+        Ok(format!("{:#}", self.tree(steps)?))
+    }
+
+    pub(crate) fn tree(&self, steps: &Steps) -> Result<Query, Unsupported> {
+        let mut plain = expand(&steps.needed()).map_err(|error| self.unsupported(&error.to_string()))?.needed();
+        if self.dialect.full_join().is_none() {
+            plain = prepare::without_full_joins(&plain).map_err(|error| self.unsupported(&error.to_string()))?;
+        }
+        if let Of::Parameters(_) = self.batch {
+            plain = prepare::with_file_positions(&plain).map_err(|error| self.unsupported(&error.to_string()))?;
+        }
+        let (named, body) = compose(self, &plain)?;
+        let mut query = self.body("", &body)?;
+        if !named.is_empty() {
             let mut with = tree::skeleton("WITH a AS (SELECT 1) SELECT 1").with;
             if let Some(with) = &mut with {
-                let one = with.cte_tables[0].clone();
-                with.cte_tables.clear();
-                for step in before {
-                    let mut cte = one.clone();
-                    cte.alias.name = self.ident(&step.name);
-                    *cte.query = self.rel(&step.rel)?;
-                    with.cte_tables.push(cte);
-                }
+                with.recursive = named.iter().any(|one| self.is_recursive(&one.body));
+                let skeleton = with.cte_tables[0].clone();
+                with.cte_tables = named.iter().map(|one| self.named(one, &skeleton)).collect::<Result<_, _>>()?;
             }
             query.with = with;
         }
-        Ok(format!("{query:#}"))
+        self.dialect.finish_query(&mut query);
+        tree::tidy(&mut query);
+        Ok(query)
     }
 
-    fn ident(&self, name: &str) -> Ident {
+    fn is_recursive(&self, body: &Body) -> bool {
+        match body {
+            Body::Recursive(Recursive::Periods { period, .. }) => self.dialect.periods(*period).is_none(),
+            Body::Recursive(Recursive::Follow { .. }) => true,
+            Body::Select(_) | Body::Union(_) | Body::Batches => false,
+        }
+    }
+
+    fn named(&self, named: &Named, skeleton: &ast::Cte) -> Result<ast::Cte, Unsupported> {
+        let mut cte = skeleton.clone();
+        cte.alias.name = self.ident(&named.name);
+        *cte.query = self.body(&named.name, &named.body)?;
+        if self.is_recursive(&named.body) && self.dialect.names_recursive_columns() {
+            let names = match &named.body {
+                Body::Recursive(Recursive::Follow { columns, .. }) => columns,
+                Body::Recursive(Recursive::Periods { .. }) | Body::Select(_) | Body::Union(_) | Body::Batches => &named.columns,
+            };
+            cte.alias.columns =
+                names.iter().map(|column| ast::TableAliasColumnDef { name: self.ident(&column.name), data_type: None }).collect();
+        }
+        Ok(cte)
+    }
+
+    pub(crate) fn unsupported(&self, what: &str) -> Unsupported {
+        Unsupported { dialect: self.dialect.name(), what: what.to_owned() }
+    }
+
+    pub(crate) fn ident(&self, name: &str) -> Ident {
         tree::ident(self.dialect.quote(), name)
     }
 
-    fn scope<'b>(&'b self, alias: &'b str) -> Scope<'b> {
-        Scope { dialect: self.dialect, batch: self.batch, alias }
+    pub(crate) fn column(&self, name: &str) -> ast::Expr {
+        ast::Expr::Identifier(self.ident(name))
+    }
+
+    pub(crate) fn batch_id(&self) -> ast::Expr {
+        match self.batch {
+            Of::Batch(batch) => tree::number(batch.batch_id),
+            Of::Parameters(parameters) => tree::placeholder(&parameters.batch_id),
+        }
+    }
+
+    fn previous(&self) -> ast::Expr {
+        match self.batch {
+            Of::Batch(batch) => tree::number(batch.previous),
+            Of::Parameters(parameters) => tree::placeholder(&parameters.previous),
+        }
+    }
+
+    fn body(&self, name: &str, body: &Body) -> Result<Query, Unsupported> {
+        match body {
+            Body::Select(block) => Ok(self.select(block, &[])?.0),
+            Body::Union(blocks) => {
+                let branches = blocks.iter().map(|block| Ok(self.select(block, &[])?.0)).collect::<Result<Vec<_>, Unsupported>>()?;
+                branches.into_iter().reduce(union_all).ok_or_else(|| self.unsupported("a union of nothing"))
+            }
+            Body::Batches => self.batches(),
+            Body::Recursive(Recursive::Periods { bounds, period, name: column }) => self.periods(name, bounds, *period, column),
+            Body::Recursive(Recursive::Follow { input, begin, on, columns }) => {
+                self.dialect.recursion()?;
+                let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
+                self.follow(name, input, begin, on, &names)
+            }
+        }
+    }
+
+    /// A block's SELECT, and what its sources are called in it. `outer` names are those around it.
+    fn select(&self, block: &Block, outer: &[String]) -> Result<(Query, Vec<String>), Unsupported> {
+        let mut labels: Vec<String> = Vec::new();
+        let mut factors = Vec::new();
+        for source in &block.sources {
+            let (name, label) = self.called(&source.from);
+            let is_taken = |label: &str| outer.iter().chain(&labels).any(|taken| taken.eq_ignore_ascii_case(label));
+            let numbered = (2..).map(|number| format!("{label}_{number}"));
+            let free = std::iter::once(label.clone()).chain(numbered).find(|label| !is_taken(label)).unwrap_or_default();
+            factors.push(tree::named_table(name, Some(&free).filter(|free| **free != label).map(String::as_str), self.dialect.quote()));
+            labels.push(free);
+        }
+        let scope = Scope { sql: self, block, labels: labels.clone(), qualified: block.sources.len() > 1 };
+        let items = block.items.iter().map(|item| Ok(self.item(scope.result(&item.expr)?, &item.name))).collect::<Result<Vec<_>, _>>()?;
+        let mut factors = factors.into_iter();
+        let Some(first) = factors.next() else { return Err(self.unsupported("a relation of nothing")) };
+        let mut query = tree::select(items, first);
+        let select = tree::select_of(&mut query);
+        if let (Some((kind, on)), Some(second)) = (&block.join, factors.next()) {
+            select.from[0].joins = vec![self.join(&scope, *kind, on, second)?];
+        }
+        for condition in &block.conditions {
+            let lowered = match condition {
+                Condition::Is(expr) => scope.lower(expr)?,
+                Condition::Previous(expr) => tree::binary(scope.lower(expr)?, BinaryOperator::Eq, self.previous()),
+                Condition::Exists { negated, right, on } => self.exists(&scope, *negated, right, on, outer)?,
+            };
+            select.selection = Some(tree::and(select.selection.take(), lowered));
+        }
+        if let Some(keys) = block.group.as_ref().filter(|keys| !keys.is_empty()) {
+            let has_all = keys.iter().all(|key| block.items.iter().any(|item| item.expr == *key));
+            if block.having.is_empty() && has_all && block.items.iter().all(|item| keys.contains(&item.expr)) {
+                select.distinct = Some(ast::Distinct::Distinct);
+            } else {
+                let keys = keys.iter().map(|key| scope.lower(key)).collect::<Result<_, _>>()?;
+                select.group_by = GroupByExpr::Expressions(keys, Vec::new());
+            }
+        }
+        for expr in &block.having {
+            select.having = Some(tree::and(select.having.take(), scope.lower(expr)?));
+        }
+        if !block.order.is_empty() {
+            query.order_by = tree::skeleton("SELECT 1 FROM t ORDER BY a").order_by;
+            if let Some(order_by) = &mut query.order_by {
+                order_by.kind = ast::OrderByKind::Expressions(scope.order(&block.order)?);
+            }
+        }
+        query.limit_clause =
+            block.limit.map(|rows| ast::LimitClause::LimitOffset { limit: Some(tree::number(rows)), offset: None, limit_by: Vec::new() });
+        Ok((query, labels))
+    }
+
+    /// A source's name, and the last part of it.
+    fn called(&self, from: &From) -> (ObjectName, String) {
+        match from {
+            From::Named(name) => (ObjectName::from(vec![self.ident(name)]), name.clone()),
+            From::Table(name) => {
+                let last = name.0.last().and_then(|part| part.as_ident());
+                // The quoted name holds two quotes for one.
+                let quote = self.dialect.quote();
+                let label = last.map_or_else(String::new, |ident| ident.value.replace(&format!("{quote}{quote}"), &quote.to_string()));
+                (name.clone(), label)
+            }
+        }
     }
 
     fn item(&self, expr: ast::Expr, name: &str) -> SelectItem {
         let alias = self.ident(name);
-        let is_same = matches!(&expr, ast::Expr::Identifier(ident) if *ident == alias);
+        let is_same = match &expr {
+            ast::Expr::Identifier(ident) => *ident == alias,
+            ast::Expr::CompoundIdentifier(parts) => parts.last() == Some(&alias),
+            _ => false,
+        };
         if is_same { SelectItem::UnnamedExpr(expr) } else { SelectItem::ExprWithAlias { expr, alias } }
     }
 
-    fn columns(&self, rel: &Rel, alias: &str) -> Vec<SelectItem> {
-        let scope = self.scope(alias);
-        rel.column_names().map(|name| self.item(scope.column(alias, name), name)).collect()
-    }
-
-    /// A relation to select from.
-    fn factor(&self, rel: &Rel, alias: &str) -> Result<TableFactor, Unsupported> {
-        match &*rel.op {
-            Op::Ref { step } => Ok(tree::named_table(
-                ObjectName::from(vec![self.ident(step)]),
-                Some(alias).filter(|alias| !alias.is_empty()),
-                self.dialect.quote(),
-            )),
-            _ => Ok(tree::derived_table(self.rel(rel)?, if alias.is_empty() { "t" } else { alias }, self.dialect.quote())),
+    fn join(&self, scope: &Scope<'_>, kind: JoinKind, on: &[(Expr, Expr)], relation: TableFactor) -> Result<ast::Join, Unsupported> {
+        let mut query = tree::skeleton("SELECT 1 FROM t CROSS JOIN t");
+        let mut join = tree::select_of(&mut query).from[0].joins.remove(0);
+        join.relation = relation;
+        // Rows that are only equal in a constant are all of them.
+        let on: Vec<&(Expr, Expr)> = on.iter().filter(|(a, b)| a != b).collect();
+        if on.is_empty() && kind == JoinKind::Inner {
+            return Ok(join);
         }
-    }
-
-    fn rel(&self, rel: &Rel) -> Result<Query, Unsupported> {
-        match &*rel.op {
-            Op::Scan { dataset, as_of } => {
-                // What is replaced stands in a table of its own before the batch is landed.
-                let replaced = || DatasetName { name: format!("{}_replaced", dataset.name), ..dataset.clone() };
-                let name = if *as_of == AsOf::ReplacedBatch { (self.table)(&replaced()) } else { (self.table)(dataset) };
-                let mut query = tree::select(self.columns(rel, ""), tree::named_table(name, None, self.dialect.quote()));
-                let batch =
-                    |op: BinaryOperator, id: i64| Some(tree::binary(self.scope("").column("", "xt_batch_id"), op, tree::number(id)));
-                tree::select_of(&mut query).selection = match as_of {
-                    AsOf::ThisBatch => batch(BinaryOperator::Eq, self.batch.batch_id),
-                    AsOf::PreviousBatch => batch(BinaryOperator::Eq, self.batch.previous),
-                    AsOf::BeforeThisBatch => batch(BinaryOperator::Lt, self.batch.batch_id),
-                    AsOf::AllBatches | AsOf::ReplacedBatch => None,
-                };
-                Ok(query)
-            }
-            Op::Ref { .. } => Ok(tree::select(self.columns(rel, ""), self.factor(rel, "")?)),
-            Op::Filter { input, predicate } => self.filter(rel, input, self.scope("").lower(predicate)?),
-            Op::Project { input, columns } => {
-                let scope = self.scope("");
-                let items = columns.iter().map(|(name, expr)| Ok(self.item(scope.lower(expr)?, name))).collect::<Result<Vec<_>, _>>()?;
-                // A projection of a filter or a scan is the same SELECT.
-                match &*input.op {
-                    Op::Filter { .. } | Op::Scan { .. } => {
-                        let mut query = self.rel(input)?;
-                        tree::select_of(&mut query).projection = items;
-                        Ok(query)
-                    }
-                    _ => Ok(tree::select(items, self.factor(input, "")?)),
-                }
-            }
-            Op::Join { kind: JoinKind::Semi, left, right, on, .. } => self.exists(rel, left, right, on, false),
-            Op::Join { kind: JoinKind::Anti, left, right, on, .. } => self.exists(rel, left, right, on, true),
-            Op::Join { kind, left, right, on, columns } => self.join(*kind, left, right, on, columns),
-            Op::Union(inputs) => self.union(rel, inputs),
-            Op::Aggregate { input, keys, columns } => self.aggregate(input, keys, columns),
-            Op::Window { input, name, function, partition, order } => {
-                let (skeleton, argument) = match function {
-                    WindowFunction::RowNumber => ("ROW_NUMBER() OVER (PARTITION BY a ORDER BY a)", None),
-                    WindowFunction::Lag(expr) => ("LAG(a) OVER (PARTITION BY a ORDER BY a)", Some(expr)),
-                    WindowFunction::Lead(expr) => ("LEAD(a) OVER (PARTITION BY a ORDER BY a)", Some(expr)),
-                    WindowFunction::RunningSum(expr) => (concat!("SUM(a) OVER (PARTITION BY a ORDER BY a ", running!(), ")"), Some(expr)),
-                    WindowFunction::RunningMax(expr) => (concat!("MAX(a) OVER (PARTITION BY a ORDER BY a ", running!(), ")"), Some(expr)),
-                };
-                let mut window = tree::skeleton_expr(skeleton);
-                if let (ast::Expr::Function(function), Some(argument)) = (&mut window, argument)
-                    && let ast::FunctionArguments::List(list) = &mut function.args
-                {
-                    let argument = self.scope("").lower(argument)?;
-                    list.args = vec![ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(argument))];
-                }
-                if let ast::Expr::Function(function) = &mut window
-                    && let Some(ast::WindowType::WindowSpec(spec)) = &mut function.over
-                {
-                    spec.partition_by = partition.iter().map(|name| self.scope("").column("", name)).collect();
-                    spec.order_by = self.order(order)?;
-                }
-                let mut items = self.columns(input, "");
-                items.push(self.item(window, name));
-                Ok(tree::select(items, self.factor(input, "")?))
-            }
-            Op::Sort { input, order } => {
-                let mut query = tree::skeleton("SELECT 1 FROM t ORDER BY a");
-                let (items, factor) = (self.columns(rel, ""), self.factor(input, "")?);
-                let keys = self.order(order)?;
-                let select = tree::select_of(&mut query);
-                (select.projection, select.from[0].relation) = (items, factor);
-                if let Some(order_by) = &mut query.order_by {
-                    order_by.kind = ast::OrderByKind::Expressions(keys);
-                }
-                Ok(query)
-            }
-            Op::Limit { input, rows } => {
-                let mut query = match &*input.op {
-                    Op::Sort { .. } => self.rel(input)?,
-                    _ => tree::select(self.columns(rel, ""), self.factor(input, "")?),
-                };
-                query.limit_clause =
-                    Some(ast::LimitClause::LimitOffset { limit: Some(tree::number(rows)), offset: None, limit_by: Vec::new() });
-                Ok(query)
-            }
-            Op::Batches => self.batches(),
-            Op::Periods { bounds, period, name } => self.periods(bounds, *period, name),
-            Op::LatestPerKey(_) | Op::Classify(_) | Op::Sessionize(_) => unreachable!("expansion leaves plain operators"),
-        }
-    }
-
-    fn batches(&self) -> Result<Query, Unsupported> {
-        let mut all: Option<Query> = None;
-        for (id, processed_at) in &self.batch.batches {
-            let time = DateTime::from_timestamp_micros(*processed_at).unwrap_or_default().format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string();
-            let items = vec![self.item(tree::number(id), "xt_batch_id"), self.item(self.dialect.timestamp(&time)?, "xt_processed_at")];
-            let mut one = tree::skeleton("SELECT 1");
-            tree::select_of(&mut one).projection = items;
-            all = Some(match all {
-                None => one,
-                Some(all) => union_all(all, one),
-            });
-        }
-        all.ok_or_else(|| Unsupported { dialect: self.dialect.name(), what: "a list of no batches".to_owned() })
-    }
-
-    /// One period after another, until the last.
-    fn periods(&self, bounds: &Rel, period: Period, name: &str) -> Result<Query, Unsupported> {
-        let mut query = tree::skeleton("WITH RECURSIVE p AS (SELECT 1 FROM b UNION ALL SELECT 1 FROM p CROSS JOIN b) SELECT a FROM p");
-        let scope = self.scope("");
-        let start = self.dialect.call(&Function::PeriodStart(period), vec![scope.column("", "xt_first")])?;
-        let next = self.dialect.call(&Function::NextPeriod(period), vec![scope.column("", name)])?;
-        let bounds_of = |query: Query| -> Result<Query, Unsupported> {
-            let mut query = query;
-            tree::select_of(&mut query).from[0].relation = self.factor(bounds, "")?;
-            Ok(query)
-        };
-        let last = || scope.column("", "xt_last");
-        let mut first = bounds_of(tree::skeleton("SELECT 1 FROM b"))?;
-        let select = tree::select_of(&mut first);
-        select.projection = vec![self.item(start, name)];
-        select.selection = Some(tree::binary(scope.column("", "xt_first"), BinaryOperator::LtEq, last()));
-        let mut following = tree::skeleton("SELECT 1 FROM p CROSS JOIN b");
-        let select = tree::select_of(&mut following);
-        select.projection = vec![self.item(next.clone(), name)];
-        select.from[0].joins[0].relation = self.factor(bounds, "")?;
-        select.selection = Some(tree::binary(next, BinaryOperator::LtEq, last()));
-        if let Some(with) = &mut query.with {
-            *with.cte_tables[0].query = union_all(first, following);
-            with.cte_tables[0].alias.name = self.ident("p");
-        }
-        tree::select_of(&mut query).projection = vec![self.item(scope.column("", name), name)];
-        tree::select_of(&mut query).from[0].relation =
-            tree::named_table(ObjectName::from(vec![self.ident("p")]), None, self.dialect.quote());
-        Ok(query)
-    }
-
-    fn filter(&self, rel: &Rel, input: &Rel, predicate: ast::Expr) -> Result<Query, Unsupported> {
-        let mut query = match &*input.op {
-            Op::Scan { .. } => self.rel(input)?,
-            _ => tree::select(self.columns(rel, ""), self.factor(input, "")?),
-        };
-        let select = tree::select_of(&mut query);
-        select.selection = Some(tree::and(select.selection.take(), predicate));
-        Ok(query)
-    }
-
-    fn exists(&self, rel: &Rel, left: &Rel, right: &Rel, on: &[(String, String)], negated: bool) -> Result<Query, Unsupported> {
-        let mut inner = tree::select(vec![SelectItem::UnnamedExpr(tree::number(1))], self.factor(right, "r")?);
-        tree::select_of(&mut inner).selection = self.equal(on);
-        let mut query = tree::select(self.columns(rel, "l"), self.factor(left, "l")?);
-        tree::select_of(&mut query).selection = Some(ast::Expr::Exists { subquery: Box::new(inner), negated });
-        Ok(query)
-    }
-
-    fn equal(&self, on: &[(String, String)]) -> Option<ast::Expr> {
-        let scope = self.scope("");
-        let equal = on.iter().map(|(a, b)| tree::binary(scope.column("l", a), BinaryOperator::Eq, scope.column("r", b)));
-        equal.reduce(|all, next| ast::Expr::BinaryOp { left: Box::new(all), op: BinaryOperator::And, right: Box::new(next) })
-    }
-
-    fn join(
-        &self,
-        kind: JoinKind,
-        left: &Rel,
-        right: &Rel,
-        on: &[(String, String)],
-        columns: &[(String, Expr)],
-    ) -> Result<Query, Unsupported> {
-        let mut query = tree::skeleton("SELECT 1 FROM t JOIN t ON true");
-        let scope = self.scope("l");
-        let items = columns.iter().map(|(name, expr)| Ok(self.item(scope.lower(expr)?, name))).collect::<Result<Vec<_>, _>>()?;
-        let (left, right) = (self.factor(left, "l")?, self.factor(right, "r")?);
-        let on = ast::JoinConstraint::On(self.equal(on).unwrap_or_else(|| tree::skeleton_expr("true")));
-        let select = tree::select_of(&mut query);
-        select.projection = items;
-        select.from[0].relation = left;
-        select.from[0].joins[0].relation = right;
-        select.from[0].joins[0].join_operator = match kind {
+        let on = self.equal(scope, scope, on.into_iter())?.unwrap_or_else(|| tree::skeleton_expr("true"));
+        let on = ast::JoinConstraint::On(on);
+        join.join_operator = match kind {
             JoinKind::Inner => ast::JoinOperator::Join(on),
             JoinKind::Left => ast::JoinOperator::Left(on),
             JoinKind::Full => ast::JoinOperator::FullOuter(on),
             JoinKind::Semi | JoinKind::Anti => unreachable!("they are written as EXISTS"),
         };
-        Ok(query)
+        Ok(join)
     }
 
-    fn union(&self, rel: &Rel, inputs: &[Rel]) -> Result<Query, Unsupported> {
-        let mut all: Option<Query> = None;
-        for input in inputs {
-            // A branch with a clause of its own, such as LIMIT, must not give it to the whole union.
-            let branch = match &*input.op {
-                Op::Sort { .. } | Op::Limit { .. } => tree::select(self.columns(rel, ""), self.factor(input, "")?),
-                _ => self.rel(input)?,
-            };
-            all = Some(match all {
-                None => branch,
-                Some(all) => union_all(all, branch),
-            });
-        }
-        all.ok_or_else(|| Unsupported { dialect: self.dialect.name(), what: "a union of nothing".to_owned() })
-    }
-
-    fn aggregate(&self, input: &Rel, keys: &[String], columns: &[(String, AggregateFunction)]) -> Result<Query, Unsupported> {
-        let scope = self.scope("");
-        let mut items: Vec<SelectItem> = keys.iter().map(|key| self.item(scope.column("", key), key)).collect();
-        for (name, function) in columns {
-            let expr = match function {
-                AggregateFunction::Count => tree::skeleton_expr("COUNT(*)"),
-                AggregateFunction::Sum(expr) => tree::call("SUM(a)", vec![scope.lower(expr)?]),
-                AggregateFunction::Min(expr) => tree::call("MIN(a)", vec![scope.lower(expr)?]),
-                AggregateFunction::Max(expr) => tree::call("MAX(a)", vec![scope.lower(expr)?]),
-            };
-            items.push(self.item(expr, name));
-        }
-        let mut query = tree::select(items, self.factor(input, "")?);
-        if !keys.is_empty() {
-            tree::select_of(&mut query).group_by =
-                GroupByExpr::Expressions(keys.iter().map(|key| scope.column("", key)).collect(), Vec::new());
-        }
-        Ok(query)
-    }
-
-    fn order(&self, order: &[Order]) -> Result<Vec<ast::OrderByExpr>, Unsupported> {
-        let key = |key: &Order| {
-            let options = ast::OrderByOptions { asc: Some(!key.descending), nulls_first: Some(true) };
-            Ok(ast::OrderByExpr { expr: self.scope("").lower(&key.by)?, options, with_fill: None })
+    fn exists(
+        &self,
+        scope: &Scope<'_>,
+        negated: bool,
+        right: &Block,
+        on: &[(Expr, Expr)],
+        outer: &[String],
+    ) -> Result<ast::Expr, Unsupported> {
+        let around: Vec<String> = outer.iter().chain(&scope.labels).cloned().collect();
+        let (mut inner, labels) = self.select(right, &around)?;
+        let left = Scope { sql: self, block: scope.block, labels: scope.labels.clone(), qualified: true };
+        let right = Scope { sql: self, block: right, labels, qualified: true };
+        let equal = self.equal(&left, &right, on.iter())?;
+        let select = tree::select_of(&mut inner);
+        select.projection = vec![SelectItem::UnnamedExpr(tree::number(1))];
+        select.selection = match (equal, select.selection.take()) {
+            (Some(equal), Some(own)) => Some(tree::and(Some(equal), own)),
+            (equal, own) => equal.or(own),
         };
-        order.iter().map(key).collect()
+        Ok(ast::Expr::Exists { subquery: Box::new(inner), negated })
+    }
+
+    fn equal<'e>(
+        &self,
+        left: &Scope<'_>,
+        right: &Scope<'_>,
+        on: impl Iterator<Item = &'e (Expr, Expr)>,
+    ) -> Result<Option<ast::Expr>, Unsupported> {
+        let mut all = None;
+        for (a, b) in on {
+            all = Some(tree::and(all, tree::binary(left.lower(a)?, BinaryOperator::Eq, right.lower(b)?)));
+        }
+        Ok(all)
+    }
+
+    fn batches(&self) -> Result<Query, Unsupported> {
+        match self.batch {
+            Of::Batch(batch) => {
+                let one = |(id, processed_at): &(i64, i64)| {
+                    let time = self.dialect.timestamp(&iso(*processed_at))?;
+                    let mut one = tree::skeleton("SELECT 1");
+                    tree::select_of(&mut one).projection =
+                        vec![self.item(tree::number(id), "xt_batch_id"), self.item(time, "xt_processed_at")];
+                    Ok(one)
+                };
+                let all = batch.batches.iter().map(one).collect::<Result<Vec<_>, Unsupported>>()?;
+                all.into_iter().reduce(union_all).ok_or_else(|| self.unsupported("a list of no batches"))
+            }
+            Of::Parameters(parameters) => {
+                let items =
+                    vec![self.item(self.column("batch_id"), "xt_batch_id"), self.item(self.column("processed_at"), "xt_processed_at")];
+                let mut query = tree::select(items, tree::named_table(parameters.batches.clone(), None, self.dialect.quote()));
+                tree::select_of(&mut query).selection = Some(self.of_flow(&parameters.flow));
+                Ok(query)
+            }
+        }
+    }
+
+    fn of_flow(&self, flow: &str) -> ast::Expr {
+        tree::binary(self.column("flow"), BinaryOperator::Eq, self.dialect.text(flow))
+    }
+
+    fn factor(&self, from: &From) -> TableFactor {
+        tree::named_table(self.called(from).0, None, self.dialect.quote())
+    }
+
+    /// One period after another, until the last.
+    fn periods(&self, own: &str, bounds: &Source, period: Period, name: &str) -> Result<Query, Unsupported> {
+        let start = |date: ast::Expr| self.dialect.call(&qetl_core::ir::Function::PeriodStart(period), vec![date]);
+        let (first, last) = (|| self.column("xt_first"), || self.column("xt_last"));
+        let until = |date: ast::Expr| self.dialect.binary(qetl_core::ir::BinaryOp::LtEq, Type::Date, date, last());
+        if let Some(mut series) = self.dialect.periods(period) {
+            tree::fill_query(&mut series, &[start(first())?, last(), ast::Expr::Identifier(self.ident(name))]);
+            let select = tree::select_of(&mut series);
+            select.from[0].relation = self.factor(&bounds.from);
+            select.selection = Some(until(first())?);
+            return Ok(series);
+        }
+        self.dialect.recursion()?;
+        let next = self.dialect.call(&qetl_core::ir::Function::NextPeriod(period), vec![self.column(name)])?;
+        let mut begin = tree::select(vec![self.item(start(first())?, name)], self.factor(&bounds.from));
+        tree::select_of(&mut begin).selection = Some(until(first())?);
+        let mut following = tree::skeleton("SELECT 1 FROM p CROSS JOIN b");
+        let select = tree::select_of(&mut following);
+        select.projection = vec![self.item(next.clone(), name)];
+        select.from[0].relation = self.factor(&From::Named(own.to_owned()));
+        select.from[0].joins[0].relation = self.factor(&bounds.from);
+        select.selection = Some(until(next)?);
+        Ok(union_all(begin, following))
+    }
+
+    /// The rows that meet a condition, and those that follow from rows found before.
+    fn follow(&self, own: &str, input: &Source, begin: &Expr, on: &[(String, String)], columns: &[&str]) -> Result<Query, Unsupported> {
+        let block = Block::of(input.clone());
+        let scope = Scope { sql: self, block: &block, labels: Vec::new(), qualified: false };
+        let items = columns.iter().map(|name| SelectItem::UnnamedExpr(self.column(name))).collect();
+        let mut first = tree::select(items, self.factor(&input.from));
+        tree::select_of(&mut first).selection = Some(scope.lower(begin)?);
+        let label = self.called(&input.from).1;
+        let of = |label: &str, name: &str| ast::Expr::CompoundIdentifier(vec![self.ident(label), self.ident(name)]);
+        let equal = on.iter().map(|(from, to)| tree::binary(of(&label, to), BinaryOperator::Eq, of(own, from)));
+        let equal = equal.fold(None, |all, next| Some(tree::and(all, next))).unwrap_or_else(|| tree::skeleton_expr("true"));
+        let mut following = tree::skeleton("SELECT 1 FROM p JOIN b ON a");
+        let select = tree::select_of(&mut following);
+        select.projection = columns.iter().map(|name| self.item(of(&label, name), name)).collect();
+        select.from[0].relation = self.factor(&From::Named(own.to_owned()));
+        select.from[0].joins[0].relation = self.factor(&input.from);
+        select.from[0].joins[0].join_operator = ast::JoinOperator::Join(ast::JoinConstraint::On(equal));
+        Ok(union_all(first, following))
     }
 }
 

@@ -1,7 +1,6 @@
 //! Nodes of the syntax tree. Skeletons are parsed from constant texts, so that a node's many rare parts are the parser's.
 #![expect(clippy::wildcard_enum_match_arm, reason = "the parser's syntax tree has many nodes, of which few are made here")]
 
-use qetl_core::schema::Type;
 use sqlparser::{
     ast::{self, Ident, ObjectName, Query, Select, SelectItem, SetExpr, TableFactor},
     dialect::GenericDialect,
@@ -25,12 +24,29 @@ pub(crate) fn skeleton_expr(text: &'static str) -> ast::Expr {
     }
 }
 
-/// Parses a type's name, which a dialect gives.
-pub(crate) fn data_type(text: &str, ty: Type) -> ast::DataType {
-    match Parser::new(&GenericDialect {}).try_with_sql(text).and_then(|mut parser| parser.parse_data_type()) {
-        Ok(parsed) => parsed,
-        Err(error) => unreachable!("a dialect's name for {ty} is a type: {error}"),
+/// Parses a constant statement.
+pub(crate) fn statement(text: &'static str) -> ast::Statement {
+    match Parser::new(&GenericDialect {}).try_with_sql(text).and_then(|mut parser| parser.parse_statement()) {
+        Ok(statement) => statement,
+        Err(error) => unreachable!("`{text}` is constant, and valid: {error}"),
     }
+}
+
+/// A type, as a dialect writes it.
+pub(crate) fn raw_type(text: &str) -> ast::DataType {
+    ast::DataType::Custom(ObjectName::from(vec![Ident::new(text)]), Vec::new())
+}
+
+/// `(a, b) IN (query)`; `a IN (query)` for one column.
+pub(crate) fn among(columns: Vec<ast::Expr>, query: Query) -> ast::Expr {
+    let one = columns.len() == 1;
+    let tuple = if one { columns.into_iter().next().unwrap_or_else(|| number(1)) } else { ast::Expr::Tuple(columns) };
+    ast::Expr::InSubquery { expr: Box::new(tuple), subquery: Box::new(query), negated: false }
+}
+
+/// A text that stands as it is.
+pub(crate) fn placeholder(text: &str) -> ast::Expr {
+    ast::Expr::Value(ast::Value::Placeholder(text.to_owned()).into())
 }
 
 /// The `SELECT` of a skeleton.
@@ -63,16 +79,6 @@ pub(crate) fn named_table(name: ObjectName, alias: Option<&str>, quote: char) ->
     factor.clone()
 }
 
-pub(crate) fn derived_table(inner: Query, alias: &str, quote: char) -> TableFactor {
-    let mut query = skeleton("SELECT 1 FROM (SELECT 1) AS a");
-    let factor = &mut select_of(&mut query).from[0].relation;
-    if let TableFactor::Derived { subquery, alias: as_name, .. } = factor {
-        **subquery = inner;
-        as_name.iter_mut().for_each(|place| place.name = ident(quote, alias));
-    }
-    factor.clone()
-}
-
 /// A quoted name. The printer takes two quotes in a row for one that is escaped already.
 pub fn ident(quote: char, name: &str) -> Ident {
     Ident::with_quote(quote, name.replace(quote, &format!("{quote}{quote}")))
@@ -85,9 +91,20 @@ pub(crate) fn and(left: Option<ast::Expr>, right: ast::Expr) -> ast::Expr {
     }
 }
 
-/// Both sides stand in parentheses unless they are simple: printed text must not be read otherwise.
+/// The operands stand in parentheses where it would be read otherwise without, or only by who knows the order by heart.
 pub(crate) fn binary(left: ast::Expr, op: ast::BinaryOperator, right: ast::Expr) -> ast::Expr {
-    ast::Expr::BinaryOp { left: Box::new(nested(left)), op, right: Box::new(nested(right)) }
+    use ast::BinaryOperator::{And, Or, Plus, StringConcat};
+    let is_chain = |expr: &ast::Expr| matches!(expr, ast::Expr::BinaryOp { op: own, .. } if *own == op && matches!(op, And | Or | Plus | StringConcat));
+    let is_clear = |expr: &ast::Expr| match (&op, expr) {
+        (And | Or, ast::Expr::BinaryOp { op: own, .. }) => !matches!(own, And | Or),
+        (And | Or, ast::Expr::IsNull(_) | ast::Expr::IsNotNull(_) | ast::Expr::Exists { .. } | ast::Expr::InSubquery { .. }) => true,
+        (And | Or, ast::Expr::IsDistinctFrom(..) | ast::Expr::IsNotDistinctFrom(..) | ast::Expr::UnaryOp { .. }) => true,
+        _ => false,
+    };
+    let left = if is_chain(&left) || is_clear(&left) { left } else { nested(left) };
+    let associates = matches!(op, And | Or) && is_chain(&right);
+    let right = if associates || is_clear(&right) { right } else { nested(right) };
+    ast::Expr::BinaryOp { left: Box::new(left), op, right: Box::new(right) }
 }
 
 pub(crate) fn nested(expr: ast::Expr) -> ast::Expr {
@@ -97,9 +114,92 @@ pub(crate) fn nested(expr: ast::Expr) -> ast::Expr {
         | ast::Expr::Value(_)
         | ast::Expr::Function(_)
         | ast::Expr::Nested(_)
+        | ast::Expr::Case { .. }
+        | ast::Expr::Extract { .. }
+        | ast::Expr::Trim { .. }
         | ast::Expr::Cast { .. }) => simple,
         other => ast::Expr::Nested(Box::new(other)),
     }
+}
+
+/// `CASE WHEN … END`; `None` without branches.
+pub(crate) fn case(branches: Vec<(ast::Expr, ast::Expr)>, otherwise: Option<ast::Expr>) -> Option<ast::Expr> {
+    if branches.is_empty() {
+        return None;
+    }
+    let mut expr = skeleton_expr("CASE WHEN a THEN b END");
+    if let ast::Expr::Case { conditions, else_result, .. } = &mut expr {
+        *conditions = branches.into_iter().map(|(condition, result)| ast::CaseWhen { condition, result }).collect();
+        *else_result = otherwise.map(Box::new);
+    }
+    Some(expr)
+}
+
+/// A constant expression in which `a`, `b`, `c` and `d` stand for others.
+pub(crate) fn fill(text: &'static str, arguments: &[ast::Expr]) -> ast::Expr {
+    let mut expr = skeleton_expr(text);
+    let _ = ast::VisitMut::visit(&mut expr, &mut Fill(arguments));
+    expr
+}
+
+/// The same of a query's skeleton.
+pub(crate) fn fill_query(query: &mut Query, arguments: &[ast::Expr]) {
+    let _ = ast::VisitMut::visit(query, &mut Fill(arguments));
+    let name = arguments.last();
+    // A column's own name is no expression.
+    for item in &mut select_of(query).projection {
+        if let (SelectItem::ExprWithAlias { alias, .. }, Some(ast::Expr::Identifier(name))) = (item, name) {
+            *alias = name.clone();
+        }
+    }
+}
+
+struct Fill<'a>(&'a [ast::Expr]);
+
+impl ast::VisitorMut for Fill<'_> {
+    type Break = ();
+
+    fn post_visit_expr(&mut self, expr: &mut ast::Expr) -> std::ops::ControlFlow<()> {
+        if let ast::Expr::Identifier(Ident { value, quote_style: None, .. }) = expr
+            && let Some(place) = ["a", "b", "c", "d"].iter().position(|name| name == value)
+            && let Some(argument) = self.0.get(place)
+        {
+            *expr = nested(argument.clone());
+        }
+        std::ops::ControlFlow::Continue(())
+    }
+}
+
+/// Takes away parentheses that stand in others, or alone.
+pub(crate) fn tidy(query: &mut Query) {
+    let _ = ast::visit_expressions_mut(query, |expr| {
+        let bare = |inner: &mut ast::Expr| {
+            if let ast::Expr::Nested(within) = inner {
+                *inner = (**within).clone();
+            }
+        };
+        match expr {
+            ast::Expr::Function(function) => {
+                if let ast::FunctionArguments::List(list) = &mut function.args {
+                    for argument in &mut list.args {
+                        if let ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(inner)) = argument {
+                            bare(inner);
+                        }
+                    }
+                }
+            }
+            ast::Expr::Cast { expr, .. } => bare(expr),
+            ast::Expr::Case { conditions, else_result, .. } => {
+                for when in conditions {
+                    bare(&mut when.condition);
+                    bare(&mut when.result);
+                }
+                else_result.iter_mut().for_each(|otherwise| bare(otherwise));
+            }
+            _ => (),
+        }
+        std::ops::ControlFlow::<()>::Continue(())
+    });
 }
 
 pub(crate) fn text(value: &str) -> ast::Expr {
@@ -107,18 +207,24 @@ pub(crate) fn text(value: &str) -> ast::Expr {
     ast::Expr::Value(ast::Value::SingleQuotedString(value.replace('\'', "''")).into())
 }
 
+/// A text where a backslash escapes what stands behind it.
+pub(crate) fn text_with_backslashes(value: &str) -> ast::Expr {
+    let escaped = value.replace('\\', "\\\\").replace('\'', "\\'");
+    ast::Expr::Value(ast::Value::SingleQuotedString(escaped).into())
+}
+
 pub(crate) fn number(value: impl ToString) -> ast::Expr {
     ast::Expr::Value(ast::Value::Number(value.to_string(), false).into())
 }
 
 /// A call of a function by its constant name.
-pub(crate) fn call(skeleton: &'static str, arguments: Vec<ast::Expr>) -> ast::Expr {
+pub(crate) fn call(name: &'static str, arguments: Vec<ast::Expr>) -> ast::Expr {
     // The parser knows SUBSTR and others as syntax of their own, so that the name is put in by itself.
     let mut expr = skeleton_expr("F(a)");
     if let ast::Expr::Function(function) = &mut expr
         && let ast::FunctionArguments::List(list) = &mut function.args
     {
-        function.name = ObjectName::from(vec![Ident::new(skeleton.split('(').next().unwrap_or_default())]);
+        function.name = ObjectName::from(vec![Ident::new(name)]);
         list.args = arguments.into_iter().map(|argument| ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(argument))).collect();
     }
     expr

@@ -45,6 +45,7 @@ fn expand_rel(step: &str, rel: &Rel, steps: &mut Steps) -> Result<Rel, RelError>
         Op::Window { input, name, function, partition, order } => go(input)?.window(name, function.clone(), partition, order.clone()),
         Op::Sort { input, order } => go(input)?.sort(order.clone()),
         Op::Limit { input, rows } => go(input)?.limit(*rows),
+        Op::Follow { input, begin, on } => go(input)?.follow(begin.clone(), on),
         Op::LatestPerKey(latest) => {
             let input = go(&latest.input)?;
             latest_per_key(step, latest, input, steps)
@@ -64,13 +65,10 @@ fn names(on: &[(String, String)]) -> Vec<String> {
     on.iter().map(|(name, _)| name.clone()).collect()
 }
 
-/// A distance to the event before that is too great begins a session; their running number is the session's. (The longest
-/// duration depends on where the session began, which no window says.)
+/// A distance to the event before that is too great begins a session; their running number is the session's. Where a session
+/// may last too long, such a stretch of events is cut again.
 fn sessionized(step: &str, sessionize: &Sessionize, input: Rel, steps: &mut Steps) -> Result<Rel, RelError> {
     let Sessionize { user, time, order, gap, longest, give, .. } = sessionize;
-    if longest.is_some() {
-        return Err(RelError::NoPlainForm("a session's longest duration".to_owned()));
-    }
     let names: Vec<String> = input.column_names().map(str::to_owned).collect();
     let by = || std::slice::from_ref(user);
     let first = |expr: Expr| Order { by: expr, descending: false };
@@ -93,7 +91,10 @@ fn sessionized(step: &str, sessionize: &Sessionize, input: Rel, steps: &mut Step
         ])
         .collect(),
     )?;
-    let marked = steps.add(&format!("{step}_begins"), marked);
+    let mut marked = steps.add(&format!("{step}_begins"), marked);
+    if let Some(longest) = longest {
+        marked = cut_again(step, sessionize, *longest, marked, steps)?;
+    }
     let by_place = || vec![first(Expr::column("xt_place"))];
     let events = marked.window("xt_session", WindowFunction::RunningSum(Expr::column("xt_begins")), by(), by_place())?.window(
         "xt_session_start",
@@ -139,6 +140,36 @@ fn sessionized(step: &str, sessionize: &Sessionize, input: Rel, steps: &mut Step
     let both = end_of(first, "last", &kept)?;
     let each = columns.iter().flat_map(|name| [format!("first_{name}"), format!("last_{name}")]);
     both.select(base.iter().map(|name| (*name).to_owned()).chain(each))
+}
+
+/// From the first event of a stretch, the next session begins at the first event that is more than `longest` later, and so on.
+fn cut_again(step: &str, sessionize: &Sessionize, longest: i64, marked: Rel, steps: &mut Steps) -> Result<Rel, RelError> {
+    let Sessionize { user, time, .. } = sessionize;
+    let names: Vec<String> = marked.column_names().map(str::to_owned).collect();
+    let kept = |side: fn(&str) -> Expr| names.iter().map(move |name| (name.clone(), side(name)));
+    let by = |more: &[&str]| -> Vec<String> { std::iter::once(user.as_str()).chain(more.iter().copied()).map(str::to_owned).collect() };
+    let ascending = |name: &str| vec![Order { by: Expr::column(name), descending: false }];
+    let timed =
+        marked.project(kept(Expr::column).chain([("xt_micros".to_owned(), Expr::column(time).call(Function::Micros))]).collect())?;
+    let stretch = WindowFunction::RunningSum(Expr::column("xt_begins"));
+    let stretches = steps.add(&format!("{step}_stretches"), timed.window("xt_stretch", stretch, &by(&[]), ascending("xt_place"))?);
+    let next = WindowFunction::MinBeyond { of: Expr::column("xt_place"), distance: longest };
+    let reach = steps.add(&format!("{step}_reach"), stretches.window("xt_next", next, &by(&["xt_stretch"]), ascending("xt_micros"))?);
+    let begins = Expr::column("xt_begins").eq(Expr::int(1));
+    let on_next = [(user.clone(), user.clone()), ("xt_next".to_owned(), "xt_place".to_owned())];
+    let starts = steps.add(&format!("{step}_starts"), reach.clone().follow(begins, &on_next)?);
+    let starts = starts.project(vec![(user.clone(), Expr::column(user)), ("xt_place".to_owned(), Expr::column("xt_place"))])?;
+    let is_start = Expr::right("xt_place").is_null().not();
+    let columns = kept(Expr::left).map(|(name, expr)| {
+        let expr = match name.as_str() {
+            "xt_begins" => Expr::case(vec![(is_start.clone(), Expr::int(1))], Some(Expr::int(0))),
+            "xt_began" => Expr::case(vec![(is_start.clone(), Expr::left(time))], None),
+            _ => expr,
+        };
+        (name, expr)
+    });
+    let on: Vec<(String, String)> = by(&["xt_place"]).into_iter().map(|name| (name.clone(), name)).collect();
+    Ok(steps.add(&format!("{step}_cut"), reach.join(JoinKind::Left, starts, &on, columns.collect())?))
 }
 
 /// The greatest `by` of each key, and back to the row that has it. (A window would sort the whole history.)

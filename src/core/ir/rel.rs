@@ -77,6 +77,13 @@ pub enum Op {
         period: Period,
         name: String,
     },
+    /// The rows that meet `begin`, and, from each row found on, the rows whose right columns of `on` equal its left ones.
+    /// No row is found twice: the way from a row never leads back.
+    Follow {
+        input: Rel,
+        begin: Expr,
+        on: Vec<(String, String)>,
+    },
 }
 
 /// Which of a dataset's batches a scan reads.
@@ -121,6 +128,12 @@ pub enum WindowFunction {
     /// Of all rows up to this one; NULL is left out.
     RunningSum(Expr),
     RunningMax(Expr),
+    /// The least value in the rows whose sort key is more than `distance` greater than this row's; NULL if there is none.
+    /// The window has one sort key: integers, ascending.
+    MinBeyond {
+        of: Expr,
+        distance: i64,
+    },
 }
 
 /// A sort key. NULLs stand first, in either direction.
@@ -204,8 +217,6 @@ pub enum RelError {
     Twice(String),
     #[error("the relations of a union differ: {0} and {1}")]
     Union(String, String),
-    #[error("{0} has no form in plain operators")]
-    NoPlainForm(String),
 }
 
 impl Rel {
@@ -320,10 +331,21 @@ impl Rel {
             WindowFunction::Lag(expr)
             | WindowFunction::Lead(expr)
             | WindowFunction::RunningSum(expr)
-            | WindowFunction::RunningMax(expr) => expr.ty(&self.columns, &[])?,
+            | WindowFunction::RunningMax(expr)
+            | WindowFunction::MinBeyond { of: expr, .. } => expr.ty(&self.columns, &[])?,
         };
         let columns = self.columns.iter().cloned().chain([Column::new(name, ty)]).collect();
         Self::new(Op::Window { input: self, name: name.to_owned(), function, partition: partition.to_vec(), order }, columns)
+    }
+
+    /// See [`Op::Follow`].
+    pub fn follow(self, begin: Expr, on: &[(String, String)]) -> Result<Self, RelError> {
+        expect_bool(&begin, &self.columns, &[])?;
+        for (from, to) in on {
+            expect_bool(&Expr::column(from).eq(Expr::column(to)), &self.columns, &[])?;
+        }
+        let columns = self.columns.clone();
+        Self::new(Op::Follow { input: self, begin, on: on.to_vec() }, columns)
     }
 
     pub fn sort(self, order: Vec<Order>) -> Result<Self, RelError> {
@@ -429,6 +451,7 @@ impl Rel {
             other @ (Op::Scan { .. } | Op::Ref { .. } | Op::Batches) => other.clone(),
             Op::Periods { bounds, period, name } => Op::Periods { bounds: go(bounds), period: *period, name: name.clone() },
             Op::Sessionize(sessionize) => Op::Sessionize(Sessionize { input: go(&sessionize.input), ..sessionize.clone() }),
+            Op::Follow { input, begin, on } => Op::Follow { input: go(input), begin: begin.clone(), on: on.clone() },
             Op::Filter { input, predicate } => Op::Filter { input: go(input), predicate: predicate.clone() },
             Op::Project { input, columns } => Op::Project { input: go(input), columns: columns.clone() },
             Op::Join { kind, left, right, on, columns } => {
@@ -554,7 +577,8 @@ impl Rel {
             | Op::Aggregate { input, .. }
             | Op::Window { input, .. }
             | Op::Sort { input, .. }
-            | Op::Limit { input, .. } => vec![input],
+            | Op::Limit { input, .. }
+            | Op::Follow { input, .. } => vec![input],
             Op::Join { left, right, .. } => vec![left, right],
             Op::Union(inputs) => inputs.iter().collect(),
             Op::LatestPerKey(latest) => std::iter::once(&latest.input).chain(&latest.gaps).collect(),

@@ -122,6 +122,7 @@ impl Display for WindowFunction {
             WindowFunction::Lead(expr) => write!(f, "lead({expr})"),
             WindowFunction::RunningSum(expr) => write!(f, "running_sum({expr})"),
             WindowFunction::RunningMax(expr) => write!(f, "running_max({expr})"),
+            WindowFunction::MinBeyond { of, distance } => write!(f, "min_beyond({of}, {distance})"),
         }
     }
 }
@@ -213,6 +214,11 @@ impl Rel {
                     writeln!(f, "{pad}  the previous batch has every key, but for those with {dead}")?;
                 }
                 latest.gaps.as_ref().map_or(Ok(()), |gaps| gaps.write_inner(f, depth + 1, "and those of"))
+            }
+            Op::Follow { input, begin, on } => {
+                input.write(f, depth)?;
+                let on = list(on, |(from, to)| format!("{} to {}", name(from), name(to)));
+                writeln!(f, "{pad}follow from {begin} along {on}")
             }
             Op::Batches => writeln!(f, "{pad}batches"),
             Op::Periods { bounds, period, name: column } => {

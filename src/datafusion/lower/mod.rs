@@ -176,6 +176,7 @@ impl Lowering<'_> {
                     WindowFunction::Lead(expr) => lead(scope.lower(expr)?, Some(1), None),
                     WindowFunction::RunningSum(expr) => Expr::from(WindowCall::new(sum_udaf(), vec![scope.lower(expr)?])),
                     WindowFunction::RunningMax(expr) => Expr::from(WindowCall::new(max_udaf(), vec![scope.lower(expr)?])),
+                    WindowFunction::MinBeyond { .. } => return plan_err!("sessions are cut before the plan"),
                 };
                 let window = call
                     .partition_by(partition.iter().map(|name| column(name)).collect())
@@ -198,6 +199,7 @@ impl Lowering<'_> {
             Op::LatestPerKey(latest) => self.latest_per_key(latest, rel),
             Op::Batches => scan("batches", self.batches()?)?.build(),
             Op::Periods { .. } => plan_err!("periods are worked out before the plan"),
+            Op::Follow { .. } => plan_err!("sessions are cut before the plan"),
             // Its native form runs in two stages (`classify`); as one plan it is what it is defined as.
             Op::Classify(_) | Op::Sessionize(_) => {
                 let mut alone = Steps::default();

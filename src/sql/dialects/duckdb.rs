@@ -6,7 +6,7 @@ use qetl_core::{
 };
 use sqlparser::ast;
 
-use super::Dialect;
+use super::{Dialect, Fold, standard_call};
 use crate::{Unsupported, tree};
 
 #[derive(Debug)]
@@ -28,49 +28,55 @@ impl Dialect for DuckDb {
             Type::Timestamp => "TIMESTAMP WITH TIME ZONE".to_owned(),
         })
     }
+
+    /// A variable of the session: `SET VARIABLE batch_id = 2`.
+    fn parameter(&self, name: &str) -> String {
+        format!("GETVARIABLE('{name}')")
+    }
+
+    /// Sums of integers are made wider.
+    fn folded(&self, fold: Fold, ty: Type, value: ast::Expr) -> Result<ast::Expr, Unsupported> {
+        if (fold, ty) == (Fold::Sum, Type::Int) { self.plain_cast(value, ty) } else { Ok(value) }
+    }
+
+    fn cast(&self, expr: ast::Expr, from: Type, to: Type) -> Result<ast::Expr, Unsupported> {
+        match (from, to) {
+            (Type::Date, Type::Timestamp) => Ok(tree::fill("TIMEZONE('UTC', CAST(a AS TIMESTAMP))", &[expr])),
+            (Type::Timestamp, Type::Date) => Ok(tree::fill("CAST(TIMEZONE('UTC', a) AS DATE)", &[expr])),
+            _ if from == to => Ok(expr),
+            _ => self.plain_cast(expr, to),
+        }
+    }
+
     fn call(&self, function: &Function, arguments: Vec<ast::Expr>) -> Result<ast::Expr, Unsupported> {
-        Ok(match (function, arguments.as_slice()) {
-            (Function::Micros, _) => tree::call("EPOCH_US(a)", arguments),
-            (Function::AddDays(days), [date]) => tree::binary(date.clone(), ast::BinaryOperator::Plus, tree::number(days)),
-            (Function::DaysBetween, [a, b]) => tree::binary(a.clone(), ast::BinaryOperator::Minus, b.clone()),
-            (Function::DateIn { zone }, [instant]) => {
-                self.cast(tree::call("TIMEZONE(a, b)", vec![tree::text(zone), instant.clone()]), Type::Date)?
-            }
-            (Function::PeriodStart(period), [date]) => self.cast(truncated(*period, date), Type::Date)?,
-            (Function::NextPeriod(period), [date]) => {
-                let one = tree::skeleton_expr(match period {
-                    Period::Day => "INTERVAL '1' DAY",
-                    Period::Week => "INTERVAL '7' DAY",
-                    Period::Month => "INTERVAL '1' MONTH",
-                });
-                self.cast(tree::binary(truncated(*period, date), ast::BinaryOperator::Plus, one), Type::Date)?
-            }
-            (Function::CanonicalText(ty), [value]) => match ty {
-                Type::Text => value.clone(),
-                Type::Int | Type::Bool | Type::Date | Type::Decimal { scale: 0, .. } => self.cast(value.clone(), Type::Text)?,
-                Type::Decimal { .. } => {
-                    let digits = tree::call("RTRIM(a, b)", vec![self.cast(value.clone(), Type::Text)?, tree::text("0")]);
-                    tree::call("RTRIM(a, b)", vec![digits, tree::text(".")])
-                }
-                Type::Timestamp => {
-                    let utc = tree::call("TIMEZONE(a, b)", vec![tree::text("UTC"), value.clone()]);
-                    tree::call("STRFTIME(a, b)", vec![utc, tree::text("%Y-%m-%dT%H:%M:%S.%fZ")])
-                }
-                Type::Float => return Err(Unsupported { dialect: self.name(), what: "the canonical text of a float".to_owned() }),
+        Ok(match function {
+            Function::Micros => tree::fill("EPOCH_US(a)", &arguments),
+            Function::AddDays(days) => tree::fill("a + b", &[arguments, vec![tree::number(days)]].concat()),
+            Function::DaysBetween => tree::fill("a - b", &arguments),
+            Function::DateIn { zone } => tree::fill("CAST(TIMEZONE(b, a) AS DATE)", &[arguments, vec![tree::text(zone)]].concat()),
+            Function::PeriodStart(Period::Day) => tree::fill("a", &arguments),
+            Function::PeriodStart(Period::Week) => tree::fill("CAST(DATE_TRUNC('week', a) AS DATE)", &arguments),
+            Function::PeriodStart(Period::Month) => tree::fill("CAST(DATE_TRUNC('month', a) AS DATE)", &arguments),
+            Function::NextPeriod(Period::Day) => tree::fill("a + 1", &arguments),
+            Function::NextPeriod(Period::Week) => tree::fill("CAST(DATE_TRUNC('week', a) + INTERVAL '7' DAY AS DATE)", &arguments),
+            Function::NextPeriod(Period::Month) => tree::fill("CAST(DATE_TRUNC('month', a) + INTERVAL '1' MONTH AS DATE)", &arguments),
+            Function::CanonicalText(ty) => match ty {
+                Type::Text => tree::fill("a", &arguments),
+                Type::Int | Type::Bool | Type::Date | Type::Decimal { scale: 0, .. } => tree::fill("CAST(a AS VARCHAR)", &arguments),
+                Type::Decimal { .. } => tree::fill("RTRIM(RTRIM(CAST(a AS VARCHAR), '0'), '.')", &arguments),
+                Type::Timestamp => tree::fill("STRFTIME(TIMEZONE('UTC', a), '%Y-%m-%dT%H:%M:%S.%fZ')", &arguments),
+                Type::Float => tree::fill(FLOAT_TEXT, &arguments),
             },
-            (Function::Concat | Function::Replace { .. } | Function::Coalesce, _) => {
-                return super::standard_call(self, function, arguments);
+            Function::Concat | Function::Replace { .. } | Function::Coalesce | Function::FilePosition => {
+                return standard_call(self, function, arguments);
             }
-            (other, _) => return Err(Unsupported { dialect: self.name(), what: format!("{other:?}") }),
         })
     }
 }
 
-fn truncated(period: Period, date: &ast::Expr) -> ast::Expr {
-    let unit = match period {
-        Period::Day => "day",
-        Period::Week => "week",
-        Period::Month => "month",
-    };
-    tree::call("DATE_TRUNC(a, b)", vec![tree::text(unit), date.clone()])
-}
+/// The database's own text, but for zero, the names of what is no number, and how an exponent is written.
+const FLOAT_TEXT: &str = "CASE \
+    WHEN a = 0 THEN '0.0' \
+    WHEN ISNAN(a) THEN 'NaN' \
+    WHEN ISINF(a) THEN CASE WHEN a > 0 THEN 'Infinity' ELSE '-Infinity' END \
+    ELSE REPLACE(REPLACE(CAST(a AS VARCHAR), 'e+', 'e'), 'e-0', 'e-') END";

@@ -2,57 +2,174 @@
 #![expect(clippy::wildcard_enum_match_arm, reason = "a dialect says what it can")]
 
 mod duckdb;
+mod mysql;
+mod postgres;
 mod sqlite;
 
-use qetl_core::{ir::Function, schema::Type};
-use sqlparser::ast;
+use qetl_core::{
+    ir::{BinaryOp, Function, Period},
+    schema::Type,
+};
+use sqlparser::ast::{self, BinaryOperator};
 
-use crate::{Unsupported, tree};
+use crate::{Parameters, Unsupported, tree};
 
 pub use duckdb::DuckDb;
+pub use mysql::MySql;
+pub use postgres::Postgres;
 pub use sqlite::Sqlite;
 
 /// Every dialect, by name.
-pub const DIALECTS: [&dyn Dialect; 2] = [&DuckDb, &Sqlite];
+pub const DIALECTS: [&dyn Dialect; 4] = [&DuckDb, &MySql, &Postgres, &Sqlite];
 
 /// The dialect of that name.
 pub fn dialect(name: &str) -> Option<&'static dyn Dialect> {
     DIALECTS.into_iter().find(|dialect| dialect.name() == name)
 }
 
+/// What is made of many values.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fold {
+    Sum,
+    /// The least or the greatest of them.
+    Extreme,
+}
+
+/// What a table is that lives no longer than the work on a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Scratch {
+    Temporary,
+    /// Temporary, and dropped as such: dropping another table would commit.
+    TemporaryDropped,
+    /// A table like others, as there are no temporary ones.
+    Plain,
+}
+
 /// A way to write SQL. The defaults are standard SQL.
 pub trait Dialect: Sync {
     fn name(&self) -> &'static str;
+
+    /// Statements that a connection runs before any other.
+    fn session(&self) -> &'static [&'static str] {
+        &[]
+    }
 
     /// The character around names.
     fn quote(&self) -> char {
         '"'
     }
 
-    /// What a type is called.
+    /// What a type is called in a cast.
     fn type_name(&self, ty: Type) -> Result<String, Unsupported>;
 
+    /// What a type is called where a table is made; with a collation that compares text byte by byte.
+    fn column_type(&self, ty: Type) -> Result<String, Unsupported> {
+        self.type_name(ty)
+    }
+
+    /// A column as a part of an index's key; `None` where there are no indexes.
+    fn index_key(&self, column: ast::Ident, _ty: Type) -> Option<ast::Expr> {
+        Some(ast::Expr::Identifier(column))
+    }
+
+    /// Puts to a `CREATE TABLE` what the database needs besides.
+    fn finish_table(&self, _create: &mut ast::CreateTable) {}
+
+    /// Puts to a query what the database needs besides.
+    fn finish_query(&self, _query: &mut ast::Query) {}
+
+    fn scratch(&self) -> Scratch {
+        Scratch::Temporary
+    }
+
+    /// The condition of a DELETE of every row, where there must be one.
+    fn every_row(&self) -> Option<ast::Expr> {
+        None
+    }
+
+    /// How a script in this dialect names one of the batch's values: `:batch_id` and the like.
+    fn parameter(&self, name: &str) -> String {
+        format!(":{name}")
+    }
+
+    /// The parameters `batch_id`, `previous_batch_id` and `processed_at` of a script that works on any batch.
+    fn parameters(&self, flow: &str, batches: ast::ObjectName, files: ast::ObjectName) -> Parameters {
+        let [batch_id, previous, processed_at] = ["batch_id", "previous_batch_id", "processed_at"].map(|name| self.parameter(name));
+        Parameters { batch_id, previous, processed_at, flow: flow.to_owned(), batches, files }
+    }
+
+    /// Whether there are full outer joins; without them they are written as unions.
+    fn full_join(&self) -> Option<()> {
+        Some(())
+    }
+
+    /// Refuses a table expression that reads itself.
+    fn recursion(&self) -> Result<(), Unsupported> {
+        Ok(())
+    }
+
+    /// Whether a table expression that reads itself must name its columns.
+    fn names_recursive_columns(&self) -> bool {
+        false
+    }
+
+    /// The first days of periods, from `a`, which is one, to `b`, as column `c`, selected from one row; `None` where they
+    /// are written as recursion.
+    fn periods(&self, _period: Period) -> Option<ast::Query> {
+        None
+    }
+
+    fn text(&self, value: &str) -> ast::Expr {
+        tree::text(value)
+    }
+
+    /// A NULL that is a column.
+    fn null(&self, ty: Type) -> Result<ast::Expr, Unsupported> {
+        self.plain_cast(ast::Expr::Value(ast::Value::Null.into()), ty)
+    }
+
     /// Whether two values differ, NULL being a value.
-    fn is_distinct(&self, left: ast::Expr, right: ast::Expr) -> ast::Expr {
+    fn is_distinct(&self, _ty: Type, left: ast::Expr, right: ast::Expr) -> ast::Expr {
         ast::Expr::IsDistinctFrom(Box::new(tree::nested(left)), Box::new(tree::nested(right)))
     }
 
-    fn is_not_distinct(&self, left: ast::Expr, right: ast::Expr) -> ast::Expr {
+    fn is_not_distinct(&self, _ty: Type, left: ast::Expr, right: ast::Expr) -> ast::Expr {
         ast::Expr::IsNotDistinctFrom(Box::new(tree::nested(left)), Box::new(tree::nested(right)))
+    }
+
+    /// Any other operator, of operands of that type.
+    fn binary(&self, op: BinaryOp, _ty: Type, left: ast::Expr, right: ast::Expr) -> Result<ast::Expr, Unsupported> {
+        Ok(tree::binary(left, operator(op), right))
+    }
+
+    /// A sort key; NULL first.
+    fn order(&self, key: ast::Expr, _ty: Type, descending: bool) -> Vec<ast::OrderByExpr> {
+        vec![ordered(key, descending, Some(true))]
+    }
+
+    /// What stands in the parentheses of a SUM, MIN or MAX.
+    fn operand(&self, _fold: Fold, _ty: Type, value: ast::Expr) -> Result<ast::Expr, Unsupported> {
+        Ok(value)
+    }
+
+    /// The result of a SUM, MIN or MAX, of the type that was summed.
+    fn folded(&self, _fold: Fold, _ty: Type, value: ast::Expr) -> Result<ast::Expr, Unsupported> {
+        Ok(value)
     }
 
     /// An instant, given as ISO 8601 text in UTC with microseconds.
     fn timestamp(&self, iso: &str) -> Result<ast::Expr, Unsupported> {
-        self.cast(tree::text(iso), Type::Timestamp)
+        self.plain_cast(self.text(iso), Type::Timestamp)
     }
 
-    fn cast(&self, expr: ast::Expr, ty: Type) -> Result<ast::Expr, Unsupported> {
-        let mut cast = tree::skeleton_expr("CAST(x AS INTEGER)");
-        if let ast::Expr::Cast { expr: inner, data_type, .. } = &mut cast {
-            **inner = expr;
-            *data_type = tree::data_type(&self.type_name(ty)?, ty);
-        }
-        Ok(cast)
+    /// A value as one of another type. Instants and dates are told in UTC.
+    fn cast(&self, expr: ast::Expr, from: Type, to: Type) -> Result<ast::Expr, Unsupported> {
+        if from == to { Ok(expr) } else { self.plain_cast(expr, to) }
+    }
+
+    /// `CAST(expr AS type)`.
+    fn plain_cast(&self, expr: ast::Expr, ty: Type) -> Result<ast::Expr, Unsupported> {
+        Ok(cast_as(expr, &self.type_name(ty)?))
     }
 
     /// A call of a function, but for those that the batch answers.
@@ -60,10 +177,10 @@ pub trait Dialect: Sync {
         standard_call(self, function, arguments)
     }
 
-    /// The texts that are not NULL, joined.
-    fn join_text(&self, separator: &str, parts: Vec<ast::Expr>) -> ast::Expr {
-        let arguments = std::iter::once(tree::text(separator)).chain(parts).collect();
-        tree::call("NULLIF(a, b)", vec![tree::call("CONCAT_WS(a, b)", arguments), tree::text("")])
+    /// The texts that are not NULL, joined; none of them is empty.
+    fn join_text(&self, separator: &str, parts: Vec<ast::Expr>) -> Result<ast::Expr, Unsupported> {
+        let arguments = std::iter::once(self.text(separator)).chain(parts).collect();
+        Ok(tree::call("NULLIF", vec![tree::call("CONCAT_WS", arguments), self.text("")]))
     }
 }
 
@@ -71,18 +188,62 @@ pub trait Dialect: Sync {
 fn standard_call<D: Dialect + ?Sized>(dialect: &D, function: &Function, arguments: Vec<ast::Expr>) -> Result<ast::Expr, Unsupported> {
     Ok(match function {
         Function::Concat => {
-            let parts = arguments.into_iter().map(tree::nested);
-            let joined = parts.reduce(|all, next| ast::Expr::BinaryOp {
-                left: Box::new(all),
-                op: ast::BinaryOperator::StringConcat,
-                right: Box::new(next),
-            });
-            joined.unwrap_or_else(|| tree::text(""))
+            let joined = arguments.into_iter().reduce(|all, next| tree::binary(all, BinaryOperator::StringConcat, next));
+            joined.unwrap_or_else(|| dialect.text(""))
         }
         Function::Replace { from, to } => {
-            tree::call("REPLACE(a, b, c)", arguments.into_iter().chain([tree::text(from), tree::text(to)]).collect())
+            tree::call("REPLACE", arguments.into_iter().chain([dialect.text(from), dialect.text(to)]).collect())
         }
-        Function::Coalesce => tree::call("COALESCE(a, b)", arguments),
-        other => return Err(Unsupported { dialect: dialect.name(), what: format!("{other:?}") }),
+        Function::Coalesce => tree::call("COALESCE", arguments),
+        other => return Err(unsupported(dialect, &said(other))),
     })
+}
+
+fn unsupported<D: Dialect + ?Sized>(dialect: &D, what: &str) -> Unsupported {
+    Unsupported { dialect: dialect.name(), what: what.to_owned() }
+}
+
+/// A function in words.
+fn said(function: &Function) -> String {
+    match function {
+        Function::CanonicalText(ty) => format!("the canonical text of a {ty}"),
+        Function::DateIn { zone } => format!("the date of an instant in the time zone {zone}"),
+        other => format!("{other:?}"),
+    }
+}
+
+fn cast_as(expr: ast::Expr, ty: &str) -> ast::Expr {
+    let mut cast = tree::skeleton_expr("CAST(x AS INTEGER)");
+    if let ast::Expr::Cast { expr: inner, data_type, .. } = &mut cast {
+        **inner = expr;
+        *data_type = tree::raw_type(ty);
+    }
+    cast
+}
+
+fn ordered(expr: ast::Expr, descending: bool, nulls_first: Option<bool>) -> ast::OrderByExpr {
+    let options = ast::OrderByOptions { asc: descending.then_some(false), nulls_first };
+    ast::OrderByExpr { expr, options, with_fill: None }
+}
+
+/// `true` or `false`.
+fn bool_text(dialect: &(impl Dialect + ?Sized), value: &ast::Expr) -> ast::Expr {
+    tree::fill("CASE WHEN a THEN b WHEN NOT a THEN c END", &[value.clone(), dialect.text("true"), dialect.text("false")])
+}
+
+fn operator(op: BinaryOp) -> BinaryOperator {
+    match op {
+        BinaryOp::Eq => BinaryOperator::Eq,
+        BinaryOp::NotEq => BinaryOperator::NotEq,
+        BinaryOp::Lt => BinaryOperator::Lt,
+        BinaryOp::LtEq => BinaryOperator::LtEq,
+        BinaryOp::Gt => BinaryOperator::Gt,
+        BinaryOp::GtEq => BinaryOperator::GtEq,
+        BinaryOp::And => BinaryOperator::And,
+        BinaryOp::Or => BinaryOperator::Or,
+        BinaryOp::Plus => BinaryOperator::Plus,
+        BinaryOp::Minus => BinaryOperator::Minus,
+        BinaryOp::Divide => BinaryOperator::Divide,
+        BinaryOp::IsDistinct | BinaryOp::IsNotDistinct => unreachable!("the dialect has words of its own for them"),
+    }
 }

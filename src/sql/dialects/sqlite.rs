@@ -1,24 +1,28 @@
 //! SQLite, from 3.44 on.
-#![expect(clippy::wildcard_enum_match_arm, reason = "the parser's syntax tree has many nodes, of which few are made here")]
+#![expect(clippy::wildcard_enum_match_arm, reason = "few types and nodes are special")]
 
 use qetl_core::{
-    ir::{Function, Period},
+    ir::{BinaryOp, Function, Period},
     schema::Type,
 };
 use sqlparser::ast;
 
-use super::Dialect;
+use super::{Dialect, Fold, bool_text, ordered, said, standard_call, unsupported};
 use crate::{Unsupported, tree};
 
+/// Dates and instants are ISO 8601 text, which sorts as they do. Decimals are text with all the digits of their scale; they
+/// are computed with as integers of 64 bits.
 #[derive(Debug)]
 pub struct Sqlite;
+
+/// Digits that an integer of 64 bits surely holds.
+const DIGITS: u8 = 18;
 
 impl Dialect for Sqlite {
     fn name(&self) -> &'static str {
         "sqlite"
     }
 
-    /// SQLite has no dates: ISO 8601 text sorts as dates do. Decimals are text with all the digits of their scale.
     fn type_name(&self, ty: Type) -> Result<String, Unsupported> {
         Ok(match ty {
             Type::Bool | Type::Int => "INTEGER",
@@ -28,91 +32,153 @@ impl Dialect for Sqlite {
         .to_owned())
     }
 
+    fn null(&self, _ty: Type) -> Result<ast::Expr, Unsupported> {
+        Ok(ast::Expr::Value(ast::Value::Null.into()))
+    }
+
+    fn order(&self, key: ast::Expr, _ty: Type, descending: bool) -> Vec<ast::OrderByExpr> {
+        vec![ordered(key, descending, descending.then_some(true))]
+    }
+
     fn timestamp(&self, iso: &str) -> Result<ast::Expr, Unsupported> {
         Ok(tree::text(iso))
     }
 
-    fn cast(&self, expr: ast::Expr, ty: Type) -> Result<ast::Expr, Unsupported> {
-        match (ty, &expr) {
-            (Type::Text | Type::Date | Type::Timestamp, ast::Expr::Value(_)) => Ok(expr),
-            (Type::Text | Type::Int | Type::Float | Type::Bool, _) => {
-                let mut cast = tree::skeleton_expr("CAST(x AS INTEGER)");
-                if let ast::Expr::Cast { expr: inner, data_type, .. } = &mut cast {
-                    **inner = expr;
-                    *data_type = tree::data_type(&self.type_name(ty)?, ty);
-                }
-                Ok(cast)
-            }
-            (Type::Decimal { scale, .. }, ast::Expr::Value(value)) => {
+    fn binary(&self, op: BinaryOp, ty: Type, left: ast::Expr, right: ast::Expr) -> Result<ast::Expr, Unsupported> {
+        let (
+            Type::Decimal { precision, scale },
+            BinaryOp::Plus | BinaryOp::Minus | BinaryOp::Lt | BinaryOp::LtEq | BinaryOp::Gt | BinaryOp::GtEq,
+        ) = (ty, op)
+        else {
+            return Ok(tree::binary(left, super::operator(op), right));
+        };
+        if op == BinaryOp::Minus && is_zero(&left) {
+            let negated = "CASE WHEN a LIKE '-%' THEN SUBSTR(a, 2) WHEN a = b THEN a ELSE '-' || a END";
+            return Ok(tree::fill(negated, &[right, left]));
+        }
+        if precision > DIGITS {
+            return Err(unsupported(self, &format!("`{}` of a {ty} exactly: it computes with {DIGITS} digits", super::operator(op))));
+        }
+        let result = tree::binary(unscaled(&left), super::operator(op), unscaled(&right));
+        Ok(if matches!(op, BinaryOp::Plus | BinaryOp::Minus) { scaled(result, scale) } else { result })
+    }
+
+    /// A decimal with more digits than an integer has ends in the database's error of an integer overflow.
+    fn operand(&self, _fold: Fold, ty: Type, value: ast::Expr) -> Result<ast::Expr, Unsupported> {
+        let Type::Decimal { precision, scale } = ty else { return Ok(value) };
+        if scale > DIGITS {
+            return Err(unsupported(self, &format!("a sum of a {ty} exactly: it computes with {DIGITS} digits")));
+        }
+        if precision <= DIGITS {
+            return Ok(unscaled(&value));
+        }
+        let bounded =
+            "CASE WHEN LENGTH(REPLACE(REPLACE(a, '.', ''), '-', '')) > b THEN ABS(-9223372036854775807 - 1 + 0 * LENGTH(a)) ELSE c END";
+        Ok(tree::fill(bounded, &[value.clone(), tree::number(DIGITS), unscaled(&value)]))
+    }
+
+    fn folded(&self, _fold: Fold, ty: Type, value: ast::Expr) -> Result<ast::Expr, Unsupported> {
+        if let Type::Decimal { scale, .. } = ty { Ok(scaled(value, scale)) } else { Ok(value) }
+    }
+
+    fn cast(&self, expr: ast::Expr, from: Type, to: Type) -> Result<ast::Expr, Unsupported> {
+        let refused = || Err(unsupported(self, &format!("a cast of a {from} to a {to}")));
+        match (from, to) {
+            _ if from == to => Ok(expr),
+            (_, Type::Decimal { scale, .. }) if matches!(expr, ast::Expr::Value(_)) => {
+                let ast::Expr::Value(value) = &expr else { return refused() };
                 let digits = match &value.value {
                     ast::Value::SingleQuotedString(text) | ast::Value::Number(text, _) => decimal_text(text, scale),
-                    ast::Value::Null => return Ok(expr),
                     _ => None,
                 };
-                digits.map(|text| tree::text(&text)).ok_or_else(|| Unsupported { dialect: self.name(), what: format!("{value} as a {ty}") })
+                digits.map_or_else(refused, |text| Ok(tree::text(&text)))
             }
-            (Type::Decimal { .. } | Type::Date | Type::Timestamp, _) => {
-                Err(Unsupported { dialect: self.name(), what: format!("a cast to {ty}") })
-            }
+            (Type::Decimal { scale: old, .. }, Type::Decimal { scale, .. }) if old <= scale => Ok(with_digits(expr, old, scale)),
+            (Type::Int, Type::Decimal { scale, .. }) => Ok(with_digits(self.plain_cast(expr, Type::Text)?, 0, scale)),
+            (Type::Date, Type::Timestamp) => Ok(tree::fill("a || 'T00:00:00.000000Z'", &[expr])),
+            (Type::Timestamp, Type::Date) => Ok(tree::fill("SUBSTR(a, 1, 10)", &[expr])),
+            (Type::Text, Type::Date | Type::Timestamp) => Ok(expr),
+            (_, Type::Decimal { .. } | Type::Date | Type::Timestamp) => refused(),
+            (_, Type::Text | Type::Int | Type::Float | Type::Bool) => self.plain_cast(expr, to),
         }
     }
-    /// Dates and timestamps are ISO 8601 text.
+
     fn call(&self, function: &Function, arguments: Vec<ast::Expr>) -> Result<ast::Expr, Unsupported> {
-        let unsupported = |what: &str| Err(Unsupported { dialect: self.name(), what: what.to_owned() });
-        Ok(match (function, arguments.as_slice()) {
-            (Function::Micros, [instant]) => {
-                // The function rounds to milliseconds, so that it gets whole seconds.
-                let part =
-                    |from: i64, length: i64| tree::call("SUBSTR(a, b, c)", vec![instant.clone(), tree::number(from), tree::number(length)]);
-                let seconds = self.cast(tree::call("STRFTIME(a, b)", vec![tree::text("%s"), part(1, 19)]), Type::Int)?;
-                let micros = tree::binary(seconds, ast::BinaryOperator::Multiply, tree::number(1_000_000));
-                tree::binary(micros, ast::BinaryOperator::Plus, self.cast(part(21, 6), Type::Int)?)
+        Ok(match function {
+            // The function rounds to milliseconds, so that it gets whole seconds.
+            Function::Micros => {
+                let micros = "CAST(STRFTIME('%s', SUBSTR(a, 1, 19)) AS INTEGER) * 1000000 + CAST(SUBSTR(a, 21, 6) AS INTEGER)";
+                tree::fill(micros, &arguments)
             }
-            (Function::AddDays(days), [day]) => date(day, &[&format!("{days:+} days")]),
-            (Function::DaysBetween, [a, b]) => {
-                let day = |date: &ast::Expr| tree::call("JULIANDAY(a)", vec![date.clone()]);
-                self.cast(tree::nested(tree::binary(day(a), ast::BinaryOperator::Minus, day(b))), Type::Int)?
+            Function::AddDays(days) => tree::fill("DATE(a, b)", &[arguments, vec![tree::text(&format!("{days:+} days"))]].concat()),
+            Function::DaysBetween => tree::fill("CAST(JULIANDAY(a) - JULIANDAY(b) AS INTEGER)", &arguments),
+            Function::DateIn { zone } if zone == "UTC" => tree::fill("SUBSTR(a, 1, 10)", &arguments),
+            Function::DateIn { .. } => return Err(unsupported(self, &format!("{}: it knows no time zones", said(function)))),
+            Function::PeriodStart(Period::Day) => tree::fill("a", &arguments),
+            Function::PeriodStart(Period::Week) => tree::fill("DATE(a, 'weekday 0', '-6 days')", &arguments),
+            Function::PeriodStart(Period::Month) => tree::fill("DATE(a, 'start of month')", &arguments),
+            Function::NextPeriod(Period::Day) => tree::fill("DATE(a, '+1 days')", &arguments),
+            Function::NextPeriod(Period::Week) => tree::fill("DATE(a, 'weekday 0', '+1 days')", &arguments),
+            Function::NextPeriod(Period::Month) => tree::fill("DATE(a, 'start of month', '+1 months')", &arguments),
+            Function::CanonicalText(ty) => match (ty, arguments.as_slice()) {
+                (Type::Bool, [value]) => bool_text(self, value),
+                (Type::Int, _) => tree::fill("CAST(a AS TEXT)", &arguments),
+                (Type::Float, _) => tree::fill(FLOAT_TEXT, &arguments),
+                (Type::Text | Type::Date | Type::Timestamp | Type::Bool | Type::Decimal { scale: 0, .. }, _) => tree::fill("a", &arguments),
+                (Type::Decimal { .. }, _) => tree::fill("RTRIM(RTRIM(a, '0'), '.')", &arguments),
+            },
+            Function::Concat | Function::Replace { .. } | Function::Coalesce | Function::FilePosition => {
+                return standard_call(self, function, arguments);
             }
-            (Function::DateIn { zone }, [instant]) if zone == "UTC" => {
-                tree::call("SUBSTR(a, b, c)", vec![instant.clone(), tree::number(1), tree::number(10)])
-            }
-            (Function::DateIn { zone }, _) => return unsupported(&format!("the time zone {zone}")),
-            (Function::PeriodStart(period), [day]) => match period {
-                Period::Day => day.clone(),
-                Period::Week => date(day, &["weekday 0", "-6 days"]),
-                Period::Month => date(day, &["start of month"]),
-            },
-            (Function::NextPeriod(period), [day]) => match period {
-                Period::Day => date(day, &["+1 days"]),
-                Period::Week => date(day, &["weekday 0", "+1 days"]),
-                Period::Month => date(day, &["start of month", "+1 months"]),
-            },
-            (Function::CanonicalText(ty), [value]) => match ty {
-                Type::Text | Type::Date | Type::Timestamp | Type::Decimal { scale: 0, .. } => value.clone(),
-                Type::Int => self.cast(value.clone(), Type::Text)?,
-                Type::Decimal { .. } => {
-                    let digits = tree::call("RTRIM(a, b)", vec![value.clone(), tree::text("0")]);
-                    tree::call("RTRIM(a, b)", vec![digits, tree::text(".")])
-                }
-                Type::Bool => {
-                    let mut words = tree::skeleton_expr("CASE WHEN a THEN 'true' WHEN NOT a THEN 'false' END");
-                    if let ast::Expr::Case { conditions, .. } = &mut words {
-                        conditions[0].condition = value.clone();
-                        conditions[1].condition =
-                            ast::Expr::UnaryOp { op: ast::UnaryOperator::Not, expr: Box::new(tree::nested(value.clone())) };
-                    }
-                    words
-                }
-                Type::Float => return unsupported("the canonical text of a float"),
-            },
-            _ => return super::standard_call(self, function, arguments),
         })
     }
 }
 
-/// A call of a date function with its modifiers.
-fn date(argument: &ast::Expr, modifiers: &[&str]) -> ast::Expr {
-    tree::call("DATE(a)", std::iter::once(argument.clone()).chain(modifiers.iter().map(|modifier| tree::text(modifier))).collect())
+/// The first of 15, 16 and 17 digits that are read back as the same number, with an exponent where qetl writes one. From
+/// 1e16 to 1e17, 17 digits would be written without.
+const FLOAT_TEXT: &str = "CASE \
+    WHEN a = 0 THEN '0.0' \
+    WHEN ABS(a) > 1.7976931348623157e308 THEN CASE WHEN a > 0 THEN 'Infinity' ELSE '-Infinity' END \
+    WHEN ABS(a) >= 1e16 OR ABS(a) < 1e-4 THEN REPLACE(REPLACE(REPLACE(CASE \
+        WHEN CAST(PRINTF('%!.15g', a) AS REAL) = a THEN PRINTF('%!.15g', a) \
+        WHEN CAST(PRINTF('%!.16g', a) AS REAL) = a THEN PRINTF('%!.16g', a) \
+        ELSE PRINTF('%!.16e', a) END, '.0e', 'e'), 'e+', 'e'), 'e-0', 'e-') \
+    WHEN ABS(a) < 1e15 AND CAST(PRINTF('%!.15g', a) AS REAL) = a THEN PRINTF('%!.15g', a) \
+    WHEN CAST(PRINTF('%!.16g', a) AS REAL) = a THEN PRINTF('%!.16g', a) \
+    ELSE PRINTF('%!.17g', a) END";
+
+/// A decimal as the integer of its digits.
+fn unscaled(decimal: &ast::Expr) -> ast::Expr {
+    tree::fill("CAST(REPLACE(a, '.', '') AS INTEGER)", std::slice::from_ref(decimal))
+}
+
+/// The decimal whose digits are those of an integer.
+fn scaled(integer: ast::Expr, scale: u8) -> ast::Expr {
+    if scale == 0 {
+        return tree::fill("CAST(a AS TEXT)", &[integer]);
+    }
+    let text = "PRINTF(b, CASE WHEN a < 0 THEN '-' ELSE '' END, ABS(a / c), ABS(a % c))";
+    let one = format!("1{}", "0".repeat(usize::from(scale)));
+    let all = "CASE WHEN a IS NOT NULL THEN b END";
+    let digits = tree::fill(text, &[integer.clone(), tree::text(&format!("%s%d.%0{scale}d")), tree::number(one)]);
+    tree::fill(all, &[integer, digits])
+}
+
+/// A decimal with more digits behind the point.
+fn with_digits(decimal: ast::Expr, old: u8, scale: u8) -> ast::Expr {
+    let zeros = "0".repeat(usize::from(scale - old));
+    let more = if old == 0 && scale > 0 { format!(".{zeros}") } else { zeros };
+    if more.is_empty() { decimal } else { tree::fill("a || b", &[decimal, tree::text(&more)]) }
+}
+
+fn is_zero(decimal: &ast::Expr) -> bool {
+    match decimal {
+        ast::Expr::Value(value) => match &value.value {
+            ast::Value::SingleQuotedString(text) => text.bytes().all(|byte| matches!(byte, b'0' | b'.')),
+            _ => false,
+        },
+        _ => false,
+    }
 }
 
 /// A number's text with all the digits of its scale; `None` when it is not plain or has more of them.
