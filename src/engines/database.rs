@@ -29,24 +29,9 @@ pub(crate) trait Database: Send + Sync {
         usize::MAX
     }
 
-    /// What a column of the type is declared as.
-    fn column_type(&self, ty: Type) -> Result<String, Unsupported> {
-        self.dialect().type_name(ty)
-    }
-
     /// What a short text is declared as that stands in keys of qetl's records.
     fn key_type(&self) -> Result<String, Unsupported> {
-        self.column_type(Type::Text)
-    }
-
-    /// What stands behind the columns of a CREATE TABLE.
-    fn table_options(&self) -> String {
-        String::new()
-    }
-
-    /// How a column stands in an index; `None` if the database is better off without.
-    fn index_part(&self, quoted: &str, _ty: Type) -> Option<String> {
-        Some(quoted.to_owned())
+        self.dialect().column_type(Type::Text)
     }
 
     /// How the `n`th value of a statement is written, from 1.

@@ -170,7 +170,8 @@ impl Session {
 impl Connection for Session {
     fn run(&mut self, sql: &str, values: &[Cell<'_>]) -> Result<u64, Failure> {
         let statement = self.prepare(sql)?;
-        self.client().execute_raw(&statement, values).map_err(failure)
+        let values: Vec<&(dyn ToSql + Sync)> = values.iter().map(|value| value as &(dyn ToSql + Sync)).collect();
+        self.client().execute(&statement, &values).map_err(failure)
     }
 
     fn query(&mut self, sql: &str, values: &[Cell<'_>], take: Take<'_>) -> Result<Vec<Found>, Failure> {

@@ -149,9 +149,9 @@ pub(crate) fn make(database: &dyn Database, connection: &mut dyn Connection) -> 
         for (column, kind) in columns {
             let ty = match kind {
                 Kind::Key => database.key_type(),
-                Kind::Text => database.column_type(Type::Text),
-                Kind::Int => database.column_type(Type::Int),
-                Kind::Float => database.column_type(Type::Float),
+                Kind::Text => database.dialect().column_type(Type::Text),
+                Kind::Int => database.dialect().column_type(Type::Int),
+                Kind::Float => database.dialect().column_type(Type::Float),
             };
             parts.push(format!("{} {}", quoted(database, column), ty.map_err(cannot)?));
         }
@@ -160,7 +160,7 @@ pub(crate) fn make(database: &dyn Database, connection: &mut dyn Connection) -> 
             parts.push(format!("PRIMARY KEY ({})", keys.join(", ")));
         }
         let made =
-            format!("CREATE TABLE IF NOT EXISTS {} ({}){}", table(database, &record(name)), parts.join(", "), database.table_options());
+            format!("CREATE TABLE IF NOT EXISTS {} ({})", table(database, &record(name)), parts.join(", "));
         connection.run(&made, &[])?;
     }
     if connection.rows(&sql(database, "SELECT [version] FROM {meta}"), &[])?.is_empty() {

@@ -10,7 +10,7 @@ use std::{
 use arrow::array::RecordBatch;
 use qetl_core::{Column, Type, project::EngineConfig};
 use qetl_runtime::RunError;
-use qetl_sql::{Dialect, Unsupported};
+use qetl_sql::Dialect;
 use rusqlite::{ErrorCode, OpenFlags, types::ToSqlOutput, types::Value, types::ValueRef};
 
 use crate::{
@@ -69,20 +69,6 @@ impl Database for Sqlite {
 
     fn naming(&self) -> Naming {
         Naming::Prefixes
-    }
-
-    /// SQLite keeps the words, and they tell which values a column has. What it does with them goes by what they contain:
-    /// with TEXT among them, all is kept as it is written.
-    fn column_type(&self, ty: Type) -> Result<String, Unsupported> {
-        Ok(match ty {
-            Type::Text => "TEXT".to_owned(),
-            Type::Int => "INTEGER".to_owned(),
-            Type::Float => "REAL".to_owned(),
-            Type::Decimal { precision, scale } => format!("DECIMAL_TEXT({precision},{scale})"),
-            Type::Bool => "BOOLEAN".to_owned(),
-            Type::Date => "DATE_TEXT".to_owned(),
-            Type::Timestamp => "TIMESTAMP_TEXT".to_owned(),
-        })
     }
 
     fn placeholder(&self, n: usize) -> String {

@@ -9,6 +9,7 @@ use crate::{
     cell::{Builder, Cell, coerce},
     database::{Access, Connection, Database, Failure, Naming},
     records::{self, Stored},
+    statements::{create_index, create_table, create_view},
 };
 
 /// Rows that are copied at once.
@@ -55,11 +56,6 @@ pub(crate) fn quoted_list<'a>(database: &dyn Database, names: impl IntoIterator<
     names.into_iter().map(|name| quoted(database, name)).collect::<Vec<_>>().join(", ")
 }
 
-/// Where the rows that a batch had before stand while it is replaced; empty at all other times.
-pub(crate) fn replaced(landing: &DatasetName) -> DatasetName {
-    DatasetName { name: format!("{}_replaced", landing.name), ..landing.clone() }
-}
-
 /// Whether some task asks what a batch was before it is replaced.
 pub(crate) fn asks_for_replaced(plan: &Plan) -> bool {
     fn asks(rel: &Rel) -> bool {
@@ -92,9 +88,6 @@ fn wanted(plan: &Plan) -> Vec<(DatasetName, Schema, Vec<String>)> {
         };
         tables.push((dataset.name.clone(), dataset.schema.clone(), keys));
     }
-    if let Some(landing) = plan.landing().filter(|_| asks_for_replaced(plan)) {
-        tables.push((replaced(&landing.name), landing.schema.clone(), Vec::new()));
-    }
     tables
 }
 
@@ -121,7 +114,7 @@ pub(crate) fn follow(database: &dyn Database, connection: &mut dyn Connection, p
             None => {
                 create_schema(database, connection, name)?;
                 refuse_strangers(database, connection, name, &stored)?;
-                create(database, connection, name, schema.columns())?;
+                connection.run(&create_table(database, name, schema.columns())?, &[])?;
                 index(database, connection, name, schema.columns(), keys)?;
                 records::add_dataset(database, connection, flow, name, schema.columns(), None)?;
             }
@@ -149,24 +142,19 @@ pub(crate) fn follow(database: &dyn Database, connection: &mut dyn Connection, p
 
 fn follow_views(database: &dyn Database, connection: &mut dyn Connection, plan: &Plan) -> Result<(), Failure> {
     let stored = records::datasets(database, connection)?;
-    let batch = qetl_sql::Batch { batch_id: 0, previous: 0, processed_at: 0, batches: Vec::new(), files: Vec::new() };
-    let name_of = |dataset: &DatasetName| TableName::of(database, dataset).object(database.dialect().quote());
     for dataset in &plan.datasets {
         let DatasetKind::View(rel) = &dataset.kind else { continue };
-        let mut steps = Steps::default();
-        steps.add(&dataset.name.name, rel.clone());
-        let query =
-            qetl_sql::query(database.dialect(), &steps, &batch, &name_of).map_err(|what| unsupported(plan, &dataset.name.name, &what))?;
+        let view = create_view(database, &dataset.name, rel)?;
         let old = stored.iter().find(|stored| stored.name == dataset.name);
-        if old.is_some_and(|old| old.definition.as_deref() == Some(&query)) {
+        if old.is_some_and(|old| old.definition.as_deref() == Some(&view)) {
             continue;
         }
         match old {
             Some(old) => drop_view(database, connection, old)?,
             None => refuse_strangers(database, connection, &dataset.name, &stored)?,
         }
-        connection.run(&format!("CREATE VIEW {} AS {query}", table(database, &dataset.name)), &[])?;
-        records::add_dataset(database, connection, plan.flow.id(), &dataset.name, dataset.schema.columns(), Some(&query))?;
+        connection.run(&view, &[])?;
+        records::add_dataset(database, connection, plan.flow.id(), &dataset.name, dataset.schema.columns(), Some(&view))?;
     }
     Ok(())
 }
@@ -174,15 +162,6 @@ fn follow_views(database: &dyn Database, connection: &mut dyn Connection, plan: 
 fn drop_view(database: &dyn Database, connection: &mut dyn Connection, view: &Stored) -> Result<(), Failure> {
     connection.run(&format!("DROP VIEW IF EXISTS {}", table(database, &view.name)), &[])?;
     records::forget_dataset(database, connection, &view.name)
-}
-
-/// What a task needs and the database cannot say, placed in the flow file.
-pub(crate) fn unsupported(plan: &Plan, step: &str, what: &qetl_sql::Unsupported) -> RunError {
-    let flow = &plan.flow;
-    let message = format!("{what}, which `{step}` needs");
-    let problem = qetl_core::Problem::new("qetl::lower::unsupported", flow.header.flow_type.span, message).label("this flow type");
-    let help = "run the flow on another engine: `[engine] name = \"datafusion\"` can say all of it";
-    qetl_core::Problems::from(problem.help(help)).in_source(&flow.source).into()
 }
 
 /// Names that the database would cut off, so that two of them could become one.
@@ -232,16 +211,9 @@ fn create_schema(database: &dyn Database, connection: &mut dyn Connection, datas
 }
 
 fn column_type(database: &dyn Database, ty: Type) -> Result<String, Failure> {
-    database.column_type(ty).map_err(|what| {
+    database.dialect().column_type(ty).map_err(|what| {
         RunError::usage(format!("{what}"), "declare the column with another `schema_type`, or run the flow on another engine").into()
     })
-}
-
-fn create(database: &dyn Database, connection: &mut dyn Connection, dataset: &DatasetName, columns: &[Column]) -> Result<(), Failure> {
-    let declared = columns.iter().map(|column| Ok(format!("{} {}", quoted(database, &column.name), column_type(database, column.ty)?)));
-    let declared = declared.collect::<Result<Vec<_>, Failure>>()?.join(", ");
-    connection.run(&format!("CREATE TABLE {} ({declared}){}", table(database, dataset), database.table_options()), &[])?;
-    Ok(())
 }
 
 /// The batch's rows are found by `xt_batch_id`, those of a key by the key.
@@ -262,11 +234,12 @@ fn index(
         by_key.extend(&batch);
     }
     for columns in [batch, by_key].into_iter().filter(|columns| !columns.is_empty()) {
-        let parts = columns.iter().map(|column| database.index_part(&quoted(database, &column.name), column.ty));
-        let Some(parts) = parts.collect::<Option<Vec<_>>>() else { continue };
-        let place = table(database, dataset);
-        let name = format!("qetl_{:016x}", xxh3_64(format!("{place} {parts:?}").as_bytes()));
-        connection.run(&format!("CREATE INDEX {} ON {place} ({})", quoted(database, &name), parts.join(", ")), &[])?;
+        let columns: Vec<Column> = columns.into_iter().cloned().collect();
+        let of: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
+        let name = format!("qetl_{:016x}", xxh3_64(format!("{dataset} {of:?}").as_bytes()));
+        if let Some(statement) = create_index(database, dataset, &name, &columns)? {
+            connection.run(&statement, &[])?;
+        }
     }
     Ok(())
 }
@@ -281,7 +254,7 @@ fn rebuild(
 ) -> Result<(), Failure> {
     let scratch = DatasetName { name: format!("{}_retyped", dataset.name), ..dataset.clone() };
     connection.run(&format!("DROP TABLE IF EXISTS {}", table(database, &scratch)), &[])?;
-    create(database, connection, &scratch, new)?;
+    connection.run(&create_table(database, &scratch, new)?, &[])?;
     let mut builder = Builder::new(new);
     let into = table(database, &scratch);
     let mut reader = database.connect(Access::Read)?;

@@ -24,7 +24,7 @@ use crate::{
     landing::Landing,
     records,
     statements::Statements,
-    tables::{asks_for_replaced, replaced, table},
+    tables::{asks_for_replaced, quoted, table},
 };
 
 /// How often, and with which pauses, a lost connection is made again to see what became of a COMMIT.
@@ -70,12 +70,13 @@ impl Work for SqlWork {
         ordered: bool,
         progress: &Progress,
     ) -> Result<Landed, LandError> {
-        let (files, spec, batch_id, progress) = (files.to_vec(), spec.clone(), batch.batch_id, progress.clone());
+        let (files, spec, batch, progress) = (files.to_vec(), spec.clone(), batch.clone(), progress.clone());
         let landed = self.with(move |shared, connection| {
             let database = &*shared.database;
             let landing = shared.landing()?;
-            shared.set_aside(connection, &landing, batch_id)?;
-            let landing = Landing { database, table: table(database, &landing), files: &files, spec: &spec, batch_id, ordered };
+            shared.set_aside(connection, &landing, &batch)?;
+            let table = table(database, &landing);
+            let landing = Landing { database, table, files: &files, spec: &spec, batch_id: batch.batch_id, ordered };
             Ok(landing.load(connection, &progress))
         });
         landed.await?
@@ -88,7 +89,10 @@ impl Work for SqlWork {
             let statements = Statements { database, plan: &shared.plan, batch: &batch };
             let mut rows = 0;
             for statement in statements.fill(&task, whole)? {
-                rows = connection.run(&statement, &[])?;
+                let touched = connection.run(&statement, &[])?;
+                if statement.starts_with("INSERT") {
+                    rows = touched;
+                }
             }
             let mut counts = BTreeMap::new();
             if let Some(count) = statements.count(&task) {
@@ -136,17 +140,16 @@ impl Shared {
     }
 
     /// Takes the batch's rows out of the landing dataset, and keeps them where tasks ask for them.
-    fn set_aside(&self, connection: &mut dyn Connection, landing: &DatasetName, batch_id: i64) -> Result<(), Failure> {
+    fn set_aside(&self, connection: &mut dyn Connection, landing: &DatasetName, batch: &BatchContext) -> Result<(), Failure> {
         let database = &*self.database;
-        let from = format!("FROM {} WHERE {} = {batch_id}", table(database, landing), crate::tables::quoted(database, "xt_batch_id"));
-        if asks_for_replaced(&self.plan) {
-            let columns = self.plan.landing().map(|landing| landing.schema.clone()).unwrap_or_default();
-            let columns = crate::tables::quoted_list(database, columns.names());
-            let aside = table(database, &replaced(landing));
-            connection.run(&format!("DELETE FROM {aside}"), &[])?;
-            connection.run(&format!("INSERT INTO {aside} ({columns}) SELECT {columns} {from}"), &[])?;
+        if let (true, Some(dataset)) = (asks_for_replaced(&self.plan), self.plan.landing()) {
+            let statements = Statements { database, plan: &self.plan, batch };
+            for statement in statements.keep_replaced(landing, &dataset.schema)? {
+                connection.run(&statement, &[])?;
+            }
         }
-        connection.run(&format!("DELETE {from}"), &[])?;
+        let of_batch = format!("{} = {}", quoted(database, "xt_batch_id"), batch.batch_id);
+        connection.run(&format!("DELETE FROM {} WHERE {of_batch}", table(database, landing)), &[])?;
         Ok(())
     }
 
@@ -154,9 +157,6 @@ impl Shared {
         let database = &*self.database;
         if !records::keeps_fence(database, connection, &publish.flow, self.fence)? {
             return Err(RunError::Locked { flow: publish.flow.clone() }.into());
-        }
-        if let (true, Some(landing)) = (asks_for_replaced(&self.plan), self.plan.landing()) {
-            connection.run(&format!("DELETE FROM {}", table(database, &replaced(&landing.name))), &[])?;
         }
         records::publish(database, connection, publish, chrono::Utc::now().timestamp_micros())?;
         commit(database, connection, publish)

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use proptest::{strategy::Strategy, test_runner::TestCaseError};
+use proptest::{
+    strategy::{BoxedStrategy, Strategy},
+    test_runner::TestCaseError,
+};
 use qetl_runtime::{
     report::{RunReport, Status},
     waiting::Request,
@@ -16,13 +19,14 @@ use tokio::runtime::Runtime;
 
 use crate::{
     project::TestProject,
-    search::{equal, failed, search, text},
-    server::{Kind, Place},
+    search::{equal, failed, on_every_database, text},
+    server::Place,
 };
 
-#[test]
-fn sqlite_is_as_the_model_says() {
-    search(Kind::Sqlite, || history(false).boxed(), told, check);
+on_every_database!(histories, told, check);
+
+fn histories() -> BoxedStrategy<History> {
+    history(false).boxed()
 }
 
 fn told(history: &History) -> String {

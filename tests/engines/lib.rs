@@ -5,6 +5,10 @@
 #![cfg(test)]
 
 mod change_feed;
+mod growth;
+mod ledger;
 mod project;
+mod scd2;
 mod search;
 mod server;
+mod sessions;

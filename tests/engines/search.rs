@@ -50,6 +50,23 @@ pub(crate) fn search<H: Debug>(
     });
 }
 
+/// A test for each kind of database.
+macro_rules! on_every_database {
+    ($histories:expr, $told:expr, $check:expr) => {
+        #[test]
+        fn sqlite_is_as_the_model_says() {
+            crate::search::search(crate::server::Kind::Sqlite, $histories, $told, $check);
+        }
+
+        #[test]
+        fn postgres_is_as_the_model_says() {
+            crate::search::search(crate::server::Kind::Postgres, $histories, $told, $check);
+        }
+    };
+}
+
+pub(crate) use on_every_database;
+
 pub(crate) fn failed(why: impl ToString) -> TestCaseError {
     TestCaseError::fail(why.to_string())
 }
