@@ -42,7 +42,9 @@ impl Postgres {
     pub(crate) fn new(settings: &EngineConfig) -> Result<Self, RunError> {
         let url = url_of(settings)?;
         // What the parser says may repeat a part of the address, and so a password.
-        let wrong = |_| RunError::usage("the `url` of `[engine.config]` is no address of a PostgreSQL server", "such as `postgres://user@host/shop`");
+        let wrong = |_| {
+            RunError::usage("the `url` of `[engine.config]` is no address of a PostgreSQL server", "such as `postgres://user@host/shop`")
+        };
         let mut config: Config = url.parse().map_err(wrong)?;
         config.application_name("qetl").connect_timeout(Duration::from_secs(15)).keepalives_idle(Duration::from_secs(30));
         let host = config.get_hosts().first().map_or_else(String::new, |host| match host {
@@ -190,7 +192,8 @@ impl Connection for Session {
             let cell = |index: usize| -> Result<Cell<'static>, Failure> {
                 let raw: Option<Raw<'_>> = row.try_get(index).map_err(failure)?;
                 let Some(Raw(bytes)) = raw else { return Ok(Cell::Null) };
-                let what = || Failure::Other(format!("`{}` is {}, which qetl does not read: cast it to text", found[index].name, types[index]));
+                let what =
+                    || Failure::Other(format!("`{}` is {}, which qetl does not read: cast it to text", found[index].name, types[index]));
                 decode(&types[index], bytes).ok_or_else(what)
             };
             take(&found, (0..found.len()).map(cell).collect::<Result<_, _>>()?)?;

@@ -159,8 +159,7 @@ pub(crate) fn make(database: &dyn Database, connection: &mut dyn Connection) -> 
             let keys: Vec<String> = columns.iter().take(keys).map(|(name, _)| quoted(database, name)).collect();
             parts.push(format!("PRIMARY KEY ({})", keys.join(", ")));
         }
-        let made =
-            format!("CREATE TABLE IF NOT EXISTS {} ({})", table(database, &record(name)), parts.join(", "));
+        let made = format!("CREATE TABLE IF NOT EXISTS {} ({})", table(database, &record(name)), parts.join(", "));
         connection.run(&made, &[])?;
     }
     if connection.rows(&sql(database, "SELECT [version] FROM {meta}"), &[])?.is_empty() {

@@ -201,7 +201,9 @@ impl Builder<'_> {
                 let keys = block.group.iter().flatten();
                 keys.into_iter().all(|key| *key != Expr::left(name) && *key != Expr::right(name)) || is_column(&block.inline(expr))
             };
-            let renamed = block.group.is_none() || columns.iter().all(|(name, expr)| named(name, expr));
+            // Nothing else says that it is one row, made of all.
+            let aggregates = !block.is_of_all_rows() || columns.iter().any(|(_, expr)| block.is_computed(&block.inline(expr)));
+            let renamed = aggregates && (block.group.is_none() || columns.iter().all(|(name, expr)| named(name, expr)));
             block.order.is_empty() && renamed && block.can_inline(columns.iter().map(|(_, expr)| expr))
         };
         let mut block = self.block_if(input, fits)?;

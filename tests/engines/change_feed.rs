@@ -26,7 +26,7 @@ use crate::{
 on_every_database!(histories, told, check);
 
 fn histories() -> BoxedStrategy<History> {
-    history(false).boxed()
+    history(true).boxed()
 }
 
 fn told(history: &History) -> String {
@@ -34,10 +34,12 @@ fn told(history: &History) -> String {
 }
 
 fn check(runtime: &Runtime, place: Place, history: &History) -> Result<(), TestCaseError> {
+    let kind = place.kind;
     let project = TestProject::new(place, &flow_toml(history));
     let mut model = Model::new(history.options.clone());
     runtime.block_on(async {
         for (index, arrival) in history.arrivals.iter().enumerate() {
+            let arrival = &kind.holdable(arrival);
             let inputs = project.write(&format!("arrival_{index}"), &arrival.csv(&history.options.columns));
             let request = Request { batch_id: Some(arrival.batch_id), inputs, accept_guards: arrival.accept_guards, ..Request::default() };
             let report = project.execute(&request).await.map_err(failed)?;

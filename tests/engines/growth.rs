@@ -34,10 +34,12 @@ fn told(history: &History) -> String {
 }
 
 fn check(runtime: &Runtime, place: Place, history: &History) -> Result<(), TestCaseError> {
+    let kind = place.kind;
     let project = TestProject::new(place.clone(), &flow_toml(&history.options));
     let mut model = Model::new(history.options.clone());
     runtime.block_on(async {
         for (index, arrival) in history.arrivals.iter().enumerate() {
+            let arrival = &kind.holdable(arrival);
             let inputs = project.write(&format!("arrival_{index}"), &arrival.csv(&history.options.columns));
             let request = Request { batch_id: Some(arrival.batch_id), inputs, ..Request::default() };
             let report = match project.execute(&request).await {

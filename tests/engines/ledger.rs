@@ -21,10 +21,12 @@ use crate::{
 on_every_database!(ledger_history, told, check);
 
 fn check(runtime: &Runtime, place: Place, history: &LedgerHistory) -> Result<(), TestCaseError> {
+    let kind = place.kind;
     let project = TestProject::new(place, &flow_toml(history));
     let mut ledger = Ledger::new(history.options.clone(), history.booking.clone());
     runtime.block_on(async {
         for (index, arrival) in history.arrivals.iter().enumerate() {
+            let arrival = &kind.holdable(arrival);
             let inputs = project.write(&format!("arrival_{index}"), &arrival.csv(&history.options.columns));
             let request = Request { batch_id: Some(arrival.batch_id), inputs, accept_guards: arrival.accept_guards, ..Request::default() };
             let report = project.execute(&request).await.map_err(failed)?;

@@ -35,11 +35,12 @@ fn told(history: &History) -> String {
 }
 
 fn check(runtime: &Runtime, place: Place, history: &History) -> Result<(), TestCaseError> {
+    let kind = place.kind;
     let project = TestProject::new(place, &flow_toml(&history.options));
     let mut model = Model::new(history.options.clone());
     runtime.block_on(async {
         for (index, arrival) in history.arrivals.iter().enumerate() {
-            let batch = &arrival.batch;
+            let batch = &kind.holdable(&arrival.batch);
             let execution_date = arrival.execution_date(model.executed.contains_key(&batch.batch_id));
             let inputs = project.write(&format!("arrival_{index}"), &batch.csv(&model.options.feed.columns));
             let accept_guards = batch.accept_guards;

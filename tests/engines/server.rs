@@ -13,6 +13,7 @@ use std::{
 };
 
 use qetl_runtime::RunReport;
+use qetl_test_models::{histories::Arrival, oracle::Value};
 use tempfile::TempDir;
 
 use crate::project::temporary;
@@ -41,6 +42,18 @@ impl Kind {
             Kind::Sqlite => Some(&SQLITE),
             Kind::Postgres => POSTGRES.get_or_init(postgres).as_ref(),
         }
+    }
+}
+
+impl Kind {
+    /// The rows of a batch with what the database cannot hold replaced by what it can.
+    pub(crate) fn holdable(self, arrival: &Arrival) -> Arrival {
+        let holds = |value: &Value| match (self, value) {
+            (Kind::Sqlite, Value::Float(value)) => !value.is_nan(),
+            (Kind::Sqlite | Kind::Postgres, _) => true,
+        };
+        let value = |value: &Value| if holds(value) { value.clone() } else { Value::Float(0.5) };
+        Arrival { rows: arrival.rows.iter().map(|row| row.iter().map(value).collect()).collect(), ..arrival.clone() }
     }
 }
 
@@ -117,9 +130,9 @@ fn with_the_tests(child: Child, folder: TempDir) {
 /// The newest PostgreSQL among those that are installed.
 fn postgres_bin() -> Option<PathBuf> {
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path().join("bin")));
-    let mut found: Vec<PathBuf> = versions.chain(["/usr/bin".into(), "/usr/local/bin".into()]).filter(|bin| bin.join("initdb").is_file()).collect();
+    let mut found: Vec<PathBuf> = versions.filter(|bin| bin.join("initdb").is_file()).collect();
     found.sort();
-    found.into_iter().next_back()
+    found.pop().or_else(|| Some(PathBuf::from("/usr/bin")).filter(|bin| bin.join("initdb").is_file()))
 }
 
 /// The server refuses to be root's.
@@ -140,7 +153,10 @@ fn postgres() -> Option<Server> {
     let folder = temporary();
     Command::new("chmod").arg("777").arg(folder.path()).status().unwrap();
     let data = folder.path().join("data");
-    let made = as_nobody(&bin.join("initdb")).args(["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync", "-D"]).arg(&data).output();
+    let made = as_nobody(&bin.join("initdb"))
+        .args(["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync", "-D"])
+        .arg(&data)
+        .output();
     let made = made.unwrap();
     assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
     let port = free_port();

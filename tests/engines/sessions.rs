@@ -37,10 +37,12 @@ fn told(history: &History) -> String {
 }
 
 fn check(runtime: &Runtime, place: Place, history: &History) -> Result<(), TestCaseError> {
+    let kind = place.kind;
     let project = TestProject::new(place, &flow_toml(history));
     let mut model = Model::new(history.options.clone());
     runtime.block_on(async {
         for (index, arrival) in history.arrivals.iter().enumerate() {
+            let arrival = &kind.holdable(arrival);
             let inputs = project.write(&format!("arrival_{index}"), &arrival.csv(&history.options.columns));
             // Every other replay says nothing of its time; the batch keeps what it has.
             let is_told = index % 2 == 0 || !model.batches.contains_key(&arrival.batch_id);
