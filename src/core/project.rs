@@ -397,6 +397,24 @@ mod tests {
     }
 
     #[test]
+    fn an_engine_takes_what_it_needs() {
+        let told = |text: &str| parse(text, None).unwrap_err();
+        let sqlite = parse("[engine]\nname = \"sqlite\"\n[engine.config]\npath = \"shop.db\"\n", None).unwrap();
+        assert_eq!((sqlite.engine.name.value, sqlite.engine.config.lock_timeout().as_secs()), (EngineName::Sqlite, 60));
+        let postgres = parse("[engine]\nname = \"postgres\"\n[engine.config]\nurl_env = \"HOME_OF_DATA\"\n", None).unwrap();
+        assert_eq!(postgres.engine.config.url.as_ref().map(|url| url.value.0.as_str()), Some("/data"));
+        assert!(!format!("{postgres:?}").contains("/data"), "what may be a secret is not printed");
+        insta::assert_snapshot!(told("[engine]\nname = \"sqlite\"\n[engine.config]\nurl = \"sqlite://\"\nstatement_timeout_seconds = 3\n"), @r"
+        qetl.toml:4:7: `url` means nothing to the engine `sqlite`
+        qetl.toml:5:29: `statement_timeout_seconds` means nothing to the engine `sqlite`
+        qetl.toml:2:8: the engine `sqlite` needs the file of its database
+        ");
+        insta::assert_snapshot!(told("[engine]\nname = \"mysql\"\n"), @"qetl.toml:2:8: the engine `mysql` needs the address of its server");
+        insta::assert_snapshot!(told("[engine]\nname = \"postgres\"\n[engine.config]\nurl_env = \"NOWHERE\"\n"), @"qetl.toml:4:11: the environment variable `NOWHERE` is not set");
+        insta::assert_snapshot!(told("[engine.config]\npath = \"x\"\n"), @"qetl.toml:2:8: `path` means nothing to the engine `datafusion`");
+    }
+
+    #[test]
     fn all_problems_are_told_at_once() {
         let told = parse("[engine]\nname = \"spark\"\nthread = 1\n[storage]\nlocation = \"${NOWHERE}\"\n", None).unwrap_err();
         insta::assert_snapshot!(told, @r"

@@ -53,6 +53,11 @@ pub(crate) trait Database: Send + Sync {
     /// Counts the tables of a schema, or of the database, that have a name: `?` stands for both, in this order.
     fn count_tables(&self) -> &'static str;
 
+    /// Whether a column of a result says that it is of booleans; else the column that it comes from is looked for.
+    fn tells_booleans(&self) -> bool {
+        true
+    }
+
     /// What the database cannot hold of a value, if anything.
     fn refuses(&self, _cell: &Cell<'_>) -> Option<&'static str> {
         None
@@ -83,6 +88,8 @@ pub(crate) enum Naming {
 pub(crate) struct Found {
     pub(crate) name: String,
     pub(crate) ty: Option<Type>,
+    /// The table or view that it comes from as it is, and its name there, if the database says that.
+    pub(crate) origin: Option<(String, String)>,
 }
 
 /// Takes the rows of a result, one by one.

@@ -24,7 +24,7 @@ use crate::{
     database::{Access, Connection, Database, Failure, Found, Hold, told},
     records,
     statements::Statements,
-    tables::{self, quoted, table},
+    tables::{self, TableName, quoted, table},
     work::SqlWork,
 };
 
@@ -226,12 +226,13 @@ impl Engine for SqlEngine {
         Ok(filled.iter().map(|statement| format!("{statement};\n")).collect())
     }
 
-    fn statement(&self, _sql: &Rendered, _target: &DatasetName) -> Result<Statement, Problems> {
-        Err(not_yet(&*self.database))
+    fn statement(&self, sql: &Rendered, _target: &DatasetName) -> Result<Statement, Problems> {
+        let problem = sql.problem("qetl::lower::unsupported", 0..sql.text.len(), not_yet(&*self.database));
+        Err(sql.placed(problem.label("a task of a standard flow").help(ON_DATAFUSION).into()))
     }
 
     async fn check(&self, _sql: &Rendered, _statement: &Statement, _known: &Known) -> Result<Checked, RunError> {
-        Err(not_yet(&*self.database).into())
+        Err(RunError::usage(not_yet(&*self.database), ON_DATAFUSION))
     }
 
     async fn bench(
@@ -242,7 +243,7 @@ impl Engine for SqlEngine {
         _run_id: &str,
         _anew: bool,
     ) -> Result<Box<dyn Bench>, RunError> {
-        Err(not_yet(&*self.database).into())
+        Err(RunError::usage(not_yet(&*self.database), ON_DATAFUSION))
     }
 
     async fn changed(&self, datasets: &[DatasetName]) -> Result<BTreeMap<DatasetName, i64>, RunError> {
@@ -255,10 +256,10 @@ impl Engine for SqlEngine {
     }
 }
 
-fn not_yet(database: &dyn Database) -> Problems {
-    let message = format!("standard flows do not run on {} yet", database.dialect().name());
-    let problem = qetl_core::Problem::new("qetl::lower::unsupported", qetl_core::Span::default(), message);
-    problem.help("run the project on the embedded engine: `[engine] name = \"datafusion\"`").into()
+const ON_DATAFUSION: &str = "run the project on the embedded engine: `[engine] name = \"datafusion\"`";
+
+fn not_yet(database: &dyn Database) -> String {
+    format!("standard flows do not run on {} yet", database.dialect().name())
 }
 
 /// A batch like any other, for texts that are shown and not run.
@@ -272,16 +273,24 @@ async fn rows(database: Arc<dyn Database>, sql: String) -> Result<Rows, RunError
     let (schema_sender, schema) = oneshot::channel();
     let (sender, receiver) = mpsc::channel::<Result<RecordBatch, RunError>>(2);
     tokio::task::spawn_blocking(move || {
-        let mut output =
-            Output { schema: Some(schema_sender), sender: sender.clone(), columns: Vec::new(), waiting: Vec::new(), builder: None };
+        let mut output = Output {
+            schema: Some(schema_sender),
+            sender: sender.clone(),
+            columns: Vec::new(),
+            waiting: Vec::new(),
+            booleans: Vec::new(),
+            builder: None,
+        };
         let mut run = || {
             let mut connection = database.connect(Access::Read)?;
+            if !database.tells_booleans() {
+                output.booleans = booleans(&*database, &mut *connection)?;
+            }
             let found = connection.query(&sql, &[], &mut |found, row| output.row(found, row))?;
             output.end(&found)
         };
         let failed = match run() {
-            // Whoever asked has gone: there is nobody to tell.
-            Ok(()) | Err(Failure::Run(_)) => return,
+            Ok(()) => return,
             Err(Failure::Wrong(why)) => RunError::usage(why, "`qetl datasets` lists what there is"),
             Err(why) => told(&*database, why),
         };
@@ -296,6 +305,19 @@ async fn rows(database: Arc<dyn Database>, sql: String) -> Result<Rows, RunError
     Ok(Rows { schema, stream: stream.boxed() })
 }
 
+fn booleans(database: &dyn Database, connection: &mut dyn Connection) -> Result<Vec<(String, String)>, Failure> {
+    if !records::there(database, connection)? {
+        return Ok(Vec::new());
+    }
+    let mut found = Vec::new();
+    for stored in records::datasets(database, connection)? {
+        let table = TableName::of(database, &stored.name).name;
+        let own = stored.columns.iter().filter(|column| column.ty == qetl_core::Type::Bool);
+        found.extend(own.map(|column| (table.clone(), column.name.clone())));
+    }
+    Ok(found)
+}
+
 /// Where the rows of a query go.
 struct Output {
     schema: Option<oneshot::Sender<arrow::datatypes::SchemaRef>>,
@@ -303,6 +325,8 @@ struct Output {
     columns: Vec<Column>,
     /// Rows that wait until the types are known.
     waiting: Vec<Vec<Cell<'static>>>,
+    /// Columns of datasets, by table and name, that are booleans although the database says numbers.
+    booleans: Vec<(String, String)>,
     builder: Option<Builder>,
 }
 
@@ -325,6 +349,9 @@ impl Output {
     /// Settles the columns' types: what the database says, else what the values are.
     fn settle(&mut self, found: &[Found]) -> Result<(), Failure> {
         let ty = |place: usize, column: &Found| {
+            if column.origin.as_ref().is_some_and(|origin| self.booleans.contains(origin)) {
+                return qetl_core::Type::Bool;
+            }
             let fits = |ty: qetl_core::Type| self.waiting.iter().all(|row| coerce(row[place].clone(), ty).is_some());
             column.ty.filter(|ty| fits(*ty)).unwrap_or_else(|| widest(self.waiting.iter().map(|row| &row[place])))
         };

@@ -183,7 +183,7 @@ impl Connection for Session {
         }
         let found = |column: &::postgres::Column| {
             let ty = column.type_();
-            Found { name: column.name().to_owned(), ty: known(ty, column.type_modifier()) }
+            Found { name: column.name().to_owned(), ty: known(ty, column.type_modifier()), origin: None }
         };
         let found: Vec<Found> = statement.columns().iter().map(found).collect();
         let types: Vec<PgType> = statement.columns().iter().map(|column| column.type_().clone()).collect();

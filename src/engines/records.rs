@@ -210,7 +210,11 @@ pub(crate) fn publish(database: &dyn Database, connection: &mut dyn Connection, 
         let values = [flow.into(), position.into(), Cell::from(column.name.as_str()), column.ty.to_string().into(), inferred.into()];
         connection.run(&sql(database, "INSERT INTO {columns} VALUES (?, ?, ?, ?, ?)"), &values)?;
     }
-    connection.run(&sql(database, "UPDATE {datasets} SET [changes] = [changes] + 1 WHERE [flow] = ?"), &[flow.into()])?;
+    // One by one, by their key: so no database locks the rows of other flows.
+    for stored in datasets(database, connection)?.iter().filter(|stored| stored.flow == flow) {
+        let key = [Cell::from(stored.name.namespace.as_str()), stored.name.name.as_str().into()];
+        connection.run(&sql(database, "UPDATE {datasets} SET [changes] = [changes] + 1 WHERE [namespace] = ? AND [name] = ?"), &key)?;
+    }
     insert_run(database, connection, &publish.run)
 }
 

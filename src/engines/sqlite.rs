@@ -134,7 +134,11 @@ impl Connection for Session {
         if statement.column_count() == 0 || !statement.readonly() {
             return Err(Failure::Wrong("the statement is no query: `query` reads, and does nothing else".to_owned()));
         }
-        let found = |column: &rusqlite::Column<'_>| Found { name: column.name().to_owned(), ty: column.decl_type().and_then(declared) };
+        let found = |column: &rusqlite::Column<'_>| Found {
+            name: column.name().to_owned(),
+            ty: column.decl_type().and_then(declared),
+            origin: None,
+        };
         let found: Vec<Found> = statement.columns().map(|column| found(&column)).collect();
         for (place, cell) in (1..).zip(values) {
             statement.raw_bind_parameter(place, Bound(cell)).map_err(failure)?;

@@ -179,6 +179,8 @@ fn look_up(database: &dyn Database, publish: &Publish, lost: &str) -> Result<(),
         let found = database.connect(Access::Write).and_then(|mut connection| {
             connection.run(database.begin(), &[])?;
             records::wait_for_publishes(database, &mut *connection, &publish.flow)?;
+            // What was committed meanwhile is seen by a new transaction only.
+            connection.run("ROLLBACK", &[])?;
             records::is_published(database, &mut *connection, publish)
         });
         match found {

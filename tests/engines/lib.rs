@@ -5,6 +5,9 @@
 #![cfg(test)]
 
 mod change_feed;
+mod crash;
+mod cut;
+mod examples;
 mod growth;
 mod ledger;
 mod project;

@@ -1,7 +1,12 @@
 //! A project in a temporary folder, on one of the databases.
 #![expect(clippy::wildcard_enum_match_arm, reason = "Arrow has many types, and all but floats are written by Arrow's own formatter")]
 
-use std::{fs, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use arrow::{
     array::{Array, AsArray, RecordBatch},
@@ -28,7 +33,7 @@ pub(crate) struct TestProject {
     pub(crate) workspace: Workspace,
     pub(crate) engine: Arc<dyn Engine>,
     /// Its own database: gone with the project.
-    _place: Place,
+    pub(crate) place: Place,
 }
 
 impl TestProject {
@@ -40,11 +45,16 @@ impl TestProject {
         }
         fs::write(folder.path().join("flows/flow.toml"), flow).unwrap();
         fs::write(folder.path().join("qetl.toml"), place.settings()).unwrap();
-        let workspace =
-            Workspace::open(Some(folder.path()), None, &qetl_plugins::registry()).unwrap_or_else(|error| panic!("{error}\n{flow}"));
+        let (workspace, engine) = Self::open(folder.path());
+        Self { folder, workspace, engine, place }
+    }
+
+    /// The project of a folder.
+    pub(crate) fn open(folder: &Path) -> (Workspace, Arc<dyn Engine>) {
+        let workspace = Workspace::open(Some(folder), None, &qetl_plugins::registry()).unwrap_or_else(|error| panic!("{error}"));
         let choice = &workspace.project.engine;
         let engine = qetl_engines::open(choice.name.value, &choice.config, &workspace.root).unwrap();
-        Self { folder, workspace, engine, _place: place }
+        (workspace, engine)
     }
 
     /// Writes files of a batch, and names them.
@@ -60,6 +70,12 @@ impl TestProject {
     pub(crate) async fn execute(&self, request: &Request) -> Result<RunReport, RunError> {
         let flows = self.workspace.flows(&[])?;
         run::execute(&*self.engine, &flows, &self.workspace.roots(), request, Duration::ZERO, &Progress::silent()).await
+    }
+
+    /// Runs the flows once nobody else does.
+    pub(crate) async fn run(workspace: &Workspace, engine: &dyn Engine, request: &Request) -> Result<RunReport, RunError> {
+        let (flows, wait) = (workspace.flows(&[])?, Duration::from_secs(30));
+        run::execute(engine, &flows, &workspace.roots(), request, wait, &Progress::silent()).await
     }
 
     /// The rows of a query, in its order.
@@ -78,13 +94,9 @@ impl TestProject {
 
     /// The rows of a dataset, sorted.
     pub(crate) async fn dataset(&self, columns: &[String], dataset: &str) -> Vec<TextRow> {
-        let columns: Vec<String> = columns.iter().map(|column| quoted(column)).collect();
+        let columns: Vec<String> = columns.iter().map(|column| self.place.quoted(column)).collect();
         self.rows(&format!("SELECT {} FROM {dataset}", columns.join(", "))).await
     }
-}
-
-fn quoted(name: &str) -> String {
-    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 fn texts(batch: &RecordBatch) -> Vec<TextRow> {

@@ -62,6 +62,11 @@ macro_rules! on_every_database {
         fn postgres_is_as_the_model_says() {
             crate::search::search(crate::server::Kind::Postgres, $histories, $told, $check);
         }
+
+        #[test]
+        fn mariadb_is_as_the_model_says() {
+            crate::search::search(crate::server::Kind::MariaDb, $histories, $told, $check);
+        }
     };
 }
 

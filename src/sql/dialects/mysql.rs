@@ -13,7 +13,7 @@ use crate::{Unsupported, tree};
 pub struct MySql;
 
 /// Compares bytes, and does not take blanks at the end away. MariaDB knows its `utf8mb4_nopad_bin` by this name too.
-const COLLATION: &str = "CHARACTER SET utf8mb4 COLLATE utf8mb4_0900_bin";
+const COLLATION: &str = "CHARACTER SET utf8mb4 /*M! COLLATE utf8mb4_nopad_bin */ /*!80003 COLLATE utf8mb4_0900_bin */";
 
 impl Dialect for MySql {
     fn name(&self) -> &'static str {
