@@ -163,11 +163,6 @@ impl Block {
         self.group.is_none() && self.computed.is_empty() && self.is_whole()
     }
 
-    /// Whether it is one row, made of all.
-    pub(crate) fn is_of_all_rows(&self) -> bool {
-        self.group.as_ref().is_some_and(Vec::is_empty)
-    }
-
     /// Whether no row is left out at the end.
     pub(crate) fn is_whole(&self) -> bool {
         self.limit.is_none() && self.order.is_empty()
@@ -189,16 +184,15 @@ impl Block {
         }
     }
 
-    /// Keeps the items that are needed; one stays when none is. An aggregate of all rows stays one.
+    /// Keeps the items that are needed. One stays when none is; of all rows in one, an aggregate, which makes it so.
     pub(crate) fn keep(&mut self, needed: &dyn Fn(&str) -> bool) {
-        let first = self.items.first().cloned();
-        let of_all = self.items.iter().find(|item| self.is_computed(&item.expr)).cloned();
+        let is_of_all = self.group.as_ref().is_some_and(Vec::is_empty);
+        let must_stay = |item: &Item| !is_of_all || self.is_computed(&item.expr);
+        let one = self.items.iter().find(|item| must_stay(item)).cloned();
+        let has_one = self.items.iter().any(|item| needed(&item.name) && must_stay(item));
         self.items.retain(|item| needed(&item.name));
-        if self.is_of_all_rows() && !self.items.iter().any(|item| self.is_computed(&item.expr)) {
-            self.items.extend(of_all);
-        }
-        if self.items.is_empty() {
-            self.items.extend(first);
+        if !has_one {
+            self.items.extend(one);
         }
     }
 

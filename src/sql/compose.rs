@@ -28,13 +28,13 @@ pub(crate) fn compose(sql: &Sql<'_>, steps: &Steps) -> Result<(Vec<Named>, Body)
     for step in before {
         builder.step.clone_from(&step.name);
         let body = builder.body(&step.rel)?;
-        match &body {
-            Body::Select(block) if block.is_named().is_some() => {
-                let same = block.is_named().unwrap_or_default().to_owned();
-                builder.known.insert(step.name.clone(), same);
-            }
-            _ => builder.named.push(Named { name: step.name.clone(), columns: step.rel.columns().to_vec(), body }),
+        if let Body::Select(block) = &body
+            && let Some(same) = block.is_named()
+        {
+            builder.known.insert(step.name.clone(), same.to_owned());
+            continue;
         }
+        builder.named.push(Named { name: step.name.clone(), columns: step.rel.columns().to_vec(), body });
     }
     builder.step.clone_from(&last.name);
     let mut body = builder.body(&last.rel)?;
@@ -201,9 +201,7 @@ impl Builder<'_> {
                 let keys = block.group.iter().flatten();
                 keys.into_iter().all(|key| *key != Expr::left(name) && *key != Expr::right(name)) || is_column(&block.inline(expr))
             };
-            // Nothing else says that it is one row, made of all.
-            let aggregates = !block.is_of_all_rows() || columns.iter().any(|(_, expr)| block.is_computed(&block.inline(expr)));
-            let renamed = aggregates && (block.group.is_none() || columns.iter().all(|(name, expr)| named(name, expr)));
+            let renamed = block.group.is_none() || columns.iter().all(|(name, expr)| named(name, expr));
             block.order.is_empty() && renamed && block.can_inline(columns.iter().map(|(_, expr)| expr))
         };
         let mut block = self.block_if(input, fits)?;
@@ -366,7 +364,14 @@ fn prune(named: Vec<Named>, result: &Body) -> Vec<Named> {
         let is_needed = |name: &str| columns.contains(name);
         match &mut one.body {
             Body::Select(block) => block.keep(&is_needed),
-            Body::Union(blocks) => blocks.iter_mut().for_each(|block| block.keep(&is_needed)),
+            Body::Union(blocks) => {
+                let mut pruned = blocks.clone();
+                pruned.iter_mut().for_each(|block| block.keep(&is_needed));
+                // Each branch must have the same columns.
+                if pruned.iter().all(|block| block.items.len() == pruned[0].items.len()) {
+                    *blocks = pruned;
+                }
+            }
             Body::Recursive(Recursive::Follow { columns, on, .. }) => {
                 columns.retain(|column| is_needed(&column.name) || on.iter().any(|(from, _)| *from == column.name));
             }

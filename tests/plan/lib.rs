@@ -2,10 +2,12 @@
 //! No engine is compiled.
 #![cfg(test)]
 
+mod functions;
 mod golden;
 mod problems;
 mod reference;
 mod standard;
+mod steps;
 
 use insta::Settings;
 
