@@ -150,6 +150,27 @@ pub(crate) fn coerce(cell: Cell<'_>, ty: Type) -> Option<Cell<'_>> {
     })
 }
 
+/// The type that holds values of both without loss; text, if no other does.
+pub(crate) fn joined(a: Option<Type>, b: Option<Type>) -> Option<Type> {
+    let (Some(left), Some(right)) = (a, b) else { return a.or(b) };
+    let digits = |ty: Type| match ty {
+        Type::Int => Some((19, 0)),
+        Type::Decimal { precision, scale } => Some((precision, scale)),
+        Type::Text | Type::Float | Type::Bool | Type::Date | Type::Timestamp => None,
+    };
+    Some(match (left, right) {
+        _ if left == right => left,
+        (Type::Float, other) | (other, Type::Float) if other.is_numeric() => Type::Float,
+        _ => match (digits(left), digits(right)) {
+            (Some((p1, s1)), Some((p2, s2))) => {
+                let scale = s1.max(s2);
+                Type::Decimal { precision: ((p1 - s1).max(p2 - s2) + scale).min(38), scale }
+            }
+            _ => Type::Text,
+        },
+    })
+}
+
 fn rescaled(value: i128, old: u8, new: u8) -> Option<i128> {
     let power = |digits: u8| 10_i128.checked_pow(u32::from(digits));
     if new >= old {

@@ -13,6 +13,12 @@ use crate::cell::Cell;
 pub(crate) trait Database: Send + Sync {
     fn dialect(&self) -> &'static dyn Dialect;
 
+    /// How the SQL of authors is read.
+    fn syntax(&self) -> &'static dyn qetl_sql::syntax::Dialect;
+
+    /// A dataset's table by a name that no table expression hides.
+    fn real_table(&self, dataset: &qetl_core::DatasetName) -> String;
+
     /// Where it is, for messages: never with a password.
     fn place(&self) -> String;
 

@@ -20,6 +20,7 @@ use qetl_runtime::{
 use tokio::sync::{mpsc, oneshot};
 
 use crate::{
+    bench::{self, SqlBench},
     cell::{Builder, Cell, coerce},
     database::{Access, Connection, Database, Failure, Found, Hold, told},
     records,
@@ -226,24 +227,39 @@ impl Engine for SqlEngine {
         Ok(filled.iter().map(|statement| format!("{statement};\n")).collect())
     }
 
-    fn statement(&self, sql: &Rendered, _target: &DatasetName) -> Result<Statement, Problems> {
-        let problem = sql.problem("qetl::lower::unsupported", 0..sql.text.len(), not_yet(&*self.database));
-        Err(sql.placed(problem.label("a task of a standard flow").help(ON_DATAFUSION).into()))
+    fn statement(&self, sql: &Rendered, target: &DatasetName) -> Result<Statement, Problems> {
+        bench::statement(&*self.database, sql, target)
     }
 
+    /// Names and types are the database's to check, when it runs the query.
     async fn check(&self, _sql: &Rendered, _statement: &Statement, _known: &Known) -> Result<Checked, RunError> {
-        Err(RunError::usage(not_yet(&*self.database), ON_DATAFUSION))
+        Ok(Checked::default())
     }
 
     async fn bench(
         &self,
-        _flow: &str,
-        _own: &[DatasetName],
-        _lock: &dyn FlowLock,
-        _run_id: &str,
-        _anew: bool,
+        flow: &str,
+        own: &[DatasetName],
+        lock: &dyn FlowLock,
+        run_id: &str,
+        anew: bool,
     ) -> Result<Box<dyn Bench>, RunError> {
-        Err(RunError::usage(not_yet(&*self.database), ON_DATAFUSION))
+        if self.database.ddl_commits() {
+            let message = format!("standard flows do not run on {}", self.database.dialect().name());
+            let help = "it ends a transaction wherever a table is made, so that a batch could be half there: choose another engine";
+            return Err(RunError::usage(message, help));
+        }
+        let (database, flow, own, fence, run_id) = (self.database.clone(), flow.to_owned(), own.to_vec(), lock.fence(), run_id.to_owned());
+        let bench = blocking(move || {
+            let begin = || {
+                let mut connection = database.connect(Access::Write)?;
+                connection.run(database.begin(), &[])?;
+                Ok(connection)
+            };
+            let connection = begin().map_err(|why| told(&*database, why))?;
+            SqlBench::new(database, connection, &flow, &own, fence, &run_id, anew)
+        });
+        Ok(Box::new(bench.await?))
     }
 
     async fn changed(&self, datasets: &[DatasetName]) -> Result<BTreeMap<DatasetName, i64>, RunError> {
@@ -254,12 +270,6 @@ impl Engine for SqlEngine {
         })
         .await
     }
-}
-
-const ON_DATAFUSION: &str = "run the project on the embedded engine: `[engine] name = \"datafusion\"`";
-
-fn not_yet(database: &dyn Database) -> String {
-    format!("standard flows do not run on {} yet", database.dialect().name())
 }
 
 /// A batch like any other, for texts that are shown and not run.

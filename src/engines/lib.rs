@@ -3,6 +3,7 @@
 //! A batch is one transaction of the database, its records among what it writes: so exactly-once and all-or-nothing hold by
 //! the database's own guarantee. [`open`] is all there is to call.
 
+mod bench;
 mod cell;
 mod database;
 mod engine;

@@ -87,6 +87,14 @@ impl Database for MySql {
         &qetl_sql::dialects::MySql
     }
 
+    fn syntax(&self) -> &'static dyn qetl_sql::syntax::Dialect {
+        &qetl_sql::syntax::MySqlDialect {}
+    }
+
+    fn real_table(&self, dataset: &qetl_core::DatasetName) -> String {
+        format!("{}.{}", crate::tables::quoted(self, self.opts.get_db_name().unwrap_or_default()), crate::tables::table(self, dataset))
+    }
+
     fn place(&self) -> String {
         self.place.clone()
     }

@@ -79,6 +79,14 @@ impl Database for Postgres {
         &qetl_sql::dialects::Postgres
     }
 
+    fn syntax(&self) -> &'static dyn qetl_sql::syntax::Dialect {
+        &qetl_sql::syntax::PostgreSqlDialect {}
+    }
+
+    fn real_table(&self, dataset: &qetl_core::DatasetName) -> String {
+        crate::tables::table(self, dataset)
+    }
+
     fn place(&self) -> String {
         self.place.clone()
     }

@@ -81,7 +81,14 @@ const RECORDS: [Record; 8] = [
     // Views have a definition. `changes` grows with every publish that writes the dataset.
     (
         "datasets",
-        &[("namespace", Kind::Key), ("name", Kind::Key), ("flow", Kind::Text), ("changes", Kind::Int), ("definition", Kind::Text)],
+        &[
+            ("namespace", Kind::Key),
+            ("name", Kind::Key),
+            ("flow", Kind::Text),
+            ("changes", Kind::Int),
+            ("definition", Kind::Text),
+            ("by_batch", Kind::Int),
+        ],
         2,
     ),
     (
@@ -343,18 +350,21 @@ pub(crate) struct Stored {
     pub(crate) changes: i64,
     /// The query, of a view.
     pub(crate) definition: Option<String>,
+    /// Its rows are of batches, and replaced batch by batch.
+    pub(crate) by_batch: bool,
     pub(crate) columns: Vec<Column>,
 }
 
 pub(crate) fn datasets(database: &dyn Database, connection: &mut dyn Connection) -> Result<Vec<Stored>, Failure> {
     let mut datasets: Vec<Stored> = Vec::new();
-    let text_of = "SELECT [namespace], [name], [flow], [changes], [definition] FROM {datasets} ORDER BY [namespace], [name]";
+    let text_of = "SELECT [namespace], [name], [flow], [changes], [definition], [by_batch] FROM {datasets} ORDER BY [namespace], [name]";
     for row in connection.rows(&sql(database, text_of), &[])? {
         datasets.push(Stored {
             name: DatasetName { namespace: text(&row[0]), name: text(&row[1]) },
             flow: text(&row[2]),
             changes: int(&row[3]),
             definition: (row[4] != Cell::Null).then(|| text(&row[4])),
+            by_batch: int(&row[5]) != 0,
             columns: Vec::new(),
         });
     }
@@ -382,9 +392,22 @@ pub(crate) fn add_dataset(
         flow.into(),
         Cell::Int(0),
         definition.map_or(Cell::Null, Cell::from),
+        Cell::Int(1),
     ];
-    connection.run(&sql(database, "INSERT INTO {datasets} VALUES (?, ?, ?, ?, ?)"), &values)?;
+    connection.run(&sql(database, "INSERT INTO {datasets} VALUES (?, ?, ?, ?, ?, ?)"), &values)?;
     change_columns(database, connection, name, columns)
+}
+
+/// Records whether a dataset's rows are replaced batch by batch.
+pub(crate) fn keeps_by_batch(
+    database: &dyn Database,
+    connection: &mut dyn Connection,
+    name: &DatasetName,
+    by_batch: bool,
+) -> Result<(), Failure> {
+    let values = [Cell::Int(i64::from(by_batch)), name.namespace.as_str().into(), name.name.as_str().into()];
+    connection.run(&sql(database, "UPDATE {datasets} SET [by_batch] = ? WHERE [namespace] = ? AND [name] = ?"), &values)?;
+    Ok(())
 }
 
 pub(crate) fn change_columns(

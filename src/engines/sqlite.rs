@@ -35,6 +35,14 @@ impl Database for Sqlite {
         &qetl_sql::dialects::Sqlite
     }
 
+    fn syntax(&self) -> &'static dyn qetl_sql::syntax::Dialect {
+        &qetl_sql::syntax::SQLiteDialect {}
+    }
+
+    fn real_table(&self, dataset: &qetl_core::DatasetName) -> String {
+        format!("main.{}", crate::tables::table(self, dataset))
+    }
+
     fn place(&self) -> String {
         format!("the SQLite database `{}`", self.path.display())
     }

@@ -110,34 +110,50 @@ pub(crate) fn follow(database: &dyn Database, connection: &mut dyn Connection, p
         }
     }
     for (name, schema, keys) in &wanted {
-        match known(name) {
-            None => {
-                create_schema(database, connection, name)?;
-                refuse_strangers(database, connection, name, &stored)?;
-                connection.run(&create_table(database, name, schema.columns())?, &[])?;
-                index(database, connection, name, schema.columns(), keys)?;
-                records::add_dataset(database, connection, flow, name, schema.columns(), None)?;
-            }
-            Some(old) => {
-                let mut columns = old.columns.clone();
-                for column in schema.columns().iter().filter(|column| !old.columns.iter().any(|old| old.name == column.name)) {
-                    let (name, ty) = (quoted(database, &column.name), column_type(database, column.ty)?);
-                    connection.run(&format!("ALTER TABLE {} ADD COLUMN {name} {ty}", table(database, &old.name)), &[])?;
-                    columns.push(column.clone());
-                }
-                if retyped(name, schema) {
-                    let target: Vec<Column> = columns.iter().map(|column| schema.column(&column.name).unwrap_or(column)).cloned().collect();
-                    rebuild(database, connection, name, &columns, &target)?;
-                    index(database, connection, name, &target, keys)?;
-                    columns = target;
-                }
-                if columns != old.columns {
-                    records::change_columns(database, connection, name, &columns)?;
-                }
-            }
-        }
+        follow_table(database, connection, flow, name, schema.columns(), keys)?;
     }
     follow_views(database, connection, plan)
+}
+
+/// Creates and changes a table until it has these columns. Its rows, and columns that it has besides, stay.
+pub(crate) fn follow_table(
+    database: &dyn Database,
+    connection: &mut dyn Connection,
+    flow: &str,
+    name: &DatasetName,
+    wanted: &[Column],
+    keys: &[String],
+) -> Result<(), Failure> {
+    let stored = records::datasets(database, connection)?;
+    let Some(old) = stored.iter().find(|stored| stored.name == *name) else {
+        create_schema(database, connection, name)?;
+        refuse_strangers(database, connection, name, &stored)?;
+        connection.run(&create_table(database, name, wanted)?, &[])?;
+        index(database, connection, name, wanted, keys)?;
+        return records::add_dataset(database, connection, flow, name, wanted, None);
+    };
+    let mut columns = old.columns.clone();
+    for column in wanted.iter().filter(|column| !old.columns.iter().any(|old| old.name == column.name)) {
+        let (name, ty) = (quoted(database, &column.name), column_type(database, column.ty)?);
+        connection.run(&format!("ALTER TABLE {} ADD COLUMN {name} {ty}", table(database, &old.name)), &[])?;
+        columns.push(column.clone());
+    }
+    let find = |old: &Column| wanted.iter().find(|column| column.name == old.name).unwrap_or(old).clone();
+    let target: Vec<Column> = columns.iter().map(find).collect();
+    if target != columns {
+        rebuild(database, connection, name, &columns, &target)?;
+        index(database, connection, name, &target, keys)?;
+    }
+    if target != old.columns {
+        records::change_columns(database, connection, name, &target)?;
+    }
+    Ok(())
+}
+
+/// Columns as a CREATE TABLE declares them.
+pub(crate) fn declared(database: &dyn Database, columns: &[Column]) -> Result<String, Failure> {
+    let one = |column: &Column| Ok(format!("{} {}", quoted(database, &column.name), column_type(database, column.ty)?));
+    Ok(columns.iter().map(one).collect::<Result<Vec<_>, Failure>>()?.join(", "))
 }
 
 fn follow_views(database: &dyn Database, connection: &mut dyn Connection, plan: &Plan) -> Result<(), Failure> {

@@ -140,7 +140,7 @@ fn nobody_else_is_disturbed(runtime: &Runtime, server: &Server) {
             }
         }
         assert_eq!(project.ordered(FEED).await, before);
-        let types = project.ordered("SELECT id, amount, amount / 4.0 AS a_quarter, NULL AS nothing FROM orders_state WHERE id = 'B'").await;
+        let types = project.ordered("SELECT id, amount, amount / 4.0 AS a_quarter, NULL AS missing FROM orders_state WHERE id = 'B'").await;
         assert!(lines(types)[0].starts_with("B 100 25"), "numbers are told as numbers");
     });
     // A table that is somebody else's.
@@ -182,12 +182,13 @@ fn what_cannot_be_held_is_refused(runtime: &Runtime, server: &Server) {
         for (row, kinds) in
             [("B,open,NaN", [Kind::Sqlite, Kind::MariaDb].as_slice()), ("B,open,inf", &[Kind::MariaDb]), ("B,o\0pen,1", &[Kind::Postgres])]
         {
+            let landed = "SELECT count(*) AS n FROM orders_landing";
+            let before = project.ordered(landed).await;
             let outcome = load(&project, 2, &["A,open,1.5", row]).await;
             if kinds.contains(&server.kind()) {
                 let message = outcome.unwrap_err();
                 assert!(message.contains("orders_2_0.csv:3") && message.contains("cannot hold"), "{message}");
-                let rows = project.ordered("SELECT count(*) AS n FROM orders_landing").await;
-                assert_eq!(lines(rows), ["1"], "nothing of the batch is there");
+                assert_eq!(project.ordered(landed).await, before, "nothing of the batch is there");
             }
         }
     });

@@ -15,3 +15,4 @@ mod scd2;
 mod search;
 mod server;
 mod sessions;
+mod standard;
