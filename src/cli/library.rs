@@ -2,7 +2,7 @@
 
 use std::{path::Path, sync::Arc, time::Duration};
 
-use qetl_core::{Flow, Registry};
+use qetl_core::{Flow, Registry, project::EngineName};
 use qetl_datafusion::{DataFusionEngine, Settings};
 use qetl_runtime::{
     Engine, RunError, RunReport, Workspace,
@@ -38,14 +38,7 @@ impl Project {
     /// Opens the project of a folder, or the nearest one upward from the current folder.
     pub fn open(folder: Option<&Path>, profile: Option<&str>, registry: &Registry) -> Result<Self, RunError> {
         let workspace = Workspace::open(folder, profile, registry)?;
-        let settings = Settings {
-            location: workspace.location(),
-            catalog: workspace.catalog(),
-            memory_limit: workspace.project.memory_limit(),
-            threads: workspace.project.engine.threads as usize,
-            most_deleted: Settings::MOST_DELETED,
-        };
-        let engine = Arc::new(DataFusionEngine::open(&settings));
+        let engine = open_engine(&workspace)?;
         Ok(Self { workspace, engine })
     }
 
@@ -63,5 +56,25 @@ impl Project {
         let flows = [&plan.flow];
         let all = self.workspace.good_flows();
         run::execute(&*self.engine, &flows, &all, &self.workspace.roots(), &plan.request, Duration::ZERO, &Progress::silent()).await
+    }
+}
+
+/// The engine that the project's settings name.
+fn open_engine(workspace: &Workspace) -> Result<Arc<dyn Engine>, RunError> {
+    let choice = &workspace.project.engine;
+    match choice.name.value {
+        EngineName::Datafusion => {
+            let settings = Settings {
+                location: workspace.location(),
+                catalog: workspace.catalog(),
+                memory_limit: workspace.project.memory_limit(),
+                threads: choice.threads as usize,
+                most_deleted: Settings::MOST_DELETED,
+            };
+            Ok(Arc::new(DataFusionEngine::open(&settings)))
+        }
+        name @ (EngineName::Duckdb | EngineName::Sqlite | EngineName::Postgres | EngineName::Mysql) => {
+            qetl_engines::open(name, &choice.config, &workspace.root)
+        }
     }
 }

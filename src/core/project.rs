@@ -1,5 +1,7 @@
 //! `qetl.toml`: where a project's data stands and how flows are run.
 
+use std::{fmt, time::Duration};
+
 use schemars::JsonSchema;
 use serde::Deserialize;
 use toml::{
@@ -81,17 +83,24 @@ impl Default for Storage {
 #[schemars(deny_unknown_fields)]
 pub struct EngineChoice {
     /// The engine that runs the flows.
-    pub name: EngineName,
+    pub name: Sp<EngineName>,
     /// The memory that a run may use, such as `2GB` (10⁹ bytes) or `2GiB` (2³⁰).
     pub memory_limit: Sp<String>,
     /// Threads; 0 for one a core.
     #[schemars(range(min = 0, max = 1024))]
     pub threads: u32,
+    /// The database, for engines that are one.
+    pub config: EngineConfig,
 }
 
 impl Default for EngineChoice {
     fn default() -> Self {
-        Self { name: EngineName::Datafusion, memory_limit: Sp { value: "2GB".to_owned(), span: Span::default() }, threads: 0 }
+        Self {
+            name: Sp { value: EngineName::Datafusion, span: Span::default() },
+            memory_limit: Sp { value: "2GB".to_owned(), span: Span::default() },
+            threads: 0,
+            config: EngineConfig::default(),
+        }
     }
 }
 
@@ -100,6 +109,119 @@ impl Default for EngineChoice {
 pub enum EngineName {
     /// The embedded engine, over a warehouse of Parquet files.
     Datafusion,
+    /// DuckDB, in a file.
+    Duckdb,
+    /// SQLite, in a file.
+    Sqlite,
+    /// A PostgreSQL server.
+    Postgres,
+    /// A MySQL or MariaDB server.
+    Mysql,
+}
+
+impl EngineName {
+    /// As it stands in `qetl.toml`.
+    pub fn name(self) -> &'static str {
+        match self {
+            EngineName::Datafusion => "datafusion",
+            EngineName::Duckdb => "duckdb",
+            EngineName::Sqlite => "sqlite",
+            EngineName::Postgres => "postgres",
+            EngineName::Mysql => "mysql",
+        }
+    }
+}
+
+/// `[engine.config]`: where a database is, and how long it may take.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(default)]
+#[schemars(deny_unknown_fields)]
+pub struct EngineConfig {
+    /// DuckDB, SQLite: the database's file.
+    pub path: Option<Sp<String>>,
+    /// PostgreSQL, MySQL: the server and the database, such as `postgres://user@host/shop`. A password may stand in it as
+    /// `${NAME}`.
+    pub url: Option<Sp<Secret>>,
+    /// The environment variable that has the `url`.
+    pub url_env: Option<Sp<String>>,
+    /// How long a statement waits for what others hold; 60 without it.
+    #[schemars(range(min = 1, max = 86400))]
+    pub lock_timeout_seconds: Option<Sp<u32>>,
+    /// How long a statement may take on a server; without it as long as it needs.
+    #[schemars(range(min = 1, max = 604_800))]
+    pub statement_timeout_seconds: Option<Sp<u32>>,
+}
+
+impl EngineConfig {
+    pub fn lock_timeout(&self) -> Duration {
+        Duration::from_secs(self.lock_timeout_seconds.as_ref().map_or(60, |seconds| u64::from(seconds.value)))
+    }
+
+    pub fn statement_timeout(&self) -> Option<Duration> {
+        self.statement_timeout_seconds.as_ref().map(|seconds| Duration::from_secs(u64::from(seconds.value)))
+    }
+
+    /// What is missing, or has no meaning for the engine; reads the variable that `url_env` names.
+    fn settle(&mut self, engine: EngineName, name: Span, env: &dyn Fn(&str) -> Option<String>, problems: &mut Problems) {
+        let (takes_path, takes_url) = match engine {
+            EngineName::Datafusion => (false, false),
+            EngineName::Duckdb | EngineName::Sqlite => (true, false),
+            EngineName::Postgres | EngineName::Mysql => (false, true),
+        };
+        let is_file = takes_path;
+        let keys = [
+            ("path", self.path.as_ref().map(|value| value.span), takes_path),
+            ("url", self.url.as_ref().map(|value| value.span), takes_url),
+            ("url_env", self.url_env.as_ref().map(|value| value.span), takes_url),
+            ("lock_timeout_seconds", self.lock_timeout_seconds.as_ref().map(|value| value.span), takes_url || is_file),
+            ("statement_timeout_seconds", self.statement_timeout_seconds.as_ref().map(|value| value.span), takes_url),
+        ];
+        for (key, span, taken) in keys {
+            if let (Some(span), false) = (span, taken) {
+                let what = format!("`{key}` means nothing to the engine `{}`", engine.name());
+                problems.push(Problem::new("qetl::project::engine_config", span, what).label("not read").help("take it out"));
+            }
+        }
+        let missing =
+            |message: String, help: &str| Problem::new("qetl::project::engine_config", name, message).label("this engine").help(help);
+        match (takes_path, takes_url) {
+            (true, _) if self.path.is_none() => {
+                let message = format!("the engine `{}` needs the file of its database", engine.name());
+                problems.push(missing(message, "add `[engine.config]` with `path = \"shop.db\"`"));
+            }
+            (_, true) => match (&self.url, &self.url_env) {
+                (None, None) => {
+                    let message = format!("the engine `{}` needs the address of its server", engine.name());
+                    problems.push(missing(message, "add `[engine.config]` with `url_env = \"NAME\"`, the variable that has it"));
+                }
+                (Some(_), Some(url_env)) => {
+                    let what = "`url` and `url_env` both give the address of the server";
+                    problems.push(Problem::new("qetl::project::engine_config", url_env.span, what).label("here again").help("keep one"));
+                }
+                (None, Some(url_env)) => match env(url_env) {
+                    Some(url) => self.url = Some(Sp { value: Secret(url), span: url_env.span }),
+                    None => {
+                        let what = format!("the environment variable `{}` is not set", url_env.value);
+                        let problem = Problem::new("qetl::project::environment", url_env.span, what).label("needs it");
+                        problems.push(problem.help(format!("set it, as in `{}=… qetl …`", url_env.value)));
+                    }
+                },
+                (Some(_), None) => (),
+            },
+            _ => (),
+        }
+    }
+}
+
+/// A text that may hold a password: it is never printed.
+#[derive(Clone, Deserialize, JsonSchema)]
+#[serde(transparent)]
+pub struct Secret(pub String);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("…")
+    }
 }
 
 impl Project {
@@ -124,8 +246,10 @@ impl Project {
         }
         hide(&mut problems, &filled);
         problems.or(())?;
-        let project: Project = decode::decode(root)?;
+        let mut project: Project = decode::decode(root)?;
         let mut problems = Problems::default();
+        let engine = &mut project.engine;
+        engine.config.settle(engine.name.value, engine.name.span, env, &mut problems);
         let limit = &project.engine.memory_limit;
         if let Err(why) = parse_bytes(limit) {
             problems.push(Problem::new("qetl::project::bytes", limit.span, why).help("such as `500MB`, `2GB` or `2GiB`"));
@@ -270,6 +394,24 @@ mod tests {
         let prod = parse(text, Some("prod")).unwrap();
         assert_eq!((prod.storage.location.as_str(), prod.memory_limit()), ("/data/w", 1 << 31));
         assert_eq!(parse(text, Some("prd")).unwrap_err(), "qetl.toml:1:1: there is no profile `prd`");
+    }
+
+    #[test]
+    fn an_engine_takes_what_it_needs() {
+        let told = |text: &str| parse(text, None).unwrap_err();
+        let sqlite = parse("[engine]\nname = \"sqlite\"\n[engine.config]\npath = \"shop.db\"\n", None).unwrap();
+        assert_eq!((sqlite.engine.name.value, sqlite.engine.config.lock_timeout().as_secs()), (EngineName::Sqlite, 60));
+        let postgres = parse("[engine]\nname = \"postgres\"\n[engine.config]\nurl_env = \"HOME_OF_DATA\"\n", None).unwrap();
+        assert_eq!(postgres.engine.config.url.as_ref().map(|url| url.value.0.as_str()), Some("/data"));
+        assert!(!format!("{postgres:?}").contains("/data"), "what may be a secret is not printed");
+        insta::assert_snapshot!(told("[engine]\nname = \"sqlite\"\n[engine.config]\nurl = \"sqlite://\"\nstatement_timeout_seconds = 3\n"), @r"
+        qetl.toml:4:7: `url` means nothing to the engine `sqlite`
+        qetl.toml:5:29: `statement_timeout_seconds` means nothing to the engine `sqlite`
+        qetl.toml:2:8: the engine `sqlite` needs the file of its database
+        ");
+        insta::assert_snapshot!(told("[engine]\nname = \"mysql\"\n"), @"qetl.toml:2:8: the engine `mysql` needs the address of its server");
+        insta::assert_snapshot!(told("[engine]\nname = \"postgres\"\n[engine.config]\nurl_env = \"NOWHERE\"\n"), @"qetl.toml:4:11: the environment variable `NOWHERE` is not set");
+        insta::assert_snapshot!(told("[engine.config]\npath = \"x\"\n"), @"qetl.toml:2:8: `path` means nothing to the engine `datafusion`");
     }
 
     #[test]

@@ -5,20 +5,16 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use arrow::{
-    array::{Array, Int64Array, RecordBatch, StringViewArray, TimestampMicrosecondArray},
-    datatypes::{Field, Schema},
-};
+use arrow::array::RecordBatch;
 use datafusion::error::Result as PlanResult;
-use qetl_core::{Type, plan::LANDING_COLUMNS};
-use qetl_ingest::{DatasetRows, ReadSpec, RowHasher, SourceFile, arrow_type};
+use qetl_core::Type;
+use qetl_ingest::{DatasetRows, ReadSpec, RowHasher, SourceFile, content_hash, with_place};
 use qetl_runtime::{
     RunError,
     engine::{LandError, Landed},
     progress::{Event, Progress},
 };
 use tokio::sync::mpsc;
-use xxhash_rust::xxh3::xxh3_128;
 
 use crate::{
     error,
@@ -79,7 +75,7 @@ pub(crate) fn land(
                     let input = batch.project(&(0..columns).collect::<Vec<_>>()).map_err(RunError::failed)?;
                     hasher.hash(&input, &mut hashes).map_err(RunError::failed)?;
                     for (place, hash) in (first..).zip(&hashes) {
-                        sum = sum.wrapping_add(if ordered { placed(*hash, place) } else { *hash });
+                        sum = sum.wrapping_add(content_hash(*hash, ordered.then_some(place)));
                     }
                     stager.write(&batch)?;
                 }
@@ -170,39 +166,4 @@ fn read_dataset(mut from: BatchRows, spec: &ReadSpec, give: &mut Give<'_>) -> Re
         true => Ok(()),
         false => Err(RunError::failed(format!("{read} of the {} rows of `{}` could be read", from.rows, from.dataset)).into()),
     }
-}
-
-/// A row's hash together with its place among all rows, for batches in which order counts.
-fn placed(hash: u128, place: u64) -> u128 {
-    let mut bytes = [0; 24];
-    bytes[..16].copy_from_slice(&hash.to_le_bytes());
-    bytes[16..].copy_from_slice(&place.to_le_bytes());
-    xxh3_128(&bytes)
-}
-
-/// The rows with what landing adds to them.
-fn with_place(
-    batch: &RecordBatch,
-    batch_id: i64,
-    loaded_at: i64,
-    file: &str,
-    rows_before: i64,
-) -> Result<RecordBatch, arrow::error::ArrowError> {
-    let rows = batch.num_rows();
-    let first = rows_before + 1;
-    let numbers = Int64Array::from_iter_values(first..first + i64::try_from(rows).unwrap_or(i64::MAX));
-    let added: [Arc<dyn Array>; 4] = [
-        Arc::new(Int64Array::from_value(batch_id, rows)),
-        Arc::new(TimestampMicrosecondArray::from_value(loaded_at, rows).with_timezone("UTC")),
-        Arc::new(StringViewArray::from_iter_values(std::iter::repeat_n(file, rows))),
-        Arc::new(numbers),
-    ];
-    let fields = batch
-        .schema()
-        .fields()
-        .iter()
-        .map(|field| field.as_ref().clone())
-        .chain(LANDING_COLUMNS.iter().map(|(name, ty)| Field::new(*name, arrow_type(*ty), true)))
-        .collect::<Vec<_>>();
-    RecordBatch::try_new(Arc::new(Schema::new(fields)), batch.columns().iter().cloned().chain(added).collect())
 }

@@ -51,6 +51,8 @@ mod fingerprint;
 
 mod hash;
 
+mod landed;
+
 #[cfg(test)]
 mod testing;
 
@@ -58,6 +60,7 @@ pub use dataset::DatasetRows;
 pub use fingerprint::fingerprint;
 pub use hash::RowHasher;
 pub use infer::{Inferred, infer};
+pub use landed::{content_hash, with_place};
 pub use names::column_names;
 pub use problem::{DataProblem, Place, ProblemKind};
 pub use rows::{RowReader, lines_of_rows, read};

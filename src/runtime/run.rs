@@ -232,7 +232,6 @@ impl FlowRun<'_> {
         let own = KnownBatch { batch_id: job.batch_id, processed_at, files: job.source_names() };
         let known_batches = known_batches(records, Some(own));
         let context = context_of(&known_batches, job.batch_id, processed_at);
-        self.refuse_times_that_fall(&known_batches, job.batch_id)?;
         let files = match &job.input {
             JobInput::Files(files) => fingerprints(files.clone(), now).await?,
             JobInput::Dataset(batch) => vec![batch.record(now)],
@@ -249,6 +248,7 @@ impl FlowRun<'_> {
                 JobInput::Dataset(_) => self.engine.read_again(&flow, lock, job.batch_id, &files).await,
             };
         }
+        self.refuse_times_that_fall(&known_batches, job.batch_id)?;
         let builds = self.flow.properties.batches(self.flow).build_on_earlier;
         let later: Vec<BatchRecord> = records.batches.iter().filter(|batch| builds && batch.batch_id > job.batch_id).cloned().collect();
         if let (Some(last), LateBatches::Reject) = (later.last(), self.flow.properties.late_batches()) {

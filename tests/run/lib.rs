@@ -9,9 +9,7 @@ mod crash;
 mod deletes;
 mod duckdb;
 mod growth;
-mod histories;
 mod ledger;
-mod oracle;
 mod project;
 mod properties;
 mod race;
@@ -23,3 +21,5 @@ mod sqlite;
 mod standard;
 mod venv;
 mod verify;
+
+use qetl_test_models::{histories, oracle};

@@ -12,10 +12,8 @@ use futures::TryStreamExt;
 use qetl::Project;
 use qetl_datafusion::{DataFusionEngine, Settings};
 use qetl_runtime::{RunError, RunReport, progress::Progress, run, verify, waiting::Request};
+pub(crate) use qetl_test_models::text::{TextRow, float_text};
 use tempfile::TempDir;
-
-/// A row as texts, the way `query --format csv` writes them; NULL is `None`.
-pub(crate) type TextRow = Vec<Option<String>>;
 
 /// A temporary folder, in memory where the system has such a place: nothing here outlives the test.
 pub(crate) fn temporary() -> TempDir {
@@ -138,12 +136,4 @@ fn texts(batch: &RecordBatch) -> Vec<TextRow> {
         })
     };
     (0..batch.num_rows()).map(|row| (0..batch.num_columns()).map(|column| cell(column, row)).collect()).collect()
-}
-
-/// As the contract writes floats.
-pub(crate) fn float_text(value: f64) -> String {
-    match value {
-        value if value.is_infinite() => if value > 0.0 { "Infinity" } else { "-Infinity" }.to_owned(),
-        value => format!("{value:?}"),
-    }
 }

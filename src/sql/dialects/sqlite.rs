@@ -32,6 +32,18 @@ impl Dialect for Sqlite {
         .to_owned())
     }
 
+    /// SQLite keeps the words, so that they tell what a column holds. What it makes of values goes by what the words contain:
+    /// with TEXT among them, all is kept as it is written.
+    fn column_type(&self, ty: Type) -> Result<String, Unsupported> {
+        Ok(match ty {
+            Type::Text | Type::Int | Type::Float => return self.type_name(ty),
+            Type::Decimal { precision, scale } => format!("DECIMAL_TEXT({precision},{scale})"),
+            Type::Bool => "BOOLEAN".to_owned(),
+            Type::Date => "DATE_TEXT".to_owned(),
+            Type::Timestamp => "TIMESTAMP_TEXT".to_owned(),
+        })
+    }
+
     fn null(&self, _ty: Type) -> Result<ast::Expr, Unsupported> {
         Ok(ast::Expr::Value(ast::Value::Null.into()))
     }

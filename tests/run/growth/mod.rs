@@ -1,8 +1,5 @@
 //! Growth accounting, executed: random lives against the reference model, and the specification's examples from the command line.
 
-mod history;
-mod model;
-
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Debug,
@@ -18,15 +15,16 @@ use qetl_runtime::{
 };
 use tokio::runtime::{Builder, Runtime};
 
-use self::{
-    history::{History, Split, flow_toml, history, split},
-    model::{Model, Options, Outcome, PeriodType, Reason},
-};
 use crate::{
     cli::Cli,
     histories::Arrival,
     oracle::{Column, OnNullKey, Row},
     project::{TestProject, TextRow},
+};
+use qetl_test_models::growth::{
+    DAILY, DAILY_WITH_LATE_EVENT, Example, MONTHLY, WEEKLY,
+    history::{History, Split, flow_toml, history, split},
+    model::{Model, Options, Outcome, Reason},
 };
 
 /// How many cases each test tries; the splits a quarter of them.
@@ -241,76 +239,6 @@ fn check_invariants(tables: &Tables) -> Result<(), String> {
         false => Err(format!("a period before the last is not final: {finals:?}")),
     }
 }
-
-/// A worked example of the specification.
-#[derive(Debug, Clone, Copy)]
-struct Example {
-    period_type: PeriodType,
-    churn_threshold_days: u32,
-    as_of: &'static str,
-    /// Each user's dates, all of 2024.
-    events: &'static [(&'static str, &'static [&'static str])],
-    /// `growth_summary` without `is_final`: `period: acquisitions churn resurrections net_growth active_users user_base`.
-    summary: &'static [&'static str],
-}
-
-impl Example {
-    /// The user and the date of each event.
-    fn rows(&self) -> impl Iterator<Item = (&'static str, String)> {
-        self.events.iter().flat_map(|(user, days)| days.iter().map(move |day| (*user, format!("2024-{day}"))))
-    }
-}
-
-const DAILY: Example = Example {
-    period_type: PeriodType::Daily,
-    churn_threshold_days: 3,
-    as_of: "2024-01-09",
-    events: &[("u1", &["01-01", "01-04", "01-08"]), ("u2", &["01-01"]), ("u3", &["01-02", "01-03"])],
-    summary: &[
-        "2024-01-01: 2 0 0 2 2 2",
-        "2024-01-02: 1 0 0 1 1 3",
-        "2024-01-03: 0 0 0 0 1 3",
-        "2024-01-04: 0 1 0 -1 1 2",
-        "2024-01-05: 0 0 0 0 0 2",
-        "2024-01-06: 0 1 0 -1 0 1",
-        "2024-01-07: 0 1 0 -1 0 0",
-        "2024-01-08: 0 0 1 1 1 1",
-        "2024-01-09: 0 0 0 0 0 1",
-    ],
-};
-
-/// With the late event: u2 on 3 January.
-const DAILY_WITH_LATE_EVENT: Example = Example {
-    events: &[("u1", &["01-01", "01-04", "01-08"]), ("u2", &["01-01", "01-03"]), ("u3", &["01-02", "01-03"])],
-    summary: &[
-        "2024-01-01: 2 0 0 2 2 2",
-        "2024-01-02: 1 0 0 1 1 3",
-        "2024-01-03: 0 0 0 0 2 3",
-        "2024-01-04: 0 0 0 0 1 3",
-        "2024-01-05: 0 0 0 0 0 3",
-        "2024-01-06: 0 2 0 -2 0 1",
-        "2024-01-07: 0 1 0 -1 0 0",
-        "2024-01-08: 0 0 1 1 1 1",
-        "2024-01-09: 0 0 0 0 0 1",
-    ],
-    ..DAILY
-};
-
-const WEEKLY: Example = Example {
-    period_type: PeriodType::Weekly,
-    churn_threshold_days: 7,
-    as_of: "2024-01-21",
-    events: &[("u1", &["01-01", "01-08", "01-16"]), ("u2", &["01-07"])],
-    summary: &["2024-01-01: 2 0 0 2 2 2", "2024-01-08: 0 1 0 -1 1 1", "2024-01-15: 0 1 1 0 1 1"],
-};
-
-const MONTHLY: Example = Example {
-    period_type: PeriodType::Monthly,
-    churn_threshold_days: 30,
-    as_of: "2024-03-31",
-    events: &[("u1", &["01-01", "01-31", "03-02"]), ("u2", &["01-31"]), ("u3", &["01-01", "02-28"]), ("u4", &["03-31"])],
-    summary: &["2024-01-01: 3 1 0 2 3 2", "2024-02-01: 0 0 1 1 1 3", "2024-03-01: 1 3 1 -1 2 2"],
-};
 
 fn flow(id: &str, input: &str, properties: &str) -> Cli {
     let cli = Cli::empty();

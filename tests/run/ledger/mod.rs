@@ -1,21 +1,18 @@
 //! Ledgers, flows of type `delta_publishing`: random histories against a reference model, and from the command line the worked
 //! examples cell by cell.
 
-mod history;
-mod model;
-
 use proptest::test_runner::TestCaseError;
 use qetl_runtime::{RunError, RunReport, waiting::Request};
 
-use self::{
-    history::{LedgerHistory, flow_toml, ledger_history, told},
-    model::Ledger,
-};
 use crate::{
     cli::Cli,
     oracle::Outcome,
     project::{TestProject, TextRow},
     properties::{compare_outcome, compare_tables, equal, quoted, search, text},
+};
+use qetl_test_models::ledger::{
+    history::{LedgerHistory, flow_toml, ledger_history, told},
+    model::Ledger,
 };
 
 #[test]

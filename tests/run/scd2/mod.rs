@@ -1,8 +1,5 @@
 //! The flow type scd2: random histories against a reference model, and the worked example from the command line.
 
-mod history;
-mod model;
-
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use proptest::{strategy::Strategy, test_runner::TestCaseError};
@@ -11,15 +8,15 @@ use qetl_runtime::{
     waiting::Request,
 };
 
-use self::{
-    history::{Arrival, History, flow_toml, history},
-    model::{Model, Outcome, Reason, Version},
-};
 use crate::{
     cli::Cli,
     oracle::{Row, Value},
     project::{TestProject, TextRow, most_deleted},
     properties::{cases, equal, search, text},
+};
+use qetl_test_models::scd2::{
+    history::{Arrival, History, flow_toml, history},
+    model::{Model, Outcome, Reason, Version},
 };
 
 #[test]

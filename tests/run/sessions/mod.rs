@@ -1,8 +1,5 @@
 //! Sessionization: random histories against the reference model, and the worked examples from the command line.
 
-mod history;
-mod model;
-
 use std::{
     collections::BTreeMap,
     sync::atomic::{AtomicUsize, Ordering},
@@ -14,15 +11,15 @@ use qetl_runtime::{
     waiting::Request,
 };
 
-use self::{
-    history::{History, flow_toml, history},
-    model::{Model, Outcome, Table},
-};
 use crate::{
     cli::Cli,
     histories::Arrival,
     oracle::{Row, Value},
     project::{TestProject, TextRow, float_text, most_deleted},
+};
+use qetl_test_models::sessions::{
+    history::{History, flow_toml, history},
+    model::{Model, Outcome, Table},
 };
 
 #[test]

@@ -5,44 +5,44 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::oracle::{self, BatchMode, ColumnType, OnDuplicateKey, OnNullKey, Row, Sorted, Value};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum OnDelete {
+pub enum OnDelete {
     Close,
     Ignore,
 }
 
 /// A flow's options. Columns are named by their position in `feed.columns`.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Options {
+pub struct Options {
     /// What a change feed has too; what a change feed alone has stands at its default.
-    pub(crate) feed: oracle::Options,
+    pub feed: oracle::Options,
     /// A date or a timestamp, never NULL.
-    pub(crate) effective: Option<usize>,
-    pub(crate) type1: Vec<usize>,
-    pub(crate) on_delete: OnDelete,
+    pub effective: Option<usize>,
+    pub type1: Vec<usize>,
+    pub on_delete: OnDelete,
 }
 
 /// A row of `{p}_scd2`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Version {
-    pub(crate) row: Row,
-    pub(crate) version: i64,
-    pub(crate) from: Value,
+pub struct Version {
+    pub row: Row,
+    pub version: i64,
+    pub from: Value,
     /// `None`: open, and so the current one.
-    pub(crate) to: Option<Value>,
-    pub(crate) batch_id: i64,
+    pub to: Option<Value>,
+    pub batch_id: i64,
     /// Microseconds since 1970.
-    pub(crate) processed_at: i64,
+    pub processed_at: i64,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Outcome {
+pub enum Outcome {
     Succeeded { derived_again: Vec<i64> },
     Unchanged,
     Rejected(Reason),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Reason {
+pub enum Reason {
     NullKey,
     /// Without effective times, execution times must rise with the batch ids.
     ExecutionTime,
@@ -53,12 +53,12 @@ pub(crate) enum Reason {
 
 /// A flow and the batches it has accepted. Its tables are worked out when asked for.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Model {
-    pub(crate) options: Options,
+pub struct Model {
+    pub options: Options,
     /// Keeps the batches, and knows what they have in common with a change feed's.
-    pub(crate) feed: oracle::Model,
+    pub feed: oracle::Model,
     /// When each batch was executed, as recorded: microseconds since 1970.
-    pub(crate) executed: BTreeMap<i64, i64>,
+    pub executed: BTreeMap<i64, i64>,
 }
 
 /// A row that a batch shows of a key.
@@ -84,12 +84,12 @@ struct Closing {
 }
 
 impl Model {
-    pub(crate) fn new(options: Options) -> Self {
+    pub fn new(options: Options) -> Self {
         Self { feed: oracle::Model::new(options.feed.clone()), options, executed: BTreeMap::new() }
     }
 
     /// Executes a batch; one that is rejected leaves everything as it was. Only a known batch can do without `execution_date`.
-    pub(crate) fn execute(&mut self, batch_id: i64, rows: &[Row], execution_date: Option<i64>, accept_guards: bool) -> Outcome {
+    pub fn execute(&mut self, batch_id: i64, rows: &[Row], execution_date: Option<i64>, accept_guards: bool) -> Outcome {
         let options = &self.options.feed;
         if options.on_null_key == OnNullKey::Fail && rows.iter().any(|row| self.feed.has_null_key(row)) {
             return Outcome::Rejected(Reason::NullKey);
@@ -126,12 +126,12 @@ impl Model {
     }
 
     /// `{p}_scd2`, by key and version.
-    pub(crate) fn versions(&self) -> Vec<Version> {
+    pub fn versions(&self) -> Vec<Version> {
         self.lives().into_values().flat_map(|lives| self.versions_of(lives)).collect()
     }
 
     /// `{p}_parked`: the input columns, `xt_parked_reason` and `xt_batch_id`, by batch, then in file order.
-    pub(crate) fn parked(&self) -> Vec<(Row, &'static str, i64)> {
+    pub fn parked(&self) -> Vec<(Row, &'static str, i64)> {
         let mut parked = Vec::new();
         for (batch_id, rows) in &self.feed.batches {
             let (conflicting, identity) = (self.sorted(rows).conflicting, self.identity(rows));

@@ -12,27 +12,27 @@ use crate::oracle::{BatchMode, Column, ColumnType, LateBatches, OnDuplicateKey, 
 
 /// What happens to one flow, from its first batch on.
 #[derive(Debug, Clone)]
-pub(crate) struct History {
-    pub(crate) options: Options,
-    pub(crate) arrivals: Vec<Arrival>,
+pub struct History {
+    pub options: Options,
+    pub arrivals: Vec<Arrival>,
 }
 
 /// One execution of one batch: a batch id seen before is a replay.
 #[derive(Debug, Clone)]
-pub(crate) struct Arrival {
-    pub(crate) batch_id: i64,
+pub struct Arrival {
+    pub batch_id: i64,
     /// In file order.
-    pub(crate) rows: Vec<Row>,
-    pub(crate) accept_guards: bool,
+    pub rows: Vec<Row>,
+    pub accept_guards: bool,
     /// How many rows each file holds, in order; one or two files.
-    pub(crate) files: Vec<usize>,
+    pub files: Vec<usize>,
     /// Whether the files write the values in an unusual way, such as `1.5` for 1.50.
-    pub(crate) respelled: bool,
+    pub respelled: bool,
 }
 
 impl Arrival {
     /// The text of each file.
-    pub(crate) fn csv(&self, columns: &[Column]) -> Vec<String> {
+    pub fn csv(&self, columns: &[Column]) -> Vec<String> {
         let spelled = if self.respelled { unusual } else { usual };
         let mut rest = self.rows.as_slice();
         let mut texts = Vec::new();
@@ -46,7 +46,7 @@ impl Arrival {
 }
 
 /// Histories most of whose batches are accepted. Without `floats` no value is NaN or ±∞, which some engines cannot hold.
-pub(crate) fn history(floats: bool) -> impl Strategy<Value = History> {
+pub fn history(floats: bool) -> impl Strategy<Value = History> {
     table(floats).prop_flat_map(|table| {
         options(&table).prop_flat_map(move |options| {
             arrivals(&table, &options).prop_map(move |arrivals| History { options: options.clone(), arrivals })
@@ -55,7 +55,7 @@ pub(crate) fn history(floats: bool) -> impl Strategy<Value = History> {
 }
 
 /// The flow file of a history.
-pub(crate) fn flow_toml(history: &History) -> String {
+pub fn flow_toml(history: &History) -> String {
     let mut properties = properties_toml(&history.options);
     if history.options.late_batches == LateBatches::Reject {
         properties += "late_batches = \"reject\"\n";
@@ -64,7 +64,7 @@ pub(crate) fn flow_toml(history: &History) -> String {
 }
 
 /// A flow file with these lines in front and these in `[properties]`.
-pub(crate) fn flow_text(header: &str, options: &Options, properties: &str) -> String {
+pub fn flow_text(header: &str, options: &Options, properties: &str) -> String {
     let load = "[properties.load]\nsource_path = \"data\"\nformat = \"csv\"\n";
     format!("{header}\n\n[input]\n{}\n[properties]\n{properties}\n{load}", input_toml(options))
 }
@@ -103,7 +103,7 @@ fn input_toml(options: &Options) -> String {
 }
 
 /// The lines that mean the same whatever the flow type: `late_batches` is not among them.
-pub(crate) fn properties_toml(options: &Options) -> String {
+pub fn properties_toml(options: &Options) -> String {
     let mut properties = String::new();
     if let Some(tracked) = &options.change_detection_columns {
         properties += &format!("change_detection_columns = [{}]\n", column_names(options, tracked));
@@ -115,7 +115,7 @@ pub(crate) fn properties_toml(options: &Options) -> String {
 }
 
 /// The names of columns, as the items of a TOML list.
-pub(crate) fn column_names(options: &Options, columns: &[usize]) -> String {
+pub fn column_names(options: &Options, columns: &[usize]) -> String {
     columns.iter().map(|column| toml_text(&options.columns[*column].name)).collect::<Vec<_>>().join(", ")
 }
 
@@ -160,12 +160,12 @@ fn unusual(value: &Value) -> String {
 }
 
 /// JSON's texts are TOML's too.
-pub(crate) fn toml_text(text: &str) -> String {
+pub fn toml_text(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
 /// The type as a flow file names it.
-pub(crate) fn type_name(ty: ColumnType) -> &'static str {
+pub fn type_name(ty: ColumnType) -> &'static str {
     match ty {
         ColumnType::Int => "integer",
         ColumnType::Text => "string",
@@ -182,7 +182,7 @@ const NAMES: [&str; 16] =
     ["id", "part", "status", "amount", "note", "place", "flag", "order", "a b", "Ünï", "quo\"te", "n", "Mixed", "a.b", "it's", "select"];
 
 /// Few values each, that are easily mixed up.
-pub(crate) fn domains(ty: ColumnType, floats: bool) -> Vec<Vec<Value>> {
+pub fn domains(ty: ColumnType, floats: bool) -> Vec<Vec<Value>> {
     let texts = |texts: &[&str]| texts.iter().map(|text| Value::Text((*text).to_owned())).collect::<Vec<_>>();
     let float = |values: &[f64]| values.iter().copied().map(Value::Float).collect::<Vec<_>>();
     match ty {
@@ -225,7 +225,7 @@ pub(crate) fn domains(ty: ColumnType, floats: bool) -> Vec<Vec<Value>> {
     }
 }
 
-pub(crate) fn column_type() -> impl Strategy<Value = ColumnType> {
+pub fn column_type() -> impl Strategy<Value = ColumnType> {
     prop_oneof![
         4 => Just(ColumnType::Text),
         3 => Just(ColumnType::Int),
@@ -239,7 +239,7 @@ pub(crate) fn column_type() -> impl Strategy<Value = ColumnType> {
 
 /// What stands in a column, by the part of the row that fills it.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) enum Part {
+pub enum Part {
     Key(usize),
     Value(usize),
     Mark,
@@ -247,9 +247,9 @@ pub(crate) enum Part {
 
 /// A table's columns and the few keys and values that its rows are made of.
 #[derive(Debug, Clone)]
-pub(crate) struct Table {
+pub struct Table {
     columns: Vec<Column>,
-    pub(crate) parts: Vec<Part>,
+    pub parts: Vec<Part>,
     keys: Vec<Vec<Value>>,
     /// What the other columns hold together; rows of a few kinds are often equal.
     variants: Vec<Vec<Value>>,
@@ -292,23 +292,23 @@ fn table(floats: bool) -> impl Strategy<Value = Table> {
 }
 
 /// One value of each column's, or NULL.
-pub(crate) fn variant(columns: Vec<Vec<Value>>) -> impl Strategy<Value = Vec<Value>> {
+pub fn variant(columns: Vec<Vec<Value>>) -> impl Strategy<Value = Vec<Value>> {
     let value = |values: Vec<Value>| prop_oneof![1 => Just(Value::Null), 5 => select(values)].boxed();
     columns.into_iter().map(value).collect::<Vec<_>>()
 }
 
 /// A delete column's type, the values that mark, and the others.
-pub(crate) type Marks = (ColumnType, (Vec<Value>, Vec<Value>));
+pub type Marks = (ColumnType, (Vec<Value>, Vec<Value>));
 
 /// The types of a table's columns, by the parts that fill them.
-pub(crate) struct Types {
-    pub(crate) keys: Vec<ColumnType>,
-    pub(crate) values: Vec<ColumnType>,
-    pub(crate) marks: Option<Marks>,
+pub struct Types {
+    pub keys: Vec<ColumnType>,
+    pub values: Vec<ColumnType>,
+    pub marks: Option<Marks>,
 }
 
 /// A table of these columns: rows have one of a few values for each part of the key, and one of the variants.
-pub(crate) fn table_of(
+pub fn table_of(
     types: Types,
     names: Vec<&'static str>,
     keys: Vec<BoxedStrategy<Vec<Value>>>,
@@ -340,7 +340,7 @@ pub(crate) fn table_of(
 }
 
 /// At most `most` values of one of the domains.
-pub(crate) fn some_of(domains: Vec<Vec<Value>>, most: usize) -> BoxedStrategy<Vec<Value>> {
+pub fn some_of(domains: Vec<Vec<Value>>, most: usize) -> BoxedStrategy<Vec<Value>> {
     select(domains)
         .prop_flat_map(move |values| {
             let most = most.min(values.len());
@@ -350,7 +350,7 @@ pub(crate) fn some_of(domains: Vec<Vec<Value>>, most: usize) -> BoxedStrategy<Ve
 }
 
 /// NULL never marks.
-pub(crate) fn marks() -> impl Strategy<Value = Marks> {
+pub fn marks() -> impl Strategy<Value = Marks> {
     let texts = ["D", "", "d", " D", "x"].map(|text| Value::Text(text.to_owned())).to_vec();
     let marks = |ty, values: Vec<Value>| {
         let most = values.len() - 1;
@@ -367,7 +367,7 @@ pub(crate) fn marks() -> impl Strategy<Value = Marks> {
     ]
 }
 
-pub(crate) fn options(table: &Table) -> impl Strategy<Value = Options> + use<> {
+pub fn options(table: &Table) -> impl Strategy<Value = Options> + use<> {
     let value_columns: Vec<usize> = (0..table.parts.len()).filter(|at| matches!(table.parts[*at], Part::Value(_))).collect();
     let tracked = match value_columns.len() {
         0 => Just(None).boxed(),
@@ -496,7 +496,7 @@ impl Replay {
 }
 
 /// All arrivals and rows are kept, until a failing case shrinks: then each of them is tried without.
-pub(crate) fn arrivals(table: &Table, options: &Options) -> BoxedStrategy<Vec<Arrival>> {
+pub fn arrivals(table: &Table, options: &Options) -> BoxedStrategy<Vec<Arrival>> {
     let content = content(table, options);
     let some = |count| subsequence(vec![1, 2, 3, 4, 5, 7, 8, 20, 20_240_229], count);
     let ids = prop_oneof![1 => some(1..=2), 4 => some(3..=6)];

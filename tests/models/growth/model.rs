@@ -7,18 +7,18 @@ use chrono_tz::Tz;
 
 use crate::{
     oracle::{Column, OnNullKey, Row, Value},
-    project::TextRow,
+    text::TextRow,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum PeriodType {
+pub enum PeriodType {
     Daily,
     Weekly,
     Monthly,
 }
 
 impl PeriodType {
-    pub(crate) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             PeriodType::Daily => "daily",
             PeriodType::Weekly => "weekly",
@@ -39,94 +39,94 @@ impl PeriodType {
 
 /// A flow's options. Columns are named by their position in `columns`.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Options {
-    pub(crate) columns: Vec<Column>,
+pub struct Options {
+    pub columns: Vec<Column>,
     /// Empty: every row is an event of its own.
-    pub(crate) key: Vec<usize>,
-    pub(crate) user: usize,
+    pub key: Vec<usize>,
+    pub user: usize,
     /// A date or a timestamp.
-    pub(crate) time: usize,
-    pub(crate) on_null_key: OnNullKey,
-    pub(crate) period_type: PeriodType,
-    pub(crate) churn_threshold_days: u32,
-    pub(crate) timezone: Tz,
-    pub(crate) as_of: Option<NaiveDate>,
-    pub(crate) max_periods: usize,
+    pub time: usize,
+    pub on_null_key: OnNullKey,
+    pub period_type: PeriodType,
+    pub churn_threshold_days: u32,
+    pub timezone: Tz,
+    pub as_of: Option<NaiveDate>,
+    pub max_periods: usize,
 }
 
-pub(crate) const DEFAULT_MAX_PERIODS: usize = 10_000;
+pub const DEFAULT_MAX_PERIODS: usize = 10_000;
 
 /// A landed row that counts.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Event {
-    pub(crate) user: Value,
+pub struct Event {
+    pub user: Value,
     /// As it stands in the timestamp column.
-    pub(crate) at: Value,
+    pub at: Value,
     /// In the flow's time zone.
-    pub(crate) day: NaiveDate,
+    pub day: NaiveDate,
 }
 
 /// The calendar would be longer than `max_periods`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct TooManyPeriods;
+pub struct TooManyPeriods;
 
 /// The five datasets.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub(crate) struct Growth {
-    pub(crate) activity_periods: Vec<ActivityPeriod>,
-    pub(crate) acquisitions: Vec<Acquisition>,
-    pub(crate) churn: Vec<Churn>,
-    pub(crate) resurrections: Vec<Resurrection>,
-    pub(crate) growth_summary: Vec<Summary>,
+pub struct Growth {
+    pub activity_periods: Vec<ActivityPeriod>,
+    pub acquisitions: Vec<Acquisition>,
+    pub churn: Vec<Churn>,
+    pub resurrections: Vec<Resurrection>,
+    pub growth_summary: Vec<Summary>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct ActivityPeriod {
-    pub(crate) user: Value,
-    pub(crate) period: NaiveDate,
-    pub(crate) activity_count: usize,
-    pub(crate) first_activity_at: Value,
-    pub(crate) last_activity_at: Value,
+pub struct ActivityPeriod {
+    pub user: Value,
+    pub period: NaiveDate,
+    pub activity_count: usize,
+    pub first_activity_at: Value,
+    pub last_activity_at: Value,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Acquisition {
-    pub(crate) period: NaiveDate,
-    pub(crate) user: Value,
-    pub(crate) first_activity_at: Value,
+pub struct Acquisition {
+    pub period: NaiveDate,
+    pub user: Value,
+    pub first_activity_at: Value,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Churn {
-    pub(crate) period: NaiveDate,
-    pub(crate) user: Value,
-    pub(crate) last_activity_date: NaiveDate,
-    pub(crate) churn_date: NaiveDate,
+pub struct Churn {
+    pub period: NaiveDate,
+    pub user: Value,
+    pub last_activity_date: NaiveDate,
+    pub churn_date: NaiveDate,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Resurrection {
-    pub(crate) period: NaiveDate,
-    pub(crate) user: Value,
-    pub(crate) churn_date: NaiveDate,
-    pub(crate) return_date: NaiveDate,
-    pub(crate) days_inactive: i64,
+pub struct Resurrection {
+    pub period: NaiveDate,
+    pub user: Value,
+    pub churn_date: NaiveDate,
+    pub return_date: NaiveDate,
+    pub days_inactive: i64,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Summary {
-    pub(crate) period: NaiveDate,
-    pub(crate) acquisitions: i64,
-    pub(crate) churn: i64,
-    pub(crate) resurrections: i64,
-    pub(crate) net_growth: i64,
-    pub(crate) active_users: i64,
-    pub(crate) user_base: i64,
-    pub(crate) is_final: bool,
+pub struct Summary {
+    pub period: NaiveDate,
+    pub acquisitions: i64,
+    pub churn: i64,
+    pub resurrections: i64,
+    pub net_growth: i64,
+    pub active_users: i64,
+    pub user_base: i64,
+    pub is_final: bool,
 }
 
 /// Works the datasets out from all events, in any order.
-pub(crate) fn growth(options: &Options, events: &[Event]) -> Result<Growth, TooManyPeriods> {
+pub fn growth(options: &Options, events: &[Event]) -> Result<Growth, TooManyPeriods> {
     let mut growth = Growth::default();
     let Some(as_of) = options.as_of.or_else(|| events.iter().map(|event| event.day).max()) else { return Ok(growth) };
     let counted: Vec<&Event> = events.iter().filter(|event| event.day <= as_of).collect();
@@ -206,7 +206,7 @@ pub(crate) fn growth(options: &Options, events: &[Event]) -> Result<Growth, TooM
 
 impl Growth {
     /// Each dataset's rows with its columns as the specification lists them, sorted.
-    pub(crate) fn tables(&self) -> [(&'static str, Vec<TextRow>); 5] {
+    pub fn tables(&self) -> [(&'static str, Vec<TextRow>); 5] {
         let text = |value: &Value| (*value != Value::Null).then(|| value.text());
         let day = |day: NaiveDate| Some(day.to_string());
         let number = |number: i64| Some(number.to_string());
@@ -240,7 +240,7 @@ impl Growth {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub enum Outcome {
     Succeeded,
     /// A replay with the same content.
     Unchanged,
@@ -248,25 +248,25 @@ pub(crate) enum Outcome {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Reason {
+pub enum Reason {
     NullKey,
     TooManyPeriods,
 }
 
 /// A flow and the batches it has accepted, each with its rows in file order.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Model {
-    pub(crate) options: Options,
-    pub(crate) batches: BTreeMap<i64, Vec<Row>>,
+pub struct Model {
+    pub options: Options,
+    pub batches: BTreeMap<i64, Vec<Row>>,
 }
 
 impl Model {
-    pub(crate) fn new(options: Options) -> Self {
+    pub fn new(options: Options) -> Self {
         Self { options, batches: BTreeMap::new() }
     }
 
     /// Executes a batch; one that is rejected leaves everything as it was.
-    pub(crate) fn execute(&mut self, batch_id: i64, rows: &[Row]) -> Outcome {
+    pub fn execute(&mut self, batch_id: i64, rows: &[Row]) -> Outcome {
         if self.options.on_null_key == OnNullKey::Fail && rows.iter().any(|row| self.has_null(row)) {
             return Outcome::Rejected(Reason::NullKey);
         }
@@ -283,22 +283,22 @@ impl Model {
     }
 
     /// The five datasets.
-    pub(crate) fn growth(&self) -> Growth {
+    pub fn growth(&self) -> Growth {
         growth(&self.options, &self.events()).unwrap()
     }
 
     /// `{p}_landing`: the input columns and `xt_batch_id`.
-    pub(crate) fn landing(&self) -> Vec<(Row, i64)> {
+    pub fn landing(&self) -> Vec<(Row, i64)> {
         self.batches.iter().flat_map(|(batch_id, rows)| rows.iter().map(|row| (row.clone(), *batch_id))).collect()
     }
 
     /// `{p}_parked`: the same of the rows that are no events, because a NULL stands where it must not.
-    pub(crate) fn parked(&self) -> Vec<(Row, i64)> {
+    pub fn parked(&self) -> Vec<(Row, i64)> {
         self.landing().into_iter().filter(|(row, _)| self.has_null(row)).collect()
     }
 
     /// The events of all batches: of each key the first that is not parked, by batch, then file, then row.
-    pub(crate) fn events(&self) -> Vec<Event> {
+    pub fn events(&self) -> Vec<Event> {
         let (mut events, mut seen) = (Vec::new(), BTreeSet::new());
         for (row, _) in self.landing() {
             let key: Row = self.options.key.iter().map(|column| row[*column].clone()).collect();

@@ -16,15 +16,15 @@ use crate::{
 
 /// What happens to one flow, from its first batch on.
 #[derive(Debug, Clone)]
-pub(crate) struct History {
-    pub(crate) options: Options,
+pub struct History {
+    pub options: Options,
     /// Whether the properties are called `…_column`, not `…_field`.
-    pub(crate) column_words: bool,
-    pub(crate) arrivals: Vec<Arrival>,
+    pub column_words: bool,
+    pub arrivals: Vec<Arrival>,
 }
 
 /// Histories most of whose batches are accepted.
-pub(crate) fn history() -> impl Strategy<Value = History> {
+pub fn history() -> impl Strategy<Value = History> {
     (table(), limits()).prop_flat_map(|(table, limits)| {
         let points = points(limits);
         (options(&table, limits), points, any::<bool>(), Just(table)).prop_flat_map(|(options, points, column_words, table)| {
@@ -38,7 +38,7 @@ pub(crate) fn history() -> impl Strategy<Value = History> {
 }
 
 /// The flow file of a history; its datasets begin with `h_`.
-pub(crate) fn flow_toml(history: &History) -> String {
+pub fn flow_toml(history: &History) -> String {
     let options = &history.options;
     let name = |column: &usize| toml_text(&options.columns[*column].name);
     let names = |columns: &[usize]| columns.iter().map(name).collect::<Vec<_>>().join(", ");

@@ -6,25 +6,25 @@ use crate::oracle::{Column, OnNullKey, Row, Value};
 
 /// A flow's options. Columns are named by their position in `columns`; times are in seconds.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Options {
-    pub(crate) columns: Vec<Column>,
-    pub(crate) user: usize,
-    pub(crate) timestamp: usize,
+pub struct Options {
+    pub columns: Vec<Column>,
+    pub user: usize,
+    pub timestamp: usize,
     /// In the order that the flow declares. Empty: every row is an event of its own.
-    pub(crate) key: Vec<usize>,
-    pub(crate) session_timeout_seconds: Option<i64>,
-    pub(crate) session_gap_threshold_seconds: Option<i64>,
-    pub(crate) session_max_duration_seconds: Option<i64>,
+    pub key: Vec<usize>,
+    pub session_timeout_seconds: Option<i64>,
+    pub session_gap_threshold_seconds: Option<i64>,
+    pub session_max_duration_seconds: Option<i64>,
     /// `None`: all but the user and the timestamp.
-    pub(crate) session_columns: Option<Vec<usize>>,
-    pub(crate) session_events: bool,
-    pub(crate) session_id_format: IdFormat,
-    pub(crate) on_null_key: OnNullKey,
+    pub session_columns: Option<Vec<usize>>,
+    pub session_events: bool,
+    pub session_id_format: IdFormat,
+    pub on_null_key: OnNullKey,
 }
 
 /// What follows the user in a session's id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum IdFormat {
+pub enum IdFormat {
     /// Its number among the user's sessions, from 1.
     Number,
     /// Its start, in microseconds since 1970.
@@ -32,7 +32,7 @@ pub(crate) enum IdFormat {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub enum Outcome {
     /// The batch is in.
     Succeeded,
     /// A replay with the same content.
@@ -43,24 +43,24 @@ pub(crate) enum Outcome {
 
 /// A flow and the batches it has accepted. Its tables are worked out when asked for.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Model {
-    pub(crate) options: Options,
-    pub(crate) batches: BTreeMap<i64, Batch>,
+pub struct Model {
+    pub options: Options,
+    pub batches: BTreeMap<i64, Batch>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Batch {
+pub struct Batch {
     /// The rows of each file, in order.
-    pub(crate) files: Vec<Vec<Row>>,
+    pub files: Vec<Vec<Row>>,
     /// The recorded execution time, in microseconds since 1970.
-    pub(crate) processed_at: i64,
+    pub processed_at: i64,
 }
 
 /// A dataset's rows; they have no order.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Table {
-    pub(crate) columns: Vec<String>,
-    pub(crate) rows: Vec<Row>,
+pub struct Table {
+    pub columns: Vec<String>,
+    pub rows: Vec<Row>,
 }
 
 /// A landed row and where it was read.
@@ -80,18 +80,18 @@ struct Session<'a> {
 const MICROS: i64 = 1_000_000;
 
 impl Options {
-    pub(crate) fn parks(&self) -> bool {
+    pub fn parks(&self) -> bool {
         self.on_null_key == OnNullKey::Park
     }
 
     /// The greatest distance to the event before, in microseconds.
-    pub(crate) fn limit(&self) -> i64 {
+    pub fn limit(&self) -> i64 {
         let both = [self.session_timeout_seconds, self.session_gap_threshold_seconds];
         both.into_iter().flatten().min().unwrap_or(1800) * MICROS
     }
 
     /// The greatest distance to the session's start, in microseconds.
-    pub(crate) fn max_duration(&self) -> Option<i64> {
+    pub fn max_duration(&self) -> Option<i64> {
         self.session_max_duration_seconds.map(|seconds| seconds * MICROS)
     }
 
@@ -103,12 +103,12 @@ impl Options {
 }
 
 impl Model {
-    pub(crate) fn new(options: Options) -> Self {
+    pub fn new(options: Options) -> Self {
         Self { options, batches: BTreeMap::new() }
     }
 
     /// Executes a batch; one that is rejected leaves everything as it was. Without an execution time, a known batch keeps its own.
-    pub(crate) fn execute(&mut self, batch_id: i64, files: Vec<Vec<Row>>, execution_date: Option<i64>) -> Outcome {
+    pub fn execute(&mut self, batch_id: i64, files: Vec<Vec<Row>>, execution_date: Option<i64>) -> Outcome {
         if !self.options.parks() && files.iter().flatten().any(|row| self.has_null_key(row)) {
             return Outcome::Rejected;
         }
@@ -122,7 +122,7 @@ impl Model {
     }
 
     /// Every dataset that the flow has, by the ending of its name.
-    pub(crate) fn tables(&self) -> BTreeMap<&'static str, Table> {
+    pub fn tables(&self) -> BTreeMap<&'static str, Table> {
         let landed = self.landed();
         let events = self.events(&landed);
         let sessions = self.sessions(&events);

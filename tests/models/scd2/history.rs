@@ -16,15 +16,15 @@ use crate::{
 
 /// What happens to one flow, from its first batch on.
 #[derive(Debug, Clone)]
-pub(crate) struct History {
-    pub(crate) options: Options,
-    pub(crate) arrivals: Vec<Arrival>,
+pub struct History {
+    pub options: Options,
+    pub arrivals: Vec<Arrival>,
 }
 
 /// One execution of one batch.
 #[derive(Debug, Clone)]
-pub(crate) struct Arrival {
-    pub(crate) batch: histories::Arrival,
+pub struct Arrival {
+    pub batch: histories::Arrival,
     /// Microseconds since 1970.
     execution_date: i64,
     /// A replay without `--execution-date`.
@@ -33,13 +33,13 @@ pub(crate) struct Arrival {
 
 impl Arrival {
     /// What `--execution-date` says; a batch that is not known yet always has one.
-    pub(crate) fn execution_date(&self, is_known: bool) -> Option<i64> {
+    pub fn execution_date(&self, is_known: bool) -> Option<i64> {
         (!is_known || !self.keeps_time).then_some(self.execution_date)
     }
 }
 
 /// The flow file of a history; its datasets are `h_scd2`, `h_landing` and `h_parked`.
-pub(crate) fn flow_toml(options: &Options) -> String {
+pub fn flow_toml(options: &Options) -> String {
     let name = |column: &usize| toml_text(&options.feed.columns[*column].name);
     let mut properties = String::new();
     if let Some(column) = &options.effective {
@@ -55,7 +55,7 @@ pub(crate) fn flow_toml(options: &Options) -> String {
 }
 
 /// Histories most of whose batches are accepted. Nothing depends on what was drawn before, so that cases shrink well.
-pub(crate) fn history() -> impl Strategy<Value = History> {
+pub fn history() -> impl Strategy<Value = History> {
     (shape(), rules(), vec(step(), 1..=9)).prop_map(|(shape, rules, steps)| {
         let table = Table::new(shape);
         let options = rules.options(&table);

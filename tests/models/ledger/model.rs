@@ -3,26 +3,26 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::oracle::{ColumnType, FeedRow, Model, Options, Outcome, RecordType, Row, Value};
-use crate::project::float_text;
+use crate::text::float_text;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Method {
+pub enum Method {
     ReverseReplay,
     DeltaCorrection,
 }
 
 /// What a ledger's flow has beside the options of its change feed. Columns are named by their position.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Booking {
+pub struct Booking {
     /// `None`: chosen by their types.
-    pub(crate) measure_columns: Option<Vec<usize>>,
-    pub(crate) attribute_columns: Vec<usize>,
-    pub(crate) method: Method,
+    pub measure_columns: Option<Vec<usize>>,
+    pub attribute_columns: Vec<usize>,
+    pub method: Method,
 }
 
 impl Booking {
     /// The amounts, in column order.
-    pub(crate) fn measures(&self, options: &Options) -> Vec<usize> {
+    pub fn measures(&self, options: &Options) -> Vec<usize> {
         if let Some(chosen) = &self.measure_columns {
             return (0..options.columns.len()).filter(|column| chosen.contains(column)).collect();
         }
@@ -37,7 +37,7 @@ impl Booking {
     }
 
     /// What an amount belongs to: neither key, nor measure, nor attribute.
-    pub(crate) fn dimensions(&self, options: &Options) -> Vec<usize> {
+    pub fn dimensions(&self, options: &Options) -> Vec<usize> {
         let measures = self.measures(options);
         self.booked(options).into_iter().filter(|column| !measures.contains(column)).collect()
     }
@@ -49,7 +49,7 @@ impl Booking {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum TransactionType {
+pub enum TransactionType {
     InitialBooking,
     Reversal,
     DeltaCorrection,
@@ -57,7 +57,7 @@ pub(crate) enum TransactionType {
 }
 
 impl TransactionType {
-    pub(crate) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             TransactionType::InitialBooking => "INITIAL_BOOKING",
             TransactionType::Reversal => "REVERSAL",
@@ -83,32 +83,32 @@ impl TransactionType {
 
 /// A row of `{p}_delta_transaction`.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Transaction {
-    pub(crate) row: Row,
-    pub(crate) id: String,
-    pub(crate) transaction_type: TransactionType,
-    pub(crate) refers_to: Option<String>,
-    pub(crate) batch_id: i64,
+pub struct Transaction {
+    pub row: Row,
+    pub id: String,
+    pub transaction_type: TransactionType,
+    pub refers_to: Option<String>,
+    pub batch_id: i64,
 }
 
 /// A flow of type `delta_publishing` and the batches it has accepted.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Ledger {
-    pub(crate) feed: Model,
-    pub(crate) booking: Booking,
+pub struct Ledger {
+    pub feed: Model,
+    pub booking: Booking,
 }
 
 impl Ledger {
-    pub(crate) fn new(options: Options, booking: Booking) -> Self {
+    pub fn new(options: Options, booking: Booking) -> Self {
         Self { feed: Model::new(options), booking }
     }
 
-    pub(crate) fn execute(&mut self, batch_id: i64, rows: &[Row], accept_guards: bool) -> Outcome {
+    pub fn execute(&mut self, batch_id: i64, rows: &[Row], accept_guards: bool) -> Outcome {
         self.feed.execute(batch_id, rows, accept_guards)
     }
 
     /// `{p}_delta_transaction`, by batch and key.
-    pub(crate) fn transactions(&self) -> Vec<Transaction> {
+    pub fn transactions(&self) -> Vec<Transaction> {
         let history = self.feed.history();
         let mut transactions: Vec<Transaction> = Vec::new();
         for now in &history {
@@ -180,7 +180,7 @@ impl Ledger {
     }
 
     /// Checks what must hold of every ledger, whatever made it.
-    pub(crate) fn assert_sound(&self) {
+    pub fn assert_sound(&self) {
         let transactions = self.transactions();
         let by_id: BTreeMap<&str, &Transaction> = transactions.iter().map(|posted| (posted.id.as_str(), posted)).collect();
         assert_eq!(by_id.len(), transactions.len(), "an id names one transaction: {transactions:#?}");

@@ -17,20 +17,20 @@ use crate::{
 
 /// What happens to one flow of type `delta_publishing`.
 #[derive(Debug, Clone)]
-pub(crate) struct LedgerHistory {
-    pub(crate) options: Options,
-    pub(crate) booking: Booking,
+pub struct LedgerHistory {
+    pub options: Options,
+    pub booking: Booking,
     /// The line of the flow file that names the method; empty for the default.
     method_line: &'static str,
-    pub(crate) arrivals: Vec<Arrival>,
+    pub arrivals: Vec<Arrival>,
 }
 
-pub(crate) fn ledger_history() -> BoxedStrategy<LedgerHistory> {
+pub fn ledger_history() -> BoxedStrategy<LedgerHistory> {
     plan().prop_flat_map(|plan| (table(&plan), Just(plan))).prop_flat_map(|(table, plan)| options(&table, &plan)).boxed()
 }
 
 /// The flow file of a history; its datasets are `h_…`.
-pub(crate) fn flow_toml(history: &LedgerHistory) -> String {
+pub fn flow_toml(history: &LedgerHistory) -> String {
     let LedgerHistory { options, booking, method_line, .. } = history;
     let mut properties = properties_toml(options) + method_line;
     if let Some(measures) = &booking.measure_columns {
@@ -46,7 +46,7 @@ pub(crate) fn flow_toml(history: &LedgerHistory) -> String {
 }
 
 /// What a failing test tells of its history.
-pub(crate) fn told(history: &LedgerHistory) -> String {
+pub fn told(history: &LedgerHistory) -> String {
     format!("flow:\n{}\n{:?}\narrivals: {:#?}", flow_toml(history), history.booking, history.arrivals)
 }
 

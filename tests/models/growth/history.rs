@@ -18,23 +18,23 @@ use crate::{
 
 /// What happens to one flow, from its first batch on.
 #[derive(Debug, Clone)]
-pub(crate) struct History {
-    pub(crate) options: Options,
-    pub(crate) arrivals: Vec<Arrival>,
+pub struct History {
+    pub options: Options,
+    pub arrivals: Vec<Arrival>,
     /// Whether the tables are looked at after every arrival, not after the last one alone.
-    pub(crate) look_often: bool,
+    pub look_often: bool,
 }
 
 /// The same rows in the same order: as one batch, and as several that arrive in any order. None of them is refused.
 #[derive(Debug, Clone)]
-pub(crate) struct Split {
-    pub(crate) options: Options,
-    pub(crate) whole: Arrival,
-    pub(crate) parts: Vec<Arrival>,
+pub struct Split {
+    pub options: Options,
+    pub whole: Arrival,
+    pub parts: Vec<Arrival>,
 }
 
 /// Histories most of whose batches are accepted.
-pub(crate) fn history() -> impl Strategy<Value = History> {
+pub fn history() -> impl Strategy<Value = History> {
     table().prop_flat_map(|table| {
         let options = table.options.clone();
         (arrivals(&table), prop::bool::weighted(0.2)).prop_map(move |(arrivals, look_often)| History {
@@ -45,7 +45,7 @@ pub(crate) fn history() -> impl Strategy<Value = History> {
     })
 }
 
-pub(crate) fn split() -> impl Strategy<Value = Split> {
+pub fn split() -> impl Strategy<Value = Split> {
     let accepted = |mut table: Table| {
         table.options.max_periods = DEFAULT_MAX_PERIODS;
         table.options.on_null_key = OnNullKey::Park;
@@ -63,7 +63,7 @@ pub(crate) fn split() -> impl Strategy<Value = Split> {
 }
 
 /// The flow file. What is the default is left out.
-pub(crate) fn flow_toml(options: &Options) -> String {
+pub fn flow_toml(options: &Options) -> String {
     let name = |column: usize| toml_text(&options.columns[column].name);
     let column = |column: &Column| format!("    {{ name = {}, schema_type = \"{}\" }},\n", toml_text(&column.name), type_name(column.ty));
     let mut input = format!("columns = [\n{}]\n", options.columns.iter().map(column).collect::<String>());

@@ -8,7 +8,7 @@ use std::{
 
 /// A typed value. NULL equals NULL, NaN equals NaN, −0.0 is 0.0; all else is equal when it is the same.
 #[derive(Debug, Clone)]
-pub(crate) enum Value {
+pub enum Value {
     Null,
     Int(i64),
     Text(String),
@@ -40,7 +40,7 @@ impl Value {
     }
 
     /// As `qetl query --format csv` prints it, before quoting: NULL and the empty text are both empty here.
-    pub(crate) fn text(&self) -> String {
+    pub fn text(&self) -> String {
         match self {
             Value::Null => String::new(),
             Value::Int(value) => value.to_string(),
@@ -110,10 +110,10 @@ impl Hash for Value {
 }
 
 /// A row's values in column order.
-pub(crate) type Row = Vec<Value>;
+pub type Row = Vec<Value>;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ColumnType {
+pub enum ColumnType {
     Int,
     Text,
     Decimal,
@@ -124,19 +124,19 @@ pub(crate) enum ColumnType {
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Column {
-    pub(crate) name: String,
-    pub(crate) ty: ColumnType,
+pub struct Column {
+    pub name: String,
+    pub ty: ColumnType,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum BatchMode {
+pub enum BatchMode {
     Snapshot,
     Delta,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum OnDuplicateKey {
+pub enum OnDuplicateKey {
     Fail,
     KeepFirst,
     KeepLast,
@@ -144,37 +144,37 @@ pub(crate) enum OnDuplicateKey {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum OnNullKey {
+pub enum OnNullKey {
     Fail,
     Park,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum LateBatches {
+pub enum LateBatches {
     Cascade,
     Reject,
 }
 
 /// A flow's options. Columns are named by their position in `columns`.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Options {
-    pub(crate) columns: Vec<Column>,
-    pub(crate) key: Vec<usize>,
+pub struct Options {
+    pub columns: Vec<Column>,
+    pub key: Vec<usize>,
     /// `None`: all but the key and the delete column.
-    pub(crate) change_detection_columns: Option<Vec<usize>>,
-    pub(crate) emit_stale: bool,
-    pub(crate) batch_mode: BatchMode,
+    pub change_detection_columns: Option<Vec<usize>>,
+    pub emit_stale: bool,
+    pub batch_mode: BatchMode,
     /// The delete column and the values that mark a deletion.
-    pub(crate) delete: Option<(usize, Vec<Value>)>,
-    pub(crate) on_duplicate_key: OnDuplicateKey,
-    pub(crate) on_null_key: OnNullKey,
-    pub(crate) allow_empty_snapshot: bool,
-    pub(crate) max_delete_ratio: Option<f64>,
-    pub(crate) late_batches: LateBatches,
+    pub delete: Option<(usize, Vec<Value>)>,
+    pub on_duplicate_key: OnDuplicateKey,
+    pub on_null_key: OnNullKey,
+    pub allow_empty_snapshot: bool,
+    pub max_delete_ratio: Option<f64>,
+    pub late_batches: LateBatches,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) enum RecordType {
+pub enum RecordType {
     New,
     Changed,
     Deleted,
@@ -183,7 +183,7 @@ pub(crate) enum RecordType {
 }
 
 impl RecordType {
-    pub(crate) fn name(self) -> &'static str {
+    pub fn name(self) -> &'static str {
         match self {
             RecordType::New => "NEW",
             RecordType::Changed => "CHANGED",
@@ -195,15 +195,15 @@ impl RecordType {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct FeedRow {
-    pub(crate) batch_id: i64,
-    pub(crate) record_type: RecordType,
-    pub(crate) row: Row,
-    pub(crate) changed_columns: Option<String>,
+pub struct FeedRow {
+    pub batch_id: i64,
+    pub record_type: RecordType,
+    pub row: Row,
+    pub changed_columns: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Outcome {
+pub enum Outcome {
     /// The batch is in. STALE rows are counted whether or not they are emitted; types without rows are left out.
     Succeeded {
         counts: BTreeMap<RecordType, usize>,
@@ -215,7 +215,7 @@ pub(crate) enum Outcome {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Reason {
+pub enum Reason {
     DuplicateKey,
     NullKey,
     EmptySnapshot,
@@ -225,41 +225,41 @@ pub(crate) enum Reason {
 
 /// A flow and the batches it has accepted, each with its rows in file order. Its tables are worked out when asked for.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Model {
-    pub(crate) options: Options,
-    pub(crate) batches: BTreeMap<i64, Vec<Row>>,
+pub struct Model {
+    pub options: Options,
+    pub batches: BTreeMap<i64, Vec<Row>>,
 }
 
 /// A batch's rows that have a key, by what becomes of them.
 #[derive(Default)]
-pub(crate) struct Sorted {
+pub struct Sorted {
     /// L(N).
-    pub(crate) live: BTreeMap<Row, Row>,
-    pub(crate) marked: BTreeSet<Row>,
+    pub live: BTreeMap<Row, Row>,
+    pub marked: BTreeSet<Row>,
     /// Keys with rows that differ, where neither the first nor the last of them counts.
-    pub(crate) conflicting: BTreeSet<Row>,
+    pub conflicting: BTreeSet<Row>,
 }
 
 impl Options {
     /// Whether there is a dataset of parked rows.
-    pub(crate) fn parks(&self) -> bool {
+    pub fn parks(&self) -> bool {
         self.on_duplicate_key == OnDuplicateKey::Park || self.on_null_key == OnNullKey::Park
     }
 
     /// Whether a column's values are compared.
-    pub(crate) fn is_tracked(&self, column: usize) -> bool {
+    pub fn is_tracked(&self, column: usize) -> bool {
         let carried = self.key.contains(&column) || self.delete.as_ref().is_some_and(|(delete, _)| *delete == column);
         self.change_detection_columns.as_ref().map_or(!carried, |chosen| chosen.contains(&column))
     }
 }
 
 impl Model {
-    pub(crate) fn new(options: Options) -> Self {
+    pub fn new(options: Options) -> Self {
         Self { options, batches: BTreeMap::new() }
     }
 
     /// Executes a batch; one that is rejected leaves everything as it was.
-    pub(crate) fn execute(&mut self, batch_id: i64, rows: &[Row], accept_guards: bool) -> Outcome {
+    pub fn execute(&mut self, batch_id: i64, rows: &[Row], accept_guards: bool) -> Outcome {
         let options = &self.options;
         if options.on_null_key == OnNullKey::Fail && rows.iter().any(|row| self.has_null_key(row)) {
             return Outcome::Rejected(Reason::NullKey);
@@ -297,18 +297,18 @@ impl Model {
     }
 
     /// `{p}_change_feed`, by batch and key.
-    pub(crate) fn feed(&self) -> Vec<FeedRow> {
+    pub fn feed(&self) -> Vec<FeedRow> {
         self.history().into_iter().filter(|row| self.options.emit_stale || row.record_type != RecordType::Stale).collect()
     }
 
     /// `{p}_state`: the input columns and `xt_batch_id`, by key.
-    pub(crate) fn state(&self) -> Vec<(Row, i64)> {
+    pub fn state(&self) -> Vec<(Row, i64)> {
         let latest = self.latest(&self.history());
         latest.into_values().filter(|last| last.record_type != RecordType::Deleted).map(|last| (last.row, last.batch_id)).collect()
     }
 
     /// `{p}_parked`: the input columns, `xt_parked_reason` and `xt_batch_id`, by batch, then in file order.
-    pub(crate) fn parked(&self) -> Vec<(Row, &'static str, i64)> {
+    pub fn parked(&self) -> Vec<(Row, &'static str, i64)> {
         let mut parked = Vec::new();
         for (batch_id, rows) in &self.batches {
             let conflicting = self.sorted(rows).conflicting;
@@ -324,12 +324,12 @@ impl Model {
     }
 
     /// `{p}_landing`: the input columns and `xt_batch_id`, by batch, then in file order.
-    pub(crate) fn landing(&self) -> Vec<(Row, i64)> {
+    pub fn landing(&self) -> Vec<(Row, i64)> {
         self.batches.iter().flat_map(|(batch_id, rows)| rows.iter().map(|row| (row.clone(), *batch_id))).collect()
     }
 
     /// What became of every key in every batch, STALE rows included.
-    pub(crate) fn history(&self) -> Vec<FeedRow> {
+    pub fn history(&self) -> Vec<FeedRow> {
         let mut history: Vec<FeedRow> = Vec::new();
         for (batch_id, rows) in &self.batches {
             let before = self.latest(&history);
@@ -378,7 +378,7 @@ impl Model {
     }
 
     /// Where something else than the key is what no two different rows of a batch may share.
-    pub(crate) fn sorted_by(&self, rows: &[Row], identity: impl Fn(&Row) -> Row) -> Sorted {
+    pub fn sorted_by(&self, rows: &[Row], identity: impl Fn(&Row) -> Row) -> Sorted {
         let mut by_key: BTreeMap<Row, Vec<&Row>> = BTreeMap::new();
         for row in rows.iter().filter(|row| !self.has_null_key(row)) {
             by_key.entry(identity(row)).or_default().push(row);
@@ -404,15 +404,15 @@ impl Model {
         sorted
     }
 
-    pub(crate) fn is_marked(&self, row: &Row) -> bool {
+    pub fn is_marked(&self, row: &Row) -> bool {
         self.options.delete.as_ref().is_some_and(|(column, values)| values.contains(&row[*column]))
     }
 
-    pub(crate) fn key(&self, row: &Row) -> Row {
+    pub fn key(&self, row: &Row) -> Row {
         self.options.key.iter().map(|column| row[*column].clone()).collect()
     }
 
-    pub(crate) fn has_null_key(&self, row: &Row) -> bool {
+    pub fn has_null_key(&self, row: &Row) -> bool {
         self.key(row).contains(&Value::Null)
     }
 
@@ -425,7 +425,7 @@ impl Model {
     }
 
     /// Row order counts only where it decides which row does.
-    pub(crate) fn is_same_content(&self, known: &[Row], rows: &[Row]) -> bool {
+    pub fn is_same_content(&self, known: &[Row], rows: &[Row]) -> bool {
         let (mut known, mut rows) = (known.to_vec(), rows.to_vec());
         if !matches!(self.options.on_duplicate_key, OnDuplicateKey::KeepFirst | OnDuplicateKey::KeepLast) {
             known.sort();
@@ -436,11 +436,11 @@ impl Model {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+pub mod tests {
     use super::*;
 
     /// Of the worked example.
-    pub(crate) fn options() -> Options {
+    pub fn options() -> Options {
         let column = |name: &str, ty| Column { name: name.to_owned(), ty };
         Options {
             columns: vec![column("id", ColumnType::Text), column("status", ColumnType::Text), column("amount", ColumnType::Int)],
@@ -458,7 +458,7 @@ pub(crate) mod tests {
     }
 
     /// Rows such as `A open 100, E open ∅`.
-    pub(crate) fn rows(text: &str) -> Vec<Row> {
+    pub fn rows(text: &str) -> Vec<Row> {
         let row = |row: &str| row.split_whitespace().map(value).collect();
         text.split(',').filter(|row| !row.trim().is_empty()).map(row).collect()
     }

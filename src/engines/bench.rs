@@ -1,0 +1,441 @@
+//! The work on a batch of a standard flow: tasks fill tables in one transaction, in the words of their authors.
+
+use std::{
+    collections::BTreeSet,
+    fs::File,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use arrow::{
+    array::{ArrayRef, RecordBatch},
+    compute::{CastOptions, cast_with_options},
+    datatypes::{DataType, Field, Schema as ArrowSchema},
+    ipc::writer::FileWriter,
+};
+use async_trait::async_trait;
+use qetl_core::{
+    Column, DatasetName, Problems, Type,
+    format::ReaderOptions,
+    load::OnExtraColumns,
+    plan::LANDING_COLUMNS,
+    standard::{Rendered, SourceScope, WriteMode, same_dataset},
+};
+use qetl_ingest::{ReadColumn, ReadSpec, SourceFile};
+use qetl_runtime::{
+    Place, RunError,
+    engine::{LandError, Landed, Publish},
+    progress::Progress,
+    run::blocking,
+    standard::{Bench, From, Moment, Statement, Target},
+};
+
+use crate::{
+    cell::{Builder, Cell, coerce, joined},
+    database::{Connection, Database, Failure, told},
+    landing::Landing,
+    records::{self, Stored, numbered},
+    tables::{self, quoted, quoted_list, table},
+    work::commit,
+};
+
+/// What qetl adds to a result.
+const OWN: [(&str, Type); 2] = [("xt_batch_id", Type::Int), ("xt_processed_at", Type::Timestamp)];
+/// Where a task's rows stand before they go into its target.
+const FILLED: &str = "qetl_filled";
+const CHUNK: usize = 8192;
+
+/// Reads a task's SQL.
+pub(crate) fn statement(database: &dyn Database, sql: &Rendered, target: &DatasetName) -> Result<Statement, Problems> {
+    let read = qetl_sql::task::read(sql, target, database.syntax())?;
+    Ok(Statement {
+        kind: read.kind,
+        query: read.query,
+        columns: read.columns,
+        reads: read.reads.into_iter().map(|read| (read.dataset, read.span)).collect(),
+        functions: read.functions,
+    })
+}
+
+/// The work, with the session that it is done in. Tasks take turns.
+pub(crate) struct SqlBench(Arc<Shared>);
+
+struct Shared {
+    database: Arc<dyn Database>,
+    connection: Mutex<Box<dyn Connection>>,
+    flow: String,
+    own: Vec<DatasetName>,
+    fence: i64,
+    /// What tasks derived before is gone; datasets that were filled since.
+    anew: Option<Mutex<BTreeSet<DatasetName>>>,
+    folder: PathBuf,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.folder);
+    }
+}
+
+impl SqlBench {
+    /// The connection is in a transaction.
+    pub(crate) fn new(
+        database: Arc<dyn Database>,
+        connection: Box<dyn Connection>,
+        flow: &str,
+        own: &[DatasetName],
+        fence: i64,
+        run_id: &str,
+        anew: bool,
+    ) -> Result<Self, RunError> {
+        let folder = std::env::temp_dir().join(format!("qetl-{flow}-{run_id}"));
+        std::fs::create_dir_all(&folder).map_err(|why| RunError::failed(format!("`{}`: {why}", folder.display())))?;
+        let anew = anew.then(Mutex::default);
+        let (flow, own, connection) = (flow.to_owned(), own.to_vec(), Mutex::new(connection));
+        Ok(Self(Arc::new(Shared { database, connection, flow, own, fence, anew, folder })))
+    }
+
+    async fn with<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Shared, &mut dyn Connection) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, RunError> {
+        let shared = self.0.clone();
+        blocking(move || {
+            let mut connection = shared.connection.lock().unwrap_or_else(PoisonError::into_inner);
+            work(&shared, &mut **connection).map_err(|why| told(&*shared.database, why))
+        })
+        .await
+    }
+}
+
+/// Where rows come from, owned by the thread that reads them.
+enum Source {
+    Query { text: String, reads: Vec<DatasetName>, scope: SourceScope, sql: Box<Rendered>, at: std::ops::Range<usize> },
+    File(SourceFile),
+}
+
+#[async_trait]
+impl Bench for SqlBench {
+    fn folder(&self) -> &Path {
+        &self.0.folder
+    }
+
+    async fn land(
+        &self,
+        batch_id: i64,
+        into: &DatasetName,
+        files: &[SourceFile],
+        spec: &ReadSpec,
+        progress: &Progress,
+    ) -> Result<Landed, LandError> {
+        let (into, files, spec, progress) = (into.clone(), files.to_vec(), spec.clone(), progress.clone());
+        let landed = self.with(move |shared, connection| {
+            let database = &*shared.database;
+            let own = spec.columns.iter().map(|column| Column::new(&column.name, column.ty.unwrap_or(Type::Text)));
+            let columns: Vec<Column> = own.chain(LANDING_COLUMNS.iter().map(|(name, ty)| Column::new(name, *ty))).collect();
+            tables::follow_table(database, connection, &shared.flow, &into, &columns, &[])?;
+            let table = table(database, &into);
+            connection.run(&format!("DELETE FROM {table} WHERE {} = {batch_id}", quoted(database, "xt_batch_id")), &[])?;
+            let landing = Landing { database, table, files: &files, spec: &spec, batch_id, ordered: false };
+            Ok(landing.load(connection, &progress))
+        });
+        landed.await?
+    }
+
+    async fn fill(&self, moment: Moment, from: From<'_>, target: &Target, _progress: &Progress) -> Result<u64, RunError> {
+        let source = match from {
+            From::Query { sql, statement, scope } => Source::Query {
+                text: sql.text[statement.query.clone()].to_owned(),
+                reads: statement.reads.iter().map(|(dataset, _)| dataset.clone()).collect(),
+                scope,
+                sql: Box::new(sql.clone()),
+                at: statement.query.clone(),
+            },
+            From::File(file) => Source::File(file.clone()),
+        };
+        let listed = match from {
+            From::Query { statement, .. } => statement.columns.clone(),
+            From::File(_) => Vec::new(),
+        };
+        let target = target.clone();
+        self.with(move |shared, connection| {
+            let found = match &source {
+                Source::Query { text, reads, scope, sql, at } => {
+                    shared.run_query(connection, moment, text, reads, *scope).map_err(|why| match why {
+                        Failure::Wrong(message) => {
+                            let problem = sql.problem("qetl::sql::engine", at.clone(), message).label("this query");
+                            RunError::from(sql.placed(problem.into())).into()
+                        }
+                        other => other,
+                    })?
+                }
+                Source::File(file) => shared.read_file(connection, file)?,
+            };
+            shared.fill(connection, moment, &target, &found, &listed)
+        })
+        .await
+    }
+
+    async fn export(&self, moment: Moment, dataset: &DatasetName, scope: SourceScope, path: &Path) -> Result<(), RunError> {
+        let (dataset, path) = (dataset.clone(), path.to_owned());
+        self.with(move |shared, connection| shared.export(connection, moment, &dataset, scope, &path)).await
+    }
+
+    async fn publish(&self, publish: Publish) -> Result<(), RunError> {
+        self.with(move |shared, connection| {
+            let database = &*shared.database;
+            if !records::keeps_fence(database, connection, &publish.flow, shared.fence)? {
+                return Err(RunError::Locked { flow: publish.flow.clone() }.into());
+            }
+            records::publish(database, connection, &publish, chrono::Utc::now().timestamp_micros())?;
+            commit(database, connection, &publish)
+        })
+        .await
+    }
+}
+
+impl Shared {
+    /// The condition that a task's rows of a dataset meet, if not all do.
+    fn condition(&self, stored: &Stored, moment: Moment, scope: SourceScope) -> Option<String> {
+        if !stored.columns.iter().any(|column| column.name == "xt_batch_id") {
+            return None;
+        }
+        let column = quoted(&*self.database, "xt_batch_id");
+        let is_own = self.own.iter().any(|own| same_dataset(own, &stored.name));
+        match scope {
+            SourceScope::Batch => Some(format!("{column} = {}", moment.batch_id)),
+            // A batch that is derived again must not find later ones.
+            SourceScope::All if is_own && stored.by_batch => Some(format!("{column} <= {}", moment.batch_id)),
+            SourceScope::All => None,
+        }
+    }
+
+    /// Runs an author's query into the scratch table: what it must not see of a dataset is hidden by an expression of its name.
+    fn run_query(
+        &self,
+        connection: &mut dyn Connection,
+        moment: Moment,
+        text: &str,
+        reads: &[DatasetName],
+        scope: SourceScope,
+    ) -> Result<Vec<Column>, Failure> {
+        let database = &*self.database;
+        let mut hidden = Vec::new();
+        for stored in records::datasets(database, connection)? {
+            if !reads.iter().any(|read| same_dataset(read, &stored.name)) {
+                continue;
+            }
+            if let Some(condition) = self.condition(&stored, moment, scope) {
+                let real = database.real_table(&stored.name);
+                hidden.push(format!("{} AS (SELECT * FROM {real} WHERE {condition})", quoted(database, &stored.name.name)));
+            }
+        }
+        hidden.push(format!("qetl_result AS (\n{text}\n)"));
+        connection.run(&format!("DROP TABLE IF EXISTS {FILLED}"), &[])?;
+        let query = format!("WITH {} SELECT * FROM qetl_result", hidden.join(", "));
+        connection.run(&format!("CREATE TEMPORARY TABLE {FILLED} AS {query}"), &[])?;
+        let mut seen: Vec<Option<Type>> = Vec::new();
+        let found = connection.query(&format!("SELECT * FROM {FILLED}"), &[], &mut |found, row| {
+            seen.resize(found.len(), None);
+            for (seen, cell) in seen.iter_mut().zip(&row) {
+                *seen = joined(*seen, cell.ty());
+            }
+            Ok(())
+        })?;
+        seen.resize(found.len(), None);
+        Ok(found.into_iter().zip(seen).map(|(found, seen)| Column::new(&found.name, found.ty.or(seen).unwrap_or(Type::Text))).collect())
+    }
+
+    /// Reads a script's result into the scratch table, as any Arrow file is read.
+    fn read_file(&self, connection: &mut dyn Connection, file: &SourceFile) -> Result<Vec<Column>, Failure> {
+        let data = |problem: qetl_ingest::DataProblem| Failure::from(RunError::from(problem));
+        let names = qetl_ingest::column_names(file, &ReaderOptions::default()).map_err(data)?;
+        let names: Vec<String> = names.into_iter().filter(|name| !name.to_ascii_lowercase().starts_with("xt_")).collect();
+        if let Some((name, why)) = names.iter().find_map(|name| Some((name, qetl_core::schema::refuse_column_name(name)?))) {
+            return Err(
+                RunError::usage(format!("`{name}` cannot be a column of a dataset"), format!("{why}; rename it in the script")).into()
+            );
+        }
+        let column = |name: &String| ReadColumn { name: name.clone(), ty: None, required: false, inferred: false };
+        let columns = names.iter().map(column).collect();
+        let mut spec = ReadSpec { columns, options: ReaderOptions::default(), on_extra_columns: OnExtraColumns::Ignore };
+        let types = qetl_ingest::infer(std::slice::from_ref(file), &spec).map_err(data)?;
+        for (column, found) in spec.columns.iter_mut().zip(&types) {
+            column.ty = Some(found.ty);
+        }
+        let found: Vec<Column> = names.iter().zip(&types).map(|(name, found)| Column::new(name, found.ty)).collect();
+        let database = &*self.database;
+        connection.run(&format!("DROP TABLE IF EXISTS {FILLED}"), &[])?;
+        connection.run(&format!("CREATE TEMPORARY TABLE {FILLED} ({})", tables::declared(database, &found)?), &[])?;
+        for batch in qetl_ingest::read(file, &spec).map_err(data)? {
+            connection.load(FILLED, &found, &batch.map_err(data)?)?;
+        }
+        Ok(found)
+    }
+
+    /// From the scratch table into the target. `listed`: the columns that an INSERT fills, in its order.
+    fn fill(
+        &self,
+        connection: &mut dyn Connection,
+        moment: Moment,
+        target: &Target,
+        found: &[Column],
+        listed: &[String],
+    ) -> Result<u64, Failure> {
+        let database = &*self.database;
+        if !listed.is_empty() && listed.len() != found.len() {
+            let message = format!("the INSERT lists {} columns, and its query gives {}", listed.len(), found.len());
+            return Err(RunError::usage(message, "list as many columns as the query gives").into());
+        }
+        let named = |(place, column): (usize, &Column)| {
+            let name = listed.get(place).unwrap_or(&column.name).clone();
+            (quoted(database, &column.name), Column::new(&name, column.ty))
+        };
+        let result: Vec<(String, Column)> = found.iter().enumerate().map(named).collect();
+        let result: Vec<(String, Column)> =
+            result.into_iter().filter(|(_, column)| !column.name.to_ascii_lowercase().starts_with("xt_")).collect();
+        let first =
+            self.anew.as_ref().is_some_and(|made| made.lock().unwrap_or_else(PoisonError::into_inner).insert(target.dataset.clone()));
+        let stored = records::datasets(database, connection)?.into_iter().find(|stored| stored.name == target.dataset);
+        let replaces = target.mode == WriteMode::Replace || first;
+        let by_batch = target.mode == WriteMode::ReplaceBatch;
+        let kept: Vec<Column> = stored.as_ref().filter(|_| !replaces).map(|stored| stored.columns.clone()).unwrap_or_default();
+        let mut columns = Vec::new();
+        for (_, column) in &result {
+            let old = kept.iter().find(|old| old.name == column.name).map(|old| old.ty);
+            columns.push(Column::new(&column.name, fitted(&target.dataset, column, old)?));
+        }
+        columns.extend(OWN.map(|(name, ty)| Column::new(name, ty)));
+        let into = table(database, &target.dataset);
+        match &stored {
+            Some(stored) if replaces && stored.columns != columns => {
+                connection.run(&format!("DROP TABLE {into}"), &[])?;
+                records::forget_dataset(database, connection, &target.dataset)?;
+            }
+            Some(_) if replaces => {
+                connection.run(&format!("DELETE FROM {into}"), &[])?;
+            }
+            Some(stored) if by_batch && !target.append && !stored.by_batch => {
+                let message = format!("the rows of `{}` are not kept by batch: its task replaced all of them, or merged", target.dataset);
+                return Err(RunError::usage(message, "derive everything again with `--full-refresh`, or set the `write_mode` back").into());
+            }
+            Some(_) if by_batch && !target.append => {
+                let of_batch = format!("{} = {}", quoted(database, "xt_batch_id"), moment.batch_id);
+                connection.run(&format!("DELETE FROM {into} WHERE {of_batch}"), &[])?;
+            }
+            Some(_) | None => (),
+        }
+        tables::follow_table(database, connection, &self.flow, &target.dataset, &columns, &target.unique_key)?;
+        records::keeps_by_batch(database, connection, &target.dataset, by_batch)?;
+        let distinct = if target.mode == WriteMode::Merge { "DISTINCT " } else { "" };
+        if target.mode == WriteMode::Merge {
+            self.make_way(connection, target, &result, &into)?;
+        }
+        let fills = quoted_list(database, columns.iter().map(|column| column.name.as_str()));
+        let mut values: Vec<String> = result.iter().map(|(place, _)| place.clone()).collect();
+        for (_, ty) in OWN {
+            let ty = database.dialect().type_name(ty).map_err(|what| Failure::Other(what.to_string()))?;
+            values.push(format!("CAST(? AS {ty})"));
+        }
+        let insert = format!("INSERT INTO {into} ({fills}) SELECT {distinct}{} FROM {FILLED}", values.join(", "));
+        connection.run(&numbered(database, &insert), &[Cell::Int(moment.batch_id), Cell::Timestamp(moment.processed_at)])
+    }
+
+    /// Takes the rows of the new ones' keys away. Of two new rows with one key nobody could say which counts.
+    fn make_way(&self, connection: &mut dyn Connection, target: &Target, result: &[(String, Column)], into: &str) -> Result<(), Failure> {
+        let database = &*self.database;
+        let mut keys = Vec::new();
+        for key in &target.unique_key {
+            let Some((place, _)) = result.iter().find(|(_, column)| column.name == *key) else {
+                let message = format!("`unique_key` names `{key}`, which is no column of the result");
+                let known = result.iter().map(|(_, column)| column.name.as_str());
+                return Err(RunError::usage(message, qetl_core::suggest::help(key, known)).into());
+            };
+            keys.push((place.clone(), quoted(database, key)));
+        }
+        let places: Vec<&str> = keys.iter().map(|(place, _)| place.as_str()).collect();
+        let all: Vec<&str> = result.iter().map(|(place, _)| place.as_str()).collect();
+        let twice = format!(
+            "SELECT {0}, COUNT(*) FROM (SELECT DISTINCT {1} FROM {FILLED}) AS once GROUP BY {0} HAVING COUNT(*) > 1 LIMIT 1",
+            places.join(", "),
+            all.join(", ")
+        );
+        if let Some(row) = connection.rows(&twice, &[])?.first() {
+            let text = |cell: &Cell<'static>| match coerce(cell.clone(), Type::Text) {
+                Some(Cell::Text(text)) => text.into_owned(),
+                _ => "NULL".to_owned(),
+            };
+            let key: Vec<String> = target.unique_key.iter().zip(row).map(|(key, cell)| format!("{key} = {}", text(cell))).collect();
+            let times = row.last().map_or(2, records::int);
+            let message = format!("{times} different rows have the key {}", key.join(", "));
+            let help = "`merge` keeps one row a key: let the query give one, such as with `GROUP BY` or `ROW_NUMBER()`";
+            return Err(RunError::refused(Place::default(), message, help).into());
+        }
+        let same: Vec<String> = keys.iter().map(|(place, key)| format!("n.{place} IS NOT DISTINCT FROM {into}.{key}")).collect();
+        connection.run(&format!("DELETE FROM {into} WHERE EXISTS (SELECT 1 FROM {FILLED} n WHERE {})", same.join(" AND ")), &[])?;
+        Ok(())
+    }
+
+    /// Writes a dataset's rows to an Arrow file that any Arrow library reads.
+    fn export(
+        &self,
+        connection: &mut dyn Connection,
+        moment: Moment,
+        dataset: &DatasetName,
+        scope: SourceScope,
+        path: &Path,
+    ) -> Result<(), Failure> {
+        let database = &*self.database;
+        let found = records::datasets(database, connection)?.into_iter().find(|stored| same_dataset(&stored.name, dataset));
+        let Some(stored) = found else {
+            return Err(RunError::failed(format!("dataset `{dataset}` is not there")).into());
+        };
+        let condition = self.condition(&stored, moment, scope).map_or_else(String::new, |condition| format!(" WHERE {condition}"));
+        let names = quoted_list(database, stored.columns.iter().map(|column| column.name.as_str()));
+        let other = |why: &dyn std::fmt::Display| Failure::Other(format!("`{}`: {why}", path.display()));
+        let mut builder = Builder::new(&stored.columns);
+        let plain = |ty: &DataType| if *ty == DataType::Utf8View { DataType::Utf8 } else { ty.clone() };
+        let fields =
+            builder.schema().fields().iter().map(|field| Field::new(field.name(), plain(field.data_type()), true)).collect::<Vec<_>>();
+        let schema = Arc::new(ArrowSchema::new(fields));
+        let file = File::create(path).map_err(|why| other(&why))?;
+        let mut writer = FileWriter::try_new(file, &schema).map_err(|why| other(&why))?;
+        let mut write = |batch: RecordBatch| -> Result<(), Failure> {
+            let strict = CastOptions { safe: false, ..CastOptions::default() };
+            let column = |(column, field): (&ArrayRef, &Arc<Field>)| cast_with_options(column, field.data_type(), &strict);
+            let columns =
+                batch.columns().iter().zip(schema.fields()).map(column).collect::<Result<Vec<_>, _>>().map_err(|why| other(&why))?;
+            let batch = RecordBatch::try_new(schema.clone(), columns).map_err(|why| other(&why))?;
+            writer.write(&batch).map_err(|why| other(&why))
+        };
+        let sql = format!("SELECT {names} FROM {}{condition}", table(database, &stored.name));
+        connection.query(&sql, &[], &mut |_, row| {
+            let mut typed = Vec::with_capacity(row.len());
+            for (cell, column) in row.into_iter().zip(&stored.columns) {
+                typed.push(
+                    coerce(cell, column.ty).ok_or_else(|| Failure::Other(format!("a value of `{}` is no {}", column.name, column.ty)))?,
+                );
+            }
+            builder.push(typed);
+            if builder.rows() == CHUNK { write(builder.take().map_err(|why| other(&why))?) } else { Ok(()) }
+        })?;
+        write(builder.take().map_err(|why| other(&why))?)?;
+        writer.finish().map_err(|why| other(&why))
+    }
+}
+
+/// The type that holds the column's new rows and those that stay.
+fn fitted(dataset: &DatasetName, column: &Column, old: Option<Type>) -> Result<Type, RunError> {
+    match old {
+        None => Ok(column.ty),
+        Some(old) if old == column.ty => Ok(old),
+        Some(old) => match joined(Some(old), Some(column.ty)) {
+            Some(ty) if ty.is_numeric() => Ok(ty),
+            _ if column.ty == Type::Text && old != Type::Text => Ok(old),
+            _ => {
+                let message = format!("column `{}` of `{dataset}` was {old} and would be {} now", column.name, column.ty);
+                Err(RunError::usage(message, format!("cast it to {old}, or derive everything again with `--full-refresh`")))
+            }
+        },
+    }
+}

@@ -1,0 +1,191 @@
+//! What an engine asks of a database: connections, locks, and the answers in which databases differ.
+
+use std::fmt;
+
+use arrow::array::RecordBatch;
+use qetl_core::{Column, Type};
+use qetl_runtime::{Place, RunError};
+use qetl_sql::{Dialect, Unsupported};
+
+use crate::cell::Cell;
+
+/// A database as its settings name it. Cheap to ask; connections are made when they are needed.
+pub(crate) trait Database: Send + Sync {
+    fn dialect(&self) -> &'static dyn Dialect;
+
+    /// How the SQL of authors is read.
+    fn syntax(&self) -> &'static dyn qetl_sql::syntax::Dialect;
+
+    /// A dataset's table by a name that no table expression hides.
+    fn real_table(&self, dataset: &qetl_core::DatasetName) -> String;
+
+    /// Where it is, for messages: never with a password.
+    fn place(&self) -> String;
+
+    fn connect(&self, access: Access) -> Result<Box<dyn Connection>, Failure>;
+
+    /// Takes the flow's lock if nobody has it. It is let go when dropped, or when the process dies.
+    fn hold(&self, flow: &str) -> Result<Option<Box<dyn Hold>>, Failure>;
+
+    /// Where a dataset's namespace goes.
+    fn naming(&self) -> Naming;
+
+    /// The most bytes of a name.
+    fn longest_name(&self) -> usize {
+        usize::MAX
+    }
+
+    /// What a short text is declared as that stands in keys of qetl's records.
+    fn key_type(&self) -> Result<String, Unsupported> {
+        self.dialect().column_type(Type::Text)
+    }
+
+    /// How the `n`th value of a statement is written, from 1.
+    fn placeholder(&self, _n: usize) -> String {
+        "?".to_owned()
+    }
+
+    /// Begins a transaction that sees one state of the database from its beginning to its end.
+    fn begin(&self) -> &'static str;
+
+    /// The same for a transaction that only reads.
+    fn begin_reading(&self) -> &'static str;
+
+    /// Whether a CREATE or ALTER ends the transaction that it stands in.
+    fn ddl_commits(&self) -> bool {
+        false
+    }
+
+    /// Counts the tables of a schema, or of the database, that have a name: `?` stands for both, in this order.
+    fn count_tables(&self) -> &'static str;
+
+    /// Whether a column of a result says that it is of booleans; else the column that it comes from is looked for.
+    fn tells_booleans(&self) -> bool {
+        true
+    }
+
+    /// What the database cannot hold of a value, if anything.
+    fn refuses(&self, _cell: &Cell<'_>) -> Option<&'static str> {
+        None
+    }
+}
+
+/// Keeps a lock for as long as it lives.
+pub(crate) trait Hold: Send + Sync {}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Access {
+    /// The database refuses to write.
+    Read,
+    Write,
+}
+
+/// Where a dataset's namespace goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Naming {
+    /// It is a schema; `main` has this name.
+    Schemas { main: &'static str },
+    /// It stands before the table's name, but for `main`.
+    Prefixes,
+}
+
+/// A column of a result, as far as the database says.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Found {
+    pub(crate) name: String,
+    pub(crate) ty: Option<Type>,
+    /// The table or view that it comes from as it is, and its name there, if the database says that.
+    pub(crate) origin: Option<(String, String)>,
+}
+
+/// Takes the rows of a result, one by one.
+pub(crate) type Take<'a> = &'a mut dyn FnMut(&[Found], Vec<Cell<'static>>) -> Result<(), Failure>;
+
+/// A session of a database. When it is dropped, its transaction is rolled back.
+pub(crate) trait Connection: Send {
+    /// Runs a statement; how many rows it touched.
+    fn run(&mut self, sql: &str, values: &[Cell<'_>]) -> Result<u64, Failure>;
+
+    /// Gives the rows of a query away, and then its columns. A text that gives no rows at all is refused.
+    fn query(&mut self, sql: &str, values: &[Cell<'_>], take: Take<'_>) -> Result<Vec<Found>, Failure>;
+
+    /// Adds rows to a table, by the fastest way there is; the columns are the batch's.
+    fn load(&mut self, table: &str, columns: &[Column], batch: &RecordBatch) -> Result<(), Failure>;
+}
+
+impl dyn Connection + '_ {
+    /// All rows of a query.
+    pub(crate) fn rows(&mut self, sql: &str, values: &[Cell<'_>]) -> Result<Vec<Vec<Cell<'static>>>, Failure> {
+        let mut rows = Vec::new();
+        self.query(sql, values, &mut |_, row| {
+            rows.push(row);
+            Ok(())
+        })?;
+        Ok(rows)
+    }
+}
+
+/// What a driver said, as far as qetl answers it differently. Texts have no secret in them.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// The connection is gone: whether its last statement took effect is not known.
+    Lost(String),
+    /// A lock, or the database as a whole, was not to be had in time.
+    Busy(String),
+    /// The statement took longer than it may.
+    TooSlow(String),
+    /// There is no room left.
+    Full(String),
+    /// What was to be unique is there already, or was changed by somebody else meanwhile.
+    Conflict(String),
+    /// The text of a statement is wrong.
+    Wrong(String),
+    Other(String),
+    /// It is told already.
+    Run(Box<RunError>),
+}
+
+impl From<RunError> for Failure {
+    fn from(error: RunError) -> Self {
+        Failure::Run(Box::new(error))
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Failure::Lost(why)
+            | Failure::Busy(why)
+            | Failure::TooSlow(why)
+            | Failure::Full(why)
+            | Failure::Conflict(why)
+            | Failure::Wrong(why)
+            | Failure::Other(why) => f.write_str(why),
+            Failure::Run(error) => error.fmt(f),
+        }
+    }
+}
+
+/// The failure as a run tells it.
+pub(crate) fn told(database: &dyn Database, failure: Failure) -> RunError {
+    let place = database.place();
+    let (message, help) = match failure {
+        Failure::Run(error) => return *error,
+        Failure::Lost(why) => {
+            (format!("the connection to {place} was lost: {why}"), "nothing of the batch is visible: run again when the database answers")
+        }
+        Failure::Busy(why) => {
+            (format!("{place} is held by somebody else: {why}"), "run again when they are done, or give a longer `lock_timeout_seconds`")
+        }
+        Failure::TooSlow(why) => (
+            format!("{place} ended a statement that took too long: {why}"),
+            "give a longer `statement_timeout_seconds`, or see what it waits for",
+        ),
+        Failure::Full(why) => (format!("{place} has no room left: {why}"), "make room, and run again: nothing of the batch is visible"),
+        Failure::Conflict(why) => {
+            (format!("{place} was changed by somebody else meanwhile: {why}"), "run again: nothing of the batch is visible")
+        }
+        Failure::Wrong(why) | Failure::Other(why) => (format!("{place}: {why}"), ""),
+    };
+    RunError::Failed { place: Place::default(), message, help: help.to_owned() }
+}

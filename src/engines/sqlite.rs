@@ -1,0 +1,232 @@
+//! SQLite: a database in a file, with the library built in.
+#![expect(clippy::wildcard_enum_match_arm, reason = "of the library's many errors a few are answered apart")]
+
+use std::{
+    fs::{self, File, TryLockError},
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use arrow::array::RecordBatch;
+use qetl_core::{Column, Type, project::EngineConfig};
+use qetl_runtime::RunError;
+use qetl_sql::Dialect;
+use rusqlite::{ErrorCode, OpenFlags, types::ToSqlOutput, types::Value, types::ValueRef};
+
+use crate::{
+    cell::{Cell, Cells, date_text, decimal_text, timestamp_text},
+    database::{Access, Connection, Database, Failure, Found, Hold, Naming, Take},
+    path_of,
+};
+
+pub(crate) struct Sqlite {
+    path: PathBuf,
+    lock_timeout: Duration,
+}
+
+impl Sqlite {
+    pub(crate) fn new(config: &EngineConfig, project: &Path) -> Result<Self, RunError> {
+        Ok(Self { path: path_of(config, project)?, lock_timeout: config.lock_timeout() })
+    }
+}
+
+impl Database for Sqlite {
+    fn dialect(&self) -> &'static dyn Dialect {
+        &qetl_sql::dialects::Sqlite
+    }
+
+    fn syntax(&self) -> &'static dyn qetl_sql::syntax::Dialect {
+        &qetl_sql::syntax::SQLiteDialect {}
+    }
+
+    fn real_table(&self, dataset: &qetl_core::DatasetName) -> String {
+        format!("main.{}", crate::tables::table(self, dataset))
+    }
+
+    fn place(&self) -> String {
+        format!("the SQLite database `{}`", self.path.display())
+    }
+
+    fn connect(&self, access: Access) -> Result<Box<dyn Connection>, Failure> {
+        let open = || -> rusqlite::Result<rusqlite::Connection> {
+            let connection = match access {
+                // A database that is not there is one without tables.
+                Access::Read if !self.path.exists() => rusqlite::Connection::open_in_memory()?,
+                Access::Read => rusqlite::Connection::open_with_flags(&self.path, OpenFlags::SQLITE_OPEN_READ_WRITE)?,
+                Access::Write => rusqlite::Connection::open(&self.path)?,
+            };
+            connection.busy_timeout(self.lock_timeout)?;
+            connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA cache_size = -65536")?;
+            match access {
+                Access::Read => connection.execute_batch("PRAGMA query_only = ON")?,
+                Access::Write => connection.query_row("PRAGMA journal_mode = WAL", (), |_| Ok(()))?,
+            }
+            connection.set_prepared_statement_cache_capacity(64);
+            Ok(connection)
+        };
+        if let (Access::Write, Some(folder)) = (access, self.path.parent()) {
+            fs::create_dir_all(folder).map_err(|why| Failure::Other(format!("`{}`: {why}", folder.display())))?;
+        }
+        Ok(Box::new(Session(open().map_err(failure)?)))
+    }
+
+    /// A lock file beside the database.
+    fn hold(&self, flow: &str) -> Result<Option<Box<dyn Hold>>, Failure> {
+        hold_file(&self.path, flow)
+    }
+
+    fn naming(&self) -> Naming {
+        Naming::Prefixes
+    }
+
+    fn placeholder(&self, n: usize) -> String {
+        format!("?{n}")
+    }
+
+    fn begin(&self) -> &'static str {
+        "BEGIN IMMEDIATE"
+    }
+
+    fn begin_reading(&self) -> &'static str {
+        "BEGIN"
+    }
+
+    fn count_tables(&self) -> &'static str {
+        "SELECT COUNT(*) FROM sqlite_master WHERE ? = '' AND name = ? COLLATE NOCASE"
+    }
+
+    fn refuses(&self, cell: &Cell<'_>) -> Option<&'static str> {
+        matches!(cell, Cell::Float(value) if value.is_nan()).then_some("the value is NaN")
+    }
+}
+
+/// A lock of the operating system on a file beside the database: it dies with its holder.
+struct HeldFile(File);
+
+impl Hold for HeldFile {}
+
+impl Drop for HeldFile {
+    fn drop(&mut self) {
+        // Closing is not enough while a child that is just being started still holds a copy of the descriptor.
+        let _ = self.0.unlock();
+    }
+}
+
+pub(crate) fn hold_file(database: &Path, flow: &str) -> Result<Option<Box<dyn Hold>>, Failure> {
+    let mut folder = database.as_os_str().to_owned();
+    folder.push(".locks");
+    let path = Path::new(&folder).join(format!("{flow}.lock"));
+    let failed = |why: std::io::Error| Failure::Other(format!("`{}`: {why}", path.display()));
+    fs::create_dir_all(&folder).map_err(failed)?;
+    let file = File::create(&path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(Box::new(HeldFile(file)))),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(why)) => Err(failed(why)),
+    }
+}
+
+struct Session(rusqlite::Connection);
+
+impl Connection for Session {
+    fn run(&mut self, sql: &str, values: &[Cell<'_>]) -> Result<u64, Failure> {
+        let mut statement = self.0.prepare(sql).map_err(failure)?;
+        for (place, cell) in (1..).zip(values) {
+            statement.raw_bind_parameter(place, Bound(cell)).map_err(failure)?;
+        }
+        statement.raw_execute().map(|rows| rows as u64).map_err(failure)
+    }
+
+    fn query(&mut self, sql: &str, values: &[Cell<'_>], take: Take<'_>) -> Result<Vec<Found>, Failure> {
+        let mut statement = self.0.prepare(sql).map_err(failure)?;
+        if statement.column_count() == 0 || !statement.readonly() {
+            return Err(Failure::Wrong("the statement is no query: `query` reads, and does nothing else".to_owned()));
+        }
+        let found = |column: &rusqlite::Column<'_>| Found {
+            name: column.name().to_owned(),
+            ty: column.decl_type().and_then(declared),
+            origin: None,
+        };
+        let found: Vec<Found> = statement.columns().map(|column| found(&column)).collect();
+        for (place, cell) in (1..).zip(values) {
+            statement.raw_bind_parameter(place, Bound(cell)).map_err(failure)?;
+        }
+        let mut rows = statement.raw_query();
+        while let Some(row) = rows.next().map_err(failure)? {
+            let cell = |index: usize| -> Result<Cell<'static>, Failure> {
+                Ok(match row.get::<_, Value>(index).map_err(failure)? {
+                    Value::Null => Cell::Null,
+                    Value::Integer(value) => Cell::Int(value),
+                    Value::Real(value) => Cell::Float(value),
+                    Value::Text(text) => Cell::from(text),
+                    Value::Blob(_) => return Err(Failure::Other(format!("`{}` has bytes: cast them to text", found[index].name))),
+                })
+            };
+            take(&found, (0..found.len()).map(cell).collect::<Result<_, _>>()?)?;
+        }
+        Ok(found)
+    }
+
+    fn load(&mut self, table: &str, columns: &[Column], batch: &RecordBatch) -> Result<(), Failure> {
+        let names: Vec<String> = columns.iter().map(|column| qetl_sql::ident('"', &column.name).to_string()).collect();
+        let places: Vec<String> = (1..=columns.len()).map(|place| format!("?{place}")).collect();
+        let sql = format!("INSERT INTO {table} ({}) VALUES ({})", names.join(", "), places.join(", "));
+        let mut statement = self.0.prepare_cached(&sql).map_err(failure)?;
+        let cells = Cells::of(batch);
+        for row in 0..batch.num_rows() {
+            for column in 0..cells.width() {
+                statement.raw_bind_parameter(column + 1, Bound(&cells.cell(row, column))).map_err(failure)?;
+            }
+            statement.raw_execute().map_err(failure)?;
+        }
+        Ok(())
+    }
+}
+
+/// A value as SQLite keeps it: dates, times and decimals as text.
+struct Bound<'a>(&'a Cell<'a>);
+
+impl rusqlite::ToSql for Bound<'_> {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(match self.0 {
+            Cell::Null => ToSqlOutput::Borrowed(ValueRef::Null),
+            Cell::Bool(value) => ToSqlOutput::Borrowed(ValueRef::Integer(i64::from(*value))),
+            Cell::Int(value) => ToSqlOutput::Borrowed(ValueRef::Integer(*value)),
+            Cell::Float(value) => ToSqlOutput::Borrowed(ValueRef::Real(*value)),
+            Cell::Text(text) => ToSqlOutput::Borrowed(ValueRef::Text(text.as_bytes())),
+            Cell::Decimal(value, scale) => ToSqlOutput::Owned(Value::Text(decimal_text(*value, *scale))),
+            Cell::Date(days) => ToSqlOutput::Owned(Value::Text(date_text(*days))),
+            Cell::Timestamp(micros) => ToSqlOutput::Owned(Value::Text(timestamp_text(*micros))),
+        })
+    }
+}
+
+/// The type of a column by the words that it was declared with.
+fn declared(words: &str) -> Option<Type> {
+    match words {
+        "TEXT" => Some(Type::Text),
+        "INTEGER" => Some(Type::Int),
+        "REAL" => Some(Type::Float),
+        "BOOLEAN" => Some(Type::Bool),
+        "DATE_TEXT" => Some(Type::Date),
+        "TIMESTAMP_TEXT" => Some(Type::Timestamp),
+        other => other.strip_prefix("DECIMAL_TEXT").and_then(|digits| format!("decimal{digits}").parse().ok()),
+    }
+}
+
+fn failure(error: rusqlite::Error) -> Failure {
+    let why = error.to_string();
+    match &error {
+        rusqlite::Error::SqliteFailure(code, _) => match code.code {
+            ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => Failure::Busy(why),
+            ErrorCode::DiskFull => Failure::Full(why),
+            ErrorCode::ConstraintViolation => Failure::Conflict(why),
+            ErrorCode::ReadOnly => Failure::Wrong(format!("{why}: `query` reads, and does nothing else")),
+            ErrorCode::Unknown => Failure::Wrong(why),
+            _ => Failure::Other(why),
+        },
+        rusqlite::Error::SqlInputError { msg, .. } => Failure::Wrong(msg.clone()),
+        rusqlite::Error::MultipleStatement => Failure::Wrong("one statement at a time".to_owned()),
+        _ => Failure::Other(why),
+    }
+}

@@ -1,0 +1,203 @@
+//! The work on one batch, in one transaction of the database.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use arrow::array::RecordBatch;
+use async_trait::async_trait;
+use qetl_core::{DatasetName, Plan, Task, ir::Steps};
+use qetl_ingest::ReadSpec;
+use qetl_runtime::{
+    BatchContext, Place, RunError, Work,
+    engine::{BatchSource, LandError, Landed, Publish},
+    progress::Progress,
+    report::StepReport,
+    run::blocking,
+};
+
+use crate::{
+    cell::{Builder, Cell, coerce},
+    database::{Access, Connection, Database, Failure, told},
+    landing::Landing,
+    records,
+    statements::Statements,
+    tables::{asks_for_replaced, quoted, table},
+};
+
+/// How often, and with which pauses, a lost connection is made again to see what became of a COMMIT.
+const LOOKS: u32 = 8;
+
+/// The work, with the session that it is done in.
+pub(crate) struct SqlWork {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    database: Arc<dyn Database>,
+    plan: Arc<Plan>,
+    fence: i64,
+    connection: Mutex<Box<dyn Connection>>,
+}
+
+impl SqlWork {
+    pub(crate) fn new(database: Arc<dyn Database>, plan: Arc<Plan>, fence: i64, connection: Box<dyn Connection>) -> Self {
+        Self { shared: Arc::new(Shared { database, plan, fence, connection: Mutex::new(connection) }) }
+    }
+
+    async fn with<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Shared, &mut dyn Connection) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, RunError> {
+        let shared = self.shared.clone();
+        blocking(move || {
+            let mut connection = shared.connection.lock().unwrap_or_else(PoisonError::into_inner);
+            work(&shared, &mut **connection).map_err(|why| told(&*shared.database, why))
+        })
+        .await
+    }
+}
+
+/// Batches of other flows' datasets are read by the embedded engine alone so far.
+pub(crate) fn no_source_dataset(database: &dyn Database) -> RunError {
+    let message = format!("flows with `source_dataset` do not run on {}", database.dialect().name());
+    RunError::usage(message, "run the project on the embedded engine, `[engine] name = \"datafusion\"`, or read files")
+}
+
+#[async_trait]
+impl Work for SqlWork {
+    async fn land(
+        &mut self,
+        batch: &BatchContext,
+        source: &BatchSource,
+        spec: &ReadSpec,
+        ordered: bool,
+        progress: &Progress,
+    ) -> Result<Landed, LandError> {
+        let BatchSource::Files(files) = source else { return Err(no_source_dataset(&*self.shared.database).into()) };
+        let (files, spec, batch, progress) = (files.clone(), spec.clone(), batch.clone(), progress.clone());
+        let landed = self.with(move |shared, connection| {
+            let database = &*shared.database;
+            let landing = shared.landing()?;
+            shared.set_aside(connection, &landing, &batch)?;
+            let table = table(database, &landing);
+            let landing = Landing { database, table, files: &files, spec: &spec, batch_id: batch.batch_id, ordered };
+            Ok(landing.load(connection, &progress))
+        });
+        landed.await?
+    }
+
+    async fn run(&mut self, batch: &BatchContext, task: &Task, whole: bool, _progress: &Progress) -> Result<StepReport, RunError> {
+        let (batch, task, started) = (batch.clone(), task.clone(), Instant::now());
+        self.with(move |shared, connection| {
+            let database = &*shared.database;
+            let statements = Statements { database, plan: &shared.plan, batch: &batch };
+            let mut rows = 0;
+            for statement in statements.fill(&task, whole)? {
+                let touched = connection.run(&statement, &[])?;
+                if statement.starts_with("INSERT") {
+                    rows = touched;
+                }
+            }
+            let mut counts = BTreeMap::new();
+            if let Some(count) = statements.count(&task) {
+                for row in connection.rows(&count, &[])? {
+                    if let [Cell::Text(word), count] = row.as_slice() {
+                        counts.insert(word.clone().into_owned(), u64::try_from(records::int(count)).unwrap_or(0));
+                    }
+                }
+            }
+            Ok(StepReport { step: task.target.to_string(), rows, seconds: started.elapsed().as_secs_f64(), counts })
+        })
+        .await
+    }
+
+    async fn rows(&mut self, batch: &BatchContext, steps: &Steps) -> Result<Vec<RecordBatch>, RunError> {
+        let (batch, steps) = (batch.clone(), steps.clone());
+        self.with(move |shared, connection| {
+            let statements = Statements { database: &*shared.database, plan: &shared.plan, batch: &batch };
+            let Some(last) = steps.0.last() else { return Ok(Vec::new()) };
+            let columns = last.rel.columns().to_vec();
+            let mut builder = Builder::new(&columns);
+            connection.query(&statements.query(&steps, &last.name)?, &[], &mut |_, row| {
+                let mut typed = Vec::with_capacity(row.len());
+                for (cell, column) in row.into_iter().zip(&columns) {
+                    let what = format!("{cell:?} in `{}` is no {}", column.name, column.ty);
+                    typed.push(coerce(cell, column.ty).ok_or(Failure::Other(what))?);
+                }
+                builder.push(typed);
+                Ok(())
+            })?;
+            Ok(vec![builder.take().map_err(|why| Failure::Other(why.to_string()))?])
+        })
+        .await
+    }
+
+    async fn publish(self: Box<Self>, publish: Publish) -> Result<(), RunError> {
+        self.with(move |shared, connection| shared.publish(connection, &publish)).await
+    }
+}
+
+impl Shared {
+    fn landing(&self) -> Result<DatasetName, Failure> {
+        let landing = self.plan.landing().map(|landing| landing.name.clone());
+        landing.ok_or_else(|| Failure::Other("the flow has no landing dataset".to_owned()))
+    }
+
+    /// Takes the batch's rows out of the landing dataset, and keeps them where tasks ask for them.
+    fn set_aside(&self, connection: &mut dyn Connection, landing: &DatasetName, batch: &BatchContext) -> Result<(), Failure> {
+        let database = &*self.database;
+        if let (true, Some(dataset)) = (asks_for_replaced(&self.plan), self.plan.landing()) {
+            let statements = Statements { database, plan: &self.plan, batch };
+            for statement in statements.keep_replaced(landing, &dataset.schema)? {
+                connection.run(&statement, &[])?;
+            }
+        }
+        let of_batch = format!("{} = {}", quoted(database, "xt_batch_id"), batch.batch_id);
+        connection.run(&format!("DELETE FROM {} WHERE {of_batch}", table(database, landing)), &[])?;
+        Ok(())
+    }
+
+    fn publish(&self, connection: &mut dyn Connection, publish: &Publish) -> Result<(), Failure> {
+        let database = &*self.database;
+        if !records::keeps_fence(database, connection, &publish.flow, self.fence)? {
+            return Err(RunError::Locked { flow: publish.flow.clone() }.into());
+        }
+        records::publish(database, connection, publish, chrono::Utc::now().timestamp_micros())?;
+        commit(database, connection, publish)
+    }
+}
+
+/// Commits; when the connection is lost on the way, the batch is looked up.
+pub(crate) fn commit(database: &dyn Database, connection: &mut dyn Connection, publish: &Publish) -> Result<(), Failure> {
+    match connection.run("COMMIT", &[]) {
+        Err(Failure::Lost(why)) => look_up(database, publish, &why),
+        other => other.map(|_| ()),
+    }
+}
+
+/// The transaction wrote the flow's row among the fences: once that can be written again, it has ended one way or the other.
+fn look_up(database: &dyn Database, publish: &Publish, lost: &str) -> Result<(), Failure> {
+    let mut last = lost.to_owned();
+    for look in 0..LOOKS {
+        std::thread::sleep(Duration::from_millis(50 << look.min(6)));
+        let found = database.connect(Access::Write).and_then(|mut connection| {
+            connection.run(database.begin(), &[])?;
+            records::wait_for_publishes(database, &mut *connection, &publish.flow)?;
+            // What was committed meanwhile is seen by a new transaction only.
+            connection.run("ROLLBACK", &[])?;
+            records::is_published(database, &mut *connection, publish)
+        });
+        match found {
+            Ok(true) => return Ok(()),
+            Ok(false) => return Err(Failure::Lost(lost.to_owned())),
+            Err(why) => last = why.to_string(),
+        }
+    }
+    let message =
+        format!("the connection to {} was lost while the batch was published ({lost}), and it does not answer: {last}", database.place());
+    let help = "the batch is there whole or not at all: run the same command again when the database answers".to_owned();
+    Err(RunError::Failed { place: Place::default(), message, help }.into())
+}

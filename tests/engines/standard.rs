@@ -1,0 +1,119 @@
+//! Tasks in the words of a database.
+
+use qetl_runtime::{RunReport, waiting::Request};
+
+use crate::{
+    project::TestProject,
+    server::{Kind, Place},
+};
+
+#[test]
+fn sqlite_runs_its_own_words() {
+    pipeline(Kind::Sqlite, "DATE('now', '-60 days')", "DATE('now', '-' || n || ' days')");
+}
+
+#[test]
+fn postgres_runs_its_own_words() {
+    pipeline(Kind::Postgres, "CURRENT_DATE - 60", "CURRENT_DATE - CAST(n AS INTEGER)");
+}
+
+const FLOW: &str = r#"
+id = "sales"
+flow_type = "standard"
+
+[[tasks]]
+id = "ingest"
+task_type = "ingestion"
+target_dataset = "raw_sales"
+[tasks.config]
+path = "data/sales_*.csv"
+columns = [{ name = "id", schema_type = "integer" }, "customer", { name = "n", schema_type = "integer" }, { name = "amount", schema_type = "integer" }]
+
+[[tasks]]
+id = "recent"
+task_type = "sql_processing"
+source_dataset = "raw_sales"
+target_dataset = "recent_sales"
+source_scope = "batch"
+sql = """
+INSERT INTO {{ target_dataset }} (id, customer, amount)
+SELECT id, TRIM(customer), amount FROM {{ source_dataset }} WHERE DAY >= BOUND
+"""
+
+[[tasks]]
+id = "sum_up"
+task_type = "sql_processing"
+source_dataset = "recent_sales"
+target_dataset = "per_customer"
+sql = "WITH sums AS (SELECT customer, COUNT(*) AS sales, SUM(amount) AS amount FROM {{ source_dataset }} GROUP BY customer) SELECT * FROM sums"
+
+[[tasks]]
+id = "newest"
+task_type = "sql_processing"
+source_dataset = "raw_sales"
+target_dataset = "newest"
+source_scope = "batch"
+write_mode = "merge"
+unique_key = ["customer"]
+sql = "SELECT customer, MAX(id) AS id FROM raw_sales GROUP BY customer"
+"#;
+
+/// Days are told from today, as the bound is.
+fn pipeline(kind: Kind, bound: &str, day: &str) {
+    let Some(server) = kind.server() else { return };
+    let place: Place = server.place();
+    let project = TestProject::new(place, &FLOW.replace("BOUND", bound).replace("DAY", day));
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let write = |batch: u32, rows: &str| {
+        let path = project.folder.path().join(format!("data/sales_{batch}.csv"));
+        std::fs::write(path, format!("id,customer,n,amount\n{rows}")).unwrap();
+    };
+    let done = |report: RunReport| {
+        let flow = &report.flows[0];
+        assert!(flow.error.is_none() && flow.batches.iter().all(|batch| batch.error.is_none()), "{report:?}");
+        flow.batches.len()
+    };
+    let execute = |request: Request| runtime.block_on(project.execute(&request)).unwrap();
+    let rows = |sql: &str| -> Vec<String> {
+        let rows = runtime.block_on(project.ordered(sql));
+        rows.into_iter().map(|row| row.into_iter().map(Option::unwrap_or_default).collect::<Vec<_>>().join(",")).collect()
+    };
+    let all = || {
+        [
+            rows("SELECT id, customer, amount, xt_batch_id FROM recent_sales ORDER BY id"),
+            rows("SELECT customer, sales, amount FROM per_customer ORDER BY customer"),
+            rows("SELECT customer, id, xt_batch_id FROM newest ORDER BY customer"),
+        ]
+    };
+    write(1, "1, Ada ,3,10\n2,Bert,59,5\n3,Bert,61,7\n");
+    assert_eq!(done(execute(Request::default())), 1);
+    let first = [vec!["1,Ada,10,1", "2,Bert,5,1"], vec!["Ada,1,10", "Bert,1,5"], vec![" Ada ,1,1", "Bert,3,1"]];
+    assert_eq!(all(), first.map(|rows| rows.into_iter().map(str::to_owned).collect::<Vec<_>>()));
+    assert_eq!(done(execute(Request::default())), 0, "up to date");
+
+    write(2, "4,Ada,1,1\n5,Bert,100,1\n");
+    assert_eq!(done(execute(Request::default())), 1);
+    let second = [vec!["1,Ada,10,1", "2,Bert,5,1", "4,Ada,1,2"], vec!["Ada,2,11", "Bert,1,5"], vec![" Ada ,1,1", "Ada,4,2", "Bert,5,2"]]
+        .map(|rows| rows.into_iter().map(str::to_owned).collect::<Vec<_>>());
+    assert_eq!(all(), second);
+    done(execute(Request { full_refresh: true, ..Request::default() }));
+    assert_eq!(all(), second, "deriving everything again changes nothing");
+
+    // A batch that is replaced replaces its rows everywhere.
+    write(3, "6,Cleo,1,1\n");
+    assert_eq!(done(execute(Request::default())), 1);
+    let third = all();
+    let report = execute(Request { batch_id: Some(3), ..Request::default() });
+    assert_eq!((done(report), all()), (1, third));
+
+    // What fails leaves everything as it was, and says where it stands.
+    let before = all();
+    let flow = std::fs::read_to_string(project.folder.path().join("flows/flow.toml")).unwrap();
+    let wrong = flow.replace("COUNT(*) AS sales", "COUNT(nothing) AS sales");
+    std::fs::write(project.folder.path().join("flows/flow.toml"), wrong).unwrap();
+    let (workspace, engine) = TestProject::open(project.folder.path());
+    let report = runtime.block_on(TestProject::run(&workspace, &*engine, &Request::default())).unwrap();
+    let error = report.flows[0].batches[0].error.clone().unwrap();
+    assert!(error.message.contains("nothing") && error.message.contains("flows/flow.toml:"), "{error:?}");
+    assert_eq!(all(), before);
+}

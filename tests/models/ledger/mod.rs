@@ -1,0 +1,4 @@
+//! Ledgers: the reference model, and random lives of it.
+
+pub mod history;
+pub mod model;
