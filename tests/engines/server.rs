@@ -149,7 +149,9 @@ fn with_the_tests(child: Child, folder: TempDir) {
         child.id(),
         folder.keep().display()
     );
-    Command::new("sh").args(["-c", &script]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let watcher = Command::new("sh").args(["-c", &script]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+    let mut watcher = watcher.unwrap();
+    std::thread::spawn(move || watcher.wait());
 }
 
 /// The newest PostgreSQL among those that are installed.

@@ -1,4 +1,5 @@
 //! Each function of the IR in each dialect, and the types.
+#![expect(clippy::wildcard_enum_match_arm, reason = "most functions have one argument")]
 
 use qetl_core::{
     Type,
