@@ -161,12 +161,10 @@ impl Bench for SqlBench {
         self.with(move |shared, connection| {
             let found = match &source {
                 Source::Query { text, reads, scope, sql, at } => {
-                    shared.run_query(connection, moment, text, reads, *scope).map_err(|why| match why {
-                        Failure::Wrong(message) => {
-                            let problem = sql.problem("qetl::sql::engine", at.clone(), message).label("this query");
-                            RunError::from(sql.placed(problem.into())).into()
-                        }
-                        other => other,
+                    shared.run_query(connection, moment, text, reads, *scope).map_err(|why| {
+                        let Failure::Wrong(message) = why else { return why };
+                        let problem = sql.problem("qetl::sql::engine", at.clone(), message).label("this query");
+                        RunError::from(sql.placed(problem.into())).into()
                     })?
                 }
                 Source::File(file) => shared.read_file(connection, file)?,

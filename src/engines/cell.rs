@@ -1,4 +1,5 @@
 //! Single values on their way into a database and out of it, and rows of them as Arrow batches.
+#![expect(clippy::wildcard_enum_match_arm, reason = "ingest gives arrays of few of Arrow's types")]
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -122,9 +123,7 @@ pub(crate) fn coerce(cell: Cell<'_>, ty: Type) -> Option<Cell<'_>> {
     Some(match (ty, cell) {
         (Type::Bool, Cell::Int(value @ (0 | 1))) => Cell::Bool(value == 1),
         (Type::Int, Cell::Bool(value)) => Cell::Int(i64::from(value)),
-        (Type::Int, Cell::Decimal(value, scale)) => match rescaled(value, scale, 0)? {
-            whole => Cell::Int(i64::try_from(whole).ok()?),
-        },
+        (Type::Int, Cell::Decimal(value, scale)) => Cell::Int(i64::try_from(rescaled(value, scale, 0)?).ok()?),
         (Type::Int, Cell::Float(value)) if value.fract() == 0.0 && value.abs() < 9e15 => Cell::Int(value as i64),
         (Type::Float, Cell::Int(value)) => Cell::Float(value as f64),
         (Type::Float, Cell::Decimal(value, scale)) => Cell::Float(decimal_text(value, scale).parse().ok()?),

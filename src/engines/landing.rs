@@ -78,10 +78,7 @@ impl Landing<'_> {
                     line,
                     row: line.is_none().then_some(number),
                     column: self.spec.columns.get(column).map(|column| column.name.clone()),
-                    value: match &cell {
-                        Cell::Float(value) => Some(value.to_string()),
-                        _ => None,
-                    },
+                    value: if let Cell::Float(value) = &cell { Some(value.to_string()) } else { None },
                     ..qetl_ingest::Place::default()
                 };
                 return Err(DataProblem {

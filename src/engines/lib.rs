@@ -41,12 +41,20 @@ pub fn open(name: EngineName, config: &EngineConfig, project: &Path) -> Result<A
         EngineName::Postgres => Arc::new(postgres::Postgres::new(config)?),
         #[cfg(feature = "mysql")]
         EngineName::Mysql => Arc::new(mysql::MySql::new(config)?),
-        other => {
-            let message = format!("this qetl was built without the engine `{}`", other.name());
-            return Err(RunError::usage(message, "build it with its feature, as released binaries are, or choose another engine"));
-        }
+        #[cfg(not(feature = "sqlite"))]
+        EngineName::Sqlite => return Err(absent(name)),
+        #[cfg(not(feature = "postgres"))]
+        EngineName::Postgres => return Err(absent(name)),
+        #[cfg(not(feature = "mysql"))]
+        EngineName::Mysql => return Err(absent(name)),
+        EngineName::Datafusion | EngineName::Duckdb => return Err(absent(name)),
     };
     Ok(Arc::new(SqlEngine::new(database)))
+}
+
+fn absent(name: EngineName) -> RunError {
+    let message = format!("this qetl was built without the engine `{}`", name.name());
+    RunError::usage(message, "build it with its feature, as released binaries are, or choose another engine")
 }
 
 /// The path in the settings, which decoding made sure of.

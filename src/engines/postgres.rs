@@ -279,11 +279,13 @@ fn decode(ty: &PgType, bytes: &[u8]) -> Option<Cell<'static>> {
             Cell::from(std::str::from_utf8(bytes).ok()?.to_owned())
         }
         PgType::JSONB => Cell::from(std::str::from_utf8(bytes.get(1..)?).ok()?.to_owned()),
-        _ => match ty.kind() {
-            Kind::Domain(inner) => decode(inner, bytes)?,
-            Kind::Enum(_) => Cell::from(std::str::from_utf8(bytes).ok()?.to_owned()),
-            _ => return None,
-        },
+        _ => {
+            if let Kind::Domain(inner) = ty.kind() {
+                return decode(inner, bytes);
+            }
+            let is_enum = matches!(ty.kind(), Kind::Enum(_));
+            return is_enum.then(|| Some(Cell::from(std::str::from_utf8(bytes).ok()?.to_owned()))).flatten();
+        }
     })
 }
 
