@@ -405,9 +405,9 @@ mod tests {
         assert_eq!(postgres.engine.config.url.as_ref().map(|url| url.value.0.as_str()), Some("/data"));
         assert!(!format!("{postgres:?}").contains("/data"), "what may be a secret is not printed");
         insta::assert_snapshot!(told("[engine]\nname = \"sqlite\"\n[engine.config]\nurl = \"sqlite://\"\nstatement_timeout_seconds = 3\n"), @r"
+        qetl.toml:2:8: the engine `sqlite` needs the file of its database
         qetl.toml:4:7: `url` means nothing to the engine `sqlite`
         qetl.toml:5:29: `statement_timeout_seconds` means nothing to the engine `sqlite`
-        qetl.toml:2:8: the engine `sqlite` needs the file of its database
         ");
         insta::assert_snapshot!(told("[engine]\nname = \"mysql\"\n"), @"qetl.toml:2:8: the engine `mysql` needs the address of its server");
         insta::assert_snapshot!(told("[engine]\nname = \"postgres\"\n[engine.config]\nurl_env = \"NOWHERE\"\n"), @"qetl.toml:4:11: the environment variable `NOWHERE` is not set");
