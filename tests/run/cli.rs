@@ -273,7 +273,7 @@ fn wrong_usage_exits_2_and_says_the_way_out() {
     check(&["execute", "--batch-id", "4", "--input", "x.csv"], "x.csv` cannot be read");
     check(&["execute", "--batch-id", "4"], "--input FILE");
     check(&["execute", "--execution-date", "soon"], "2024-01-31");
-    check(&["plan", "--show", "sql", "--dialect", "nope"], "known: duckdb");
+    check(&["plan", "--show", "sql", "--dialect", "nope"], "known: ansi, bigquery");
     check(&["-q", "-v", "check"], "cannot be used with");
 }
 
