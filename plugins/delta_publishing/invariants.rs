@@ -6,7 +6,7 @@ use qetl_core::{
     plan::Invariant,
 };
 
-use super::{DELTA_CORRECTION, INITIAL_BOOKING, Ledger, Measure, REPUBLISH, REVERSAL, is};
+use super::{DELTA_CORRECTION, INITIAL_BOOKING, Ledger, REPUBLISH, REVERSAL, is, measure::Measure};
 use crate::change_feed::FEED_COLUMNS;
 
 impl Ledger<'_> {
