@@ -2,7 +2,9 @@
 //! No engine is compiled.
 #![cfg(test)]
 
+mod generate;
 mod golden;
+mod peers;
 mod problems;
 mod reference;
 mod standard;

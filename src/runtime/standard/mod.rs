@@ -12,7 +12,7 @@ mod types;
 pub use bench::{Bench, Checked, From, Known, KnownColumns, Moment, Statement, Target};
 pub use check::check_project;
 pub use files::StandardJob;
-pub use order::in_order;
+pub use order::{in_order, reads_from};
 pub(crate) use order::{makers, read_by};
 pub use prepare::{PlannedStandard, PlannedTask, prepare};
 pub(crate) use run::StandardRun;

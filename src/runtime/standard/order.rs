@@ -30,6 +30,17 @@ pub(crate) fn read_by<'a>(flow: &Flow, made: &[(DatasetName, &'a str)]) -> Vec<&
     makers
 }
 
+/// The ids of the flows among these whose datasets a flow reads, each once.
+pub fn reads_from(flow: &Flow, flows: &[&Flow]) -> Vec<String> {
+    let mut ids: Vec<String> = Vec::new();
+    for maker in read_by(flow, &makers(flows)) {
+        if !ids.iter().any(|id| id == maker) {
+            ids.push(maker.to_owned());
+        }
+    }
+    ids
+}
+
 /// The flows in an order in which they can run: a flow after those whose datasets it reads, else as they are. Flows that
 /// read each other in a circle keep their order.
 pub fn in_order<'a>(flows: &[&'a Flow]) -> Vec<&'a Flow> {

@@ -1,0 +1,2 @@
+-- {{ flow.id | comment }}, for {{ flow.dialect }}. Made by `qetl generate --target sql --dialect {{ flow.dialect }}` from
+-- {{ flow.file | comment }}; do not edit.
