@@ -184,12 +184,15 @@ impl Block {
         }
     }
 
-    /// Keeps the items that are needed; one stays when none is.
+    /// Keeps the items that are needed. One stays when none is; of all rows in one, an aggregate, which makes it so.
     pub(crate) fn keep(&mut self, needed: &dyn Fn(&str) -> bool) {
-        let first = self.items.first().cloned();
+        let is_of_all = self.group.as_ref().is_some_and(Vec::is_empty);
+        let must_stay = |item: &Item| !is_of_all || self.is_computed(&item.expr);
+        let one = self.items.iter().find(|item| must_stay(item)).cloned();
+        let has_one = self.items.iter().any(|item| needed(&item.name) && must_stay(item));
         self.items.retain(|item| needed(&item.name));
-        if self.items.is_empty() {
-            self.items.extend(first);
+        if !has_one {
+            self.items.extend(one);
         }
     }
 

@@ -28,13 +28,13 @@ pub(crate) fn compose(sql: &Sql<'_>, steps: &Steps) -> Result<(Vec<Named>, Body)
     for step in before {
         builder.step.clone_from(&step.name);
         let body = builder.body(&step.rel)?;
-        match &body {
-            Body::Select(block) if block.is_named().is_some() => {
-                let same = block.is_named().unwrap_or_default().to_owned();
-                builder.known.insert(step.name.clone(), same);
-            }
-            _ => builder.named.push(Named { name: step.name.clone(), columns: step.rel.columns().to_vec(), body }),
+        if let Body::Select(block) = &body
+            && let Some(same) = block.is_named()
+        {
+            builder.known.insert(step.name.clone(), same.to_owned());
+            continue;
         }
+        builder.named.push(Named { name: step.name.clone(), columns: step.rel.columns().to_vec(), body });
     }
     builder.step.clone_from(&last.name);
     let mut body = builder.body(&last.rel)?;
@@ -364,7 +364,14 @@ fn prune(named: Vec<Named>, result: &Body) -> Vec<Named> {
         let is_needed = |name: &str| columns.contains(name);
         match &mut one.body {
             Body::Select(block) => block.keep(&is_needed),
-            Body::Union(blocks) => blocks.iter_mut().for_each(|block| block.keep(&is_needed)),
+            Body::Union(blocks) => {
+                let mut pruned = blocks.clone();
+                pruned.iter_mut().for_each(|block| block.keep(&is_needed));
+                // Each branch must have the same columns.
+                if pruned.iter().all(|block| block.items.len() == pruned[0].items.len()) {
+                    *blocks = pruned;
+                }
+            }
             Body::Recursive(Recursive::Follow { columns, on, .. }) => {
                 columns.retain(|column| is_needed(&column.name) || on.iter().any(|(from, _)| *from == column.name));
             }

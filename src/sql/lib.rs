@@ -24,6 +24,11 @@ pub use sqlparser::{
 pub use statements::Extent;
 pub use tree::ident;
 
+/// A column by its name, as an argument of [`Dialect::call`].
+pub fn syntax_column(name: Ident) -> sqlparser::ast::Expr {
+    sqlparser::ast::Expr::Identifier(name)
+}
+
 /// What a dialect cannot say.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{dialect} cannot say {what}")]

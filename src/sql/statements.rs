@@ -36,8 +36,11 @@ impl Sql<'_> {
         Ok(format!("{statement:#}"))
     }
 
-    /// An index on the columns; `None` where the database has no indexes.
+    /// An index on the columns; `None` for no columns, and where the database has no indexes.
     pub fn create_index(&self, dataset: &DatasetName, name: &str, columns: &[Column]) -> Option<String> {
+        if columns.is_empty() {
+            return None;
+        }
         let mut statement = tree::statement("CREATE INDEX i ON t (a)");
         if let Statement::CreateIndex(create) = &mut statement {
             create.name = Some(ObjectName::from(vec![self.ident(name)]));
@@ -101,10 +104,9 @@ impl Sql<'_> {
                 let mut rows = Steps(task.steps.0.clone());
                 rows.0[position] = kept;
                 let columns: Vec<ast::Expr> = keys.keys.iter().map(|key| self.column(key)).collect();
-                let named = columns.iter().cloned().map(SelectItem::UnnamedExpr).collect();
-                let among = tree::select(named, tree::named_table(touched.clone(), None, self.dialect.quote()));
+                let among = self.dialect.among(columns, tree::named_table(touched.clone(), None, self.dialect.quote()));
                 let mut all = vec![self.drop_scratch(&touched), self.create_scratch(touched.clone(), self.tree(&before)?)];
-                all.extend(self.replace(task, &rows, Some(tree::among(columns, among)))?);
+                all.extend(self.replace(task, &rows, Some(among))?);
                 all.push(self.drop_scratch(&touched));
                 Ok(all)
             }

@@ -37,11 +37,9 @@ pub(crate) fn raw_type(text: &str) -> ast::DataType {
     ast::DataType::Custom(ObjectName::from(vec![Ident::new(text)]), Vec::new())
 }
 
-/// `(a, b) IN (query)`; `a IN (query)` for one column.
-pub(crate) fn among(columns: Vec<ast::Expr>, query: Query) -> ast::Expr {
-    let one = columns.len() == 1;
-    let tuple = if one { columns.into_iter().next().unwrap_or_else(|| number(1)) } else { ast::Expr::Tuple(columns) };
-    ast::Expr::InSubquery { expr: Box::new(tuple), subquery: Box::new(query), negated: false }
+/// Several values as one; one as it is.
+pub(crate) fn tuple(mut values: Vec<ast::Expr>) -> ast::Expr {
+    if values.len() == 1 { values.swap_remove(0) } else { ast::Expr::Tuple(values) }
 }
 
 /// A text that stands as it is.
@@ -142,15 +140,11 @@ pub(crate) fn fill(text: &'static str, arguments: &[ast::Expr]) -> ast::Expr {
     expr
 }
 
-/// The same of a query's skeleton.
-pub(crate) fn fill_query(query: &mut Query, arguments: &[ast::Expr]) {
+/// The same of a query's skeleton, whose only column gets a name.
+pub(crate) fn fill_query(query: &mut Query, arguments: &[ast::Expr], column: Ident) {
     let _ = ast::VisitMut::visit(query, &mut Fill(arguments));
-    let name = arguments.last();
-    // A column's own name is no expression.
-    for item in &mut select_of(query).projection {
-        if let (SelectItem::ExprWithAlias { alias, .. }, Some(ast::Expr::Identifier(name))) = (item, name) {
-            *alias = name.clone();
-        }
+    if let Some(SelectItem::ExprWithAlias { alias, .. }) = select_of(query).projection.first_mut() {
+        *alias = column;
     }
 }
 

@@ -3,9 +3,10 @@
 use qetl_core::{
     Flow, Plan,
     ir::Steps,
-    plan::{self, InputType, Known},
+    plan::{self, DatasetKind, InputType, Known},
+    schema::Column,
 };
-use qetl_sql::dialects::DIALECTS;
+use qetl_sql::{Extent, dialects::DIALECTS};
 
 use crate::snapshots;
 
@@ -54,6 +55,45 @@ fn example_flows() {
             keep(dialect.name(), &sql(&plan, dialect));
         }
     });
+}
+
+/// Whole scripts, for batches that are not known yet: tables, indexes, views, and what a batch runs.
+#[test]
+fn scripts_of_example_flows() {
+    for name in ["orders_change_feed", "visits"] {
+        let path = format!("flows/{name}.toml");
+        let plan = plan_of(&path, &std::fs::read_to_string(format!("../../{path}")).unwrap());
+        for dialect in DIALECTS {
+            let text = script(&plan, dialect).unwrap_or_else(|why| format!("-- unsupported: {why}\n"));
+            snapshots("scripts").bind(|| insta::assert_snapshot!(format!("{name}.{}", dialect.name()), text));
+        }
+    }
+}
+
+fn script(plan: &Plan, dialect: &dyn qetl_sql::Dialect) -> Result<String, qetl_sql::Unsupported> {
+    let named = |name: &str| qetl_sql::ObjectName::from(vec![qetl_sql::ident(dialect.quote(), name)]);
+    let parameters = dialect.parameters(&plan.flow.header.id.value, named("qetl_batches"), named("qetl_files"));
+    let table = |dataset: &qetl_core::DatasetName| named(&dataset.name);
+    let sql = qetl_sql::Sql { dialect, batch: (&parameters).into(), table: &table };
+    let keys = plan.flow.input.key_names();
+    let mut statements: Vec<String> = dialect.session().iter().map(|statement| (*statement).to_owned()).collect();
+    for dataset in &plan.datasets {
+        if let DatasetKind::View(rel) = &dataset.kind {
+            statements.extend(sql.create_view(&dataset.name, rel)?);
+            continue;
+        }
+        statements.push(sql.create_table(&dataset.name, &dataset.schema)?);
+        let is_key = |column: &&Column| keys.contains(&column.name) || column.name == "xt_batch_id";
+        let columns: Vec<Column> = dataset.schema.columns().iter().filter(is_key).cloned().collect();
+        statements.extend(sql.create_index(&dataset.name, &format!("{}_keys", dataset.name.name), &columns));
+    }
+    let landing = plan.landing().unwrap();
+    statements.extend(sql.keep_replaced(&landing.name, &landing.schema)?);
+    for task in &plan.tasks {
+        statements.extend(sql.fill(task, Extent::Touched)?);
+    }
+    statements.push(sql.forget_replaced(&landing.name));
+    Ok(statements.iter().map(|statement| format!("{statement};\n\n")).collect())
 }
 
 fn sql(plan: &Plan, dialect: &dyn qetl_sql::Dialect) -> String {

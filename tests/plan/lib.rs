@@ -3,11 +3,13 @@
 #![cfg(test)]
 
 mod generate;
+mod functions;
 mod golden;
 mod peers;
 mod problems;
 mod reference;
 mod standard;
+mod steps;
 
 use insta::Settings;
 

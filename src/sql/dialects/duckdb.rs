@@ -6,7 +6,7 @@ use qetl_core::{
 };
 use sqlparser::ast;
 
-use super::{Dialect, Fold, standard_call};
+use super::{Dialect, Fold, concat_ws, standard_call};
 use crate::{Unsupported, tree};
 
 #[derive(Debug)]
@@ -46,6 +46,10 @@ impl Dialect for DuckDb {
             _ if from == to => Ok(expr),
             _ => self.plain_cast(expr, to),
         }
+    }
+
+    fn join_text(&self, separator: &str, parts: Vec<ast::Expr>) -> Result<ast::Expr, Unsupported> {
+        Ok(concat_ws(self, separator, parts))
     }
 
     fn call(&self, function: &Function, arguments: Vec<ast::Expr>) -> Result<ast::Expr, Unsupported> {

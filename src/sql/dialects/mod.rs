@@ -1,10 +1,16 @@
 //! Dialects: each file is what one differs in from standard SQL.
 #![expect(clippy::wildcard_enum_match_arm, reason = "a dialect says what it can")]
 
+mod ansi;
+mod bigquery;
+mod clickhouse;
+mod databricks;
 mod duckdb;
 mod mysql;
 mod postgres;
+mod snowflake;
 mod sqlite;
+mod trino;
 
 use qetl_core::{
     ir::{BinaryOp, Function, Period},
@@ -14,13 +20,20 @@ use sqlparser::ast::{self, BinaryOperator};
 
 use crate::{Parameters, Unsupported, tree};
 
+pub use ansi::Ansi;
+pub use bigquery::BigQuery;
+pub use clickhouse::ClickHouse;
+pub use databricks::Databricks;
 pub use duckdb::DuckDb;
 pub use mysql::MySql;
 pub use postgres::Postgres;
+pub use snowflake::Snowflake;
 pub use sqlite::Sqlite;
+pub use trino::Trino;
 
 /// Every dialect, by name.
-pub const DIALECTS: [&dyn Dialect; 4] = [&DuckDb, &MySql, &Postgres, &Sqlite];
+pub const DIALECTS: [&dyn Dialect; 10] =
+    [&Ansi, &BigQuery, &ClickHouse, &Databricks, &DuckDb, &MySql, &Postgres, &Snowflake, &Sqlite, &Trino];
 
 /// The dialect of that name.
 pub fn dialect(name: &str) -> Option<&'static dyn Dialect> {
@@ -113,14 +126,21 @@ pub trait Dialect: Sync {
         false
     }
 
-    /// The first days of periods, from `a`, which is one, to `b`, as column `c`, selected from one row; `None` where they
-    /// are written as recursion.
+    /// The first days of periods, from `a`, which is one, to `b`, selected from one row; `None` where they are written as
+    /// recursion.
     fn periods(&self, _period: Period) -> Option<ast::Query> {
         None
     }
 
     fn text(&self, value: &str) -> ast::Expr {
         tree::text(value)
+    }
+
+    /// Whether the columns have the values of the same columns in a row of the table.
+    fn among(&self, columns: Vec<ast::Expr>, table: ast::TableFactor) -> ast::Expr {
+        let items = columns.iter().cloned().map(ast::SelectItem::UnnamedExpr).collect();
+        let subquery = Box::new(tree::select(items, table));
+        ast::Expr::InSubquery { expr: Box::new(tree::tuple(columns)), subquery, negated: false }
     }
 
     /// A NULL that is a column.
@@ -177,11 +197,19 @@ pub trait Dialect: Sync {
         standard_call(self, function, arguments)
     }
 
-    /// The texts that are not NULL, joined; none of them is empty.
+    /// The texts that are not NULL, joined; NULL when all are. None of them is empty.
     fn join_text(&self, separator: &str, parts: Vec<ast::Expr>) -> Result<ast::Expr, Unsupported> {
-        let arguments = std::iter::once(self.text(separator)).chain(parts).collect();
-        Ok(tree::call("NULLIF", vec![tree::call("CONCAT_WS", arguments), self.text("")]))
+        let with_separator = |part| tree::fill("COALESCE(a || b, '')", &[self.text(separator), part]);
+        let all = parts.into_iter().map(with_separator).reduce(|all, next| tree::binary(all, BinaryOperator::StringConcat, next));
+        let all = all.unwrap_or_else(|| self.text(""));
+        Ok(tree::fill("NULLIF(SUBSTR(a, b), '')", &[all, tree::number(separator.chars().count() + 1)]))
     }
+}
+
+/// [`Dialect::join_text`] where `CONCAT_WS` leaves NULL out.
+fn concat_ws(dialect: &(impl Dialect + ?Sized), separator: &str, parts: Vec<ast::Expr>) -> ast::Expr {
+    let arguments = std::iter::once(dialect.text(separator)).chain(parts).collect();
+    tree::call("NULLIF", vec![tree::call("CONCAT_WS", arguments), dialect.text("")])
 }
 
 /// The functions that every dialect writes alike.
@@ -206,6 +234,9 @@ fn unsupported<D: Dialect + ?Sized>(dialect: &D, what: &str) -> Unsupported {
 /// A function in words.
 fn said(function: &Function) -> String {
     match function {
+        Function::Micros => "an instant as a number of microseconds".to_owned(),
+        Function::DaysBetween => "the days between two dates".to_owned(),
+        Function::PeriodStart(period) | Function::NextPeriod(period) => format!("the first day of a period: {period:?}"),
         Function::CanonicalText(ty) => format!("the canonical text of a {ty}"),
         Function::DateIn { zone } => format!("the date of an instant in the time zone {zone}"),
         other => format!("{other:?}"),

@@ -6,14 +6,14 @@ use qetl_core::{
 };
 use sqlparser::ast::{self, BinaryOperator};
 
-use super::{Dialect, Fold, Scratch, bool_text, cast_as, ordered, said, standard_call, unsupported};
+use super::{Dialect, Fold, Scratch, bool_text, cast_as, concat_ws, ordered, said, standard_call, unsupported};
 use crate::{Unsupported, tree};
 
 #[derive(Debug)]
 pub struct MySql;
 
-/// Compares bytes, and does not take blanks at the end away. MariaDB knows its `utf8mb4_nopad_bin` by this name too.
-const COLLATION: &str = "CHARACTER SET utf8mb4 COLLATE utf8mb4_0900_bin";
+/// Compares bytes, with blanks at the end. The two have it under different names, each in a comment that it alone reads.
+const COLLATION: &str = "CHARACTER SET utf8mb4 /*M! COLLATE utf8mb4_nopad_bin */ /*!80003 COLLATE utf8mb4_0900_bin */";
 
 impl Dialect for MySql {
     fn name(&self) -> &'static str {
@@ -126,6 +126,10 @@ impl Dialect for MySql {
 
     fn binary(&self, op: BinaryOp, _ty: Type, left: ast::Expr, right: ast::Expr) -> Result<ast::Expr, Unsupported> {
         Ok(tree::binary(left, super::operator(op), right))
+    }
+
+    fn join_text(&self, separator: &str, parts: Vec<ast::Expr>) -> Result<ast::Expr, Unsupported> {
+        Ok(concat_ws(self, separator, parts))
     }
 
     fn call(&self, function: &Function, arguments: Vec<ast::Expr>) -> Result<ast::Expr, Unsupported> {

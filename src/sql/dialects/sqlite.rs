@@ -1,4 +1,4 @@
-//! SQLite, from 3.44 on.
+//! SQLite, from 3.39 on.
 #![expect(clippy::wildcard_enum_match_arm, reason = "few types and nodes are special")]
 
 use qetl_core::{
