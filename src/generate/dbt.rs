@@ -247,7 +247,14 @@ impl FlowFiles<'_> {
         }
         for invariant in &self.plan.invariants {
             let about = invariant.about.clone();
-            add(&invariant.name, &about, "the tables were changed by others", &self.query(&unordered(&invariant.steps), made)?, None, false);
+            add(
+                &invariant.name,
+                &about,
+                "the tables were changed by others",
+                &self.query(&unordered(&invariant.steps), made)?,
+                None,
+                false,
+            );
         }
         let rules = flow.properties.batches(flow);
         let this = "{{ qetl_batch_id() }}";

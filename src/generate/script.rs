@@ -147,6 +147,8 @@ struct LandingColumn {
 #[derive(Debug, Serialize)]
 struct Judged {
     rule: String,
+    /// What the database says when it is broken.
+    message: String,
     /// What a database's message has room for.
     short: String,
     help: String,
@@ -304,8 +306,14 @@ impl Writer<'_> {
             Rule::DuplicateKey { .. } => (None, "mend the rows, or say which counts with `on_duplicate_key`"),
             Rule::None { help, .. } => (None, help.as_str()),
         };
-        let rule = check.rule.to_string();
+        let (rule, message) = match &check.rule {
+            Rule::None { problem, .. } => (format!("it is not so that {problem}"), format!("refused: {problem}")),
+            rule @ (Rule::NotEmpty | Rule::MaxDeleteRatio(_) | Rule::DuplicateKey { .. }) => {
+                (rule.to_string(), format!("refused, it does not hold that {rule}"))
+            }
+        };
         Ok(Judged {
+            message,
             short: rule.chars().filter(|c| *c != '`').take(60).collect(),
             rule,
             help: help.to_owned(),

@@ -2,8 +2,8 @@
 //! No engine is compiled.
 #![cfg(test)]
 
-mod generate;
 mod functions;
+mod generate;
 mod golden;
 mod peers;
 mod problems;

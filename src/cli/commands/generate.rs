@@ -35,7 +35,10 @@ pub(crate) fn run(project: &Project, ids: &[String], options: &Options<'_>, outp
         GenerateTarget::Airflow => Target::Airflow,
     };
     if let (Target::Airflow, Some(_)) = (target, options.dialect) {
-        return Err(RunError::usage("`--dialect` does nothing with `--target airflow`", "leave it out: the DAGs call qetl, and no SQL is written"));
+        return Err(RunError::usage(
+            "`--dialect` does nothing with `--target airflow`",
+            "leave it out: the DAGs call qetl, and no SQL is written",
+        ));
     }
     let flows = in_order(&project.workspace.flows(ids)?);
     let all = project.workspace.good_flows();

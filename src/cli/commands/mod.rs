@@ -47,8 +47,7 @@ pub(crate) fn run(args: &Args, registry: &Registry, output: &Output) -> Result<i
             wait(execute::run(&project, batch, &options, output))
         }
         Command::Generate { flows, target, dialect, out, check, format } => {
-            let options =
-                generate::Options { target: *target, dialect: dialect.as_deref(), out, check: *check, format: *format };
+            let options = generate::Options { target: *target, dialect: dialect.as_deref(), out, check: *check, format: *format };
             generate::run(&open()?, flows, &options, output)
         }
         Command::Query { sql, rows } => {

@@ -9,7 +9,7 @@
 {% endraw %}
 SELECT
   {{ id | literal }} AS flow,
-  {% raw %}{{ qetl_batch_id() }}{% endraw %} AS batch_id,
+  {{ "{{ qetl_batch_id() }}" }} AS batch_id,
   CAST('{% raw %}{{ var("processed_at", run_started_at.strftime("%Y-%m-%dT%H:%M:%S.%fZ")) }}{% endraw %}' AS {{ timestamp }}) AS processed_at
 {% raw %}
 {% if is_incremental() %}

@@ -1,6 +1,5 @@
-{# Made by `qetl generate --target dbt`; do not edit. #}
 {% raw %}
-
+{# Made by `qetl generate --target dbt`; do not edit. #}
 {# The batch of this run. #}
 {% macro qetl_batch_id() %}{{ return(var("batch_id") | int) }}{% endmacro %}
 

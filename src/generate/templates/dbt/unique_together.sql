@@ -1,5 +1,5 @@
-{# Made by `qetl generate --target dbt`; do not edit. #}
 {% raw %}
+{# Made by `qetl generate --target dbt`; do not edit. #}
 {% test qetl_unique_together(model, columns) %}
 SELECT
   {{ columns | join(", ") }}

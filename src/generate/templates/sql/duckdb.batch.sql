@@ -2,7 +2,7 @@
 
 -- rule: {{ check.rule | comment }}
 SELECT
-  ERROR({{ ("refused, the rule is broken: " ~ check.rule ~ "; " ~ check.help) | literal }})
+  ERROR({{ (check.message ~ "; " ~ check.help) | literal }})
 FROM
   (
 {{ check.query }}

@@ -9,7 +9,7 @@ BEGIN
     ) AS found{% if check.broken %} WHERE {{ check.broken }}{% endif %}
 
   ){% if check.guard %} AND NOT {{ check.guard }}{% endif %} THEN
-    RAISE EXCEPTION USING MESSAGE = {{ ("refused, the rule is broken: " ~ check.rule) | literal }}, HINT = {{ check.help | literal }};
+    RAISE EXCEPTION USING MESSAGE = {{ check.message | literal }}, HINT = {{ check.help | literal }};
   END IF;
 END
 {% endset %}
