@@ -55,6 +55,16 @@ pub(crate) enum RowFormat {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum GenerateTarget {
+    /// For each flow, scripts that a database's own shell runs
+    Sql,
+    /// A dbt project
+    Dbt,
+    /// A file of DAGs that call qetl
+    Airflow,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Show {
     /// The engine-free instructions of each task
     Instructions,
@@ -125,6 +135,27 @@ pub(crate) enum Command {
         /// Show what would be done instead
         #[arg(long)]
         dry_run: bool,
+        #[arg(long, value_enum, default_value_t = Format::Text)]
+        format: Format,
+    },
+    /// Write code that runs the flows elsewhere: SQL scripts, a dbt project, an Airflow file
+    #[command(
+        after_help = "Examples:\n  qetl generate --target sql --dialect postgres --out generated/postgres\n  qetl generate orders_change_feed --target dbt --dialect duckdb --out dbt\n  qetl generate --target airflow --out dags\n  qetl generate --target sql --dialect postgres --out generated/postgres --check"
+    )]
+    Generate {
+        /// Flow ids; all flows without one
+        flows: Vec<String>,
+        #[arg(long, value_enum)]
+        target: GenerateTarget,
+        /// The SQL dialect; not for `airflow`, where no SQL is written
+        #[arg(long, value_name = "DIALECT", required_if_eq_any([("target", "sql"), ("target", "dbt")]))]
+        dialect: Option<String>,
+        /// The folder that the files are written to; files of earlier calls that are no longer made are removed from it
+        #[arg(long, value_name = "DIR")]
+        out: PathBuf,
+        /// Write nothing; exit with 1 and show the difference if the files in the folder are not as they would be written
+        #[arg(long)]
+        check: bool,
         #[arg(long, value_enum, default_value_t = Format::Text)]
         format: Format,
     },

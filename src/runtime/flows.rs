@@ -37,6 +37,11 @@ pub(crate) fn read_by<'a>(flow: &Flow, made: &[(DatasetName, &'a str)]) -> Vec<&
     makers
 }
 
+/// The ids of the flows of a project whose datasets a flow reads, each once.
+pub fn reads_from(flow: &Flow, project: &[&Flow]) -> Vec<String> {
+    read_by(flow, &makers(project)).into_iter().map(ToOwned::to_owned).collect()
+}
+
 /// Who reads whom among the flows of a project.
 pub(crate) struct Readers<'a>(BTreeMap<&'a str, Vec<&'a str>>);
 

@@ -33,7 +33,8 @@ impl Sql<'_> {
             create.columns = schema.columns().iter().map(column).collect::<Result<_, _>>()?;
             self.dialect.finish_table(create);
         }
-        Ok(format!("{statement:#}"))
+        // sqlparser leaves blanks behind the last column.
+        Ok(format!("{statement:#}").lines().map(str::trim_end).collect::<Vec<_>>().join("\n"))
     }
 
     /// An index on the columns; `None` for no columns, and where the database has no indexes.

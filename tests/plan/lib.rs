@@ -3,6 +3,7 @@
 #![cfg(test)]
 
 mod functions;
+mod generate;
 mod golden;
 mod problems;
 mod reference;

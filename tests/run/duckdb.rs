@@ -6,9 +6,10 @@ use std::{
     process::{Command, Stdio},
 };
 
+use qetl_test_peers::venv;
 use serde_json::Value;
 
-use crate::{cli::Cli, deletes::Visits, venv};
+use crate::{cli::Cli, deletes::Visits};
 
 const PACKAGES: [&str; 4] = ["duckdb==1.5.5", "duckdb-extension-ducklake==1.5.5", "duckdb-extension-sqlite-scanner==1.5.5", "pytz"];
 
@@ -41,7 +42,7 @@ json.dump(answers, sys.stdout)
 /// The Python that has DuckDB; `None` when there is no Python or no package index.
 fn python() -> Option<PathBuf> {
     let imports = "import duckdb, duckdb_extension_ducklake, duckdb_extension_sqlite_scanner, pytz; assert duckdb.__version__ == '1.5.5'";
-    venv::python(&PACKAGES, imports)
+    venv::python("venv", &PACKAGES, imports)
 }
 
 /// Column names and rows; rows are sorted, NULL is `None`.

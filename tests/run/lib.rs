@@ -19,7 +19,6 @@ mod sessions;
 mod source;
 mod sqlite;
 mod standard;
-mod venv;
 mod verify;
 
 use qetl_test_models::{histories, oracle};

@@ -2,6 +2,7 @@
 
 pub(crate) mod check;
 pub(crate) mod execute;
+pub(crate) mod generate;
 pub(crate) mod history;
 pub(crate) mod init;
 pub(crate) mod plan;
@@ -44,6 +45,10 @@ pub(crate) fn run(args: &Args, registry: &Registry, output: &Output) -> Result<i
             let project = open()?;
             let options = execute::Options { jobs: *jobs, wait: *seconds, format: *format };
             wait(execute::run(&project, batch, &options, output))
+        }
+        Command::Generate { flows, target, dialect, out, check, format } => {
+            let options = generate::Options { target: *target, dialect: dialect.as_deref(), out, check: *check, format: *format };
+            generate::run(&open()?, flows, &options, output)
         }
         Command::Query { sql, rows } => {
             let project = open()?;

@@ -2,12 +2,14 @@
 
 use std::path::PathBuf;
 
+use qetl_test_peers::venv;
+
 use super::{flow, ingestion, project, rows, sql};
-use crate::{cli::Cli, venv};
+use crate::cli::Cli;
 
 /// The Python of the tests, with pandas and pyarrow; `None` when there is none.
 fn python() -> Option<PathBuf> {
-    let found = venv::python(&["pandas", "pyarrow", "polars"], "import pandas, pyarrow, polars");
+    let found = venv::python("venv", &["pandas", "pyarrow", "polars"], "import pandas, pyarrow, polars");
     if found.is_none() && std::env::var_os("CI").is_some() {
         panic!("CI has no Python with pandas and pyarrow");
     }

@@ -1,4 +1,4 @@
-//! A Python with packages, made once for all tests.
+//! Pythons with packages, made once for all tests.
 
 use std::{
     fs::{self, File},
@@ -6,14 +6,14 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// The Python that runs these imports, its packages installed if need be; `None` when there is no Python or no package
-/// index.
-pub(crate) fn python(packages: &[&str], imports: &str) -> Option<PathBuf> {
+/// The Python of the environment of that name, which runs these imports, its packages installed if need be; `None` where there is
+/// no Python or no package index.
+pub fn python(name: &str, packages: &[&str], imports: &str) -> Option<PathBuf> {
     let cache = PathBuf::from(std::env::var_os("HOME")?).join(".cache");
     fs::create_dir_all(&cache).ok()?;
-    let lock = File::create(cache.join("qetl-test-venv.lock")).ok()?;
+    let lock = File::create(cache.join(format!("qetl-test-{name}.lock"))).ok()?;
     lock.lock().ok()?;
-    let folder = cache.join("qetl-test-venv");
+    let folder = cache.join(format!("qetl-test-{name}"));
     let python = folder.join("bin/python");
     let works = || succeeds(Command::new(&python).args(["-c", imports]));
     if works() {

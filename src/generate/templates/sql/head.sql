@@ -1,0 +1,2 @@
+-- {{ it.id | comment }}, for {{ it.dialect }}. Made by `qetl generate --target sql --dialect {{ it.dialect }}` from
+-- {{ it.file | comment }}; do not edit.
