@@ -99,7 +99,7 @@ class Run:
         command = engine.query_command(batch, question.text(batch), question.datasets)
         if command is None:
             return None
-        done = subprocess.run(command, cwd=engine.folder, capture_output=True, text=True)
+        done = subprocess.run(command, cwd=engine.folder, env=os.environ | engine.environment(), capture_output=True, text=True)
         if done.returncode != 0:
             raise Failed(f"what it wrote could not be queried ({question.about}):\n{done.stderr}")
         return [{name: _cell(text) for name, text in row.items()} for row in csv.DictReader(io.StringIO(done.stdout))]
