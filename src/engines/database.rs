@@ -51,6 +51,12 @@ pub(crate) trait Database: Send + Sync {
     /// The same for a transaction that only reads.
     fn begin_reading(&self) -> &'static str;
 
+    /// The statement by which the planner learns of rows that this transaction added to a table; `None` where it need not
+    /// be told.
+    fn learn(&self, _table: &str) -> Option<String> {
+        None
+    }
+
     /// Whether a CREATE or ALTER ends the transaction that it stands in.
     fn ddl_commits(&self) -> bool {
         false

@@ -30,6 +30,9 @@ use crate::{
 /// How often, and with which pauses, a lost connection is made again to see what became of a COMMIT.
 const LOOKS: u32 = 8;
 
+/// Fewer new rows than this are no news to a planner.
+const NEWS: u64 = 10_000;
+
 /// The work, with the session that it is done in.
 pub(crate) struct SqlWork {
     shared: Arc<Shared>,
@@ -84,7 +87,11 @@ impl Work for SqlWork {
             shared.set_aside(connection, &landing, &batch)?;
             let table = table(database, &landing);
             let landing = Landing { database, table, files: &files, spec: &spec, batch_id: batch.batch_id, ordered };
-            Ok(landing.load(connection, &progress))
+            let landed = landing.load(connection, &progress);
+            if let Ok(landed) = &landed {
+                learn(database, connection, &landing.table, landed.rows)?;
+            }
+            Ok(landed)
         });
         landed.await?
     }
@@ -101,6 +108,7 @@ impl Work for SqlWork {
                     rows = touched;
                 }
             }
+            learn(database, connection, &table(database, &task.target), rows)?;
             let mut counts = BTreeMap::new();
             if let Some(count) = statements.count(&task) {
                 for row in connection.rows(&count, &[])? {
@@ -137,6 +145,13 @@ impl Work for SqlWork {
 
     async fn publish(self: Box<Self>, publish: Publish) -> Result<(), RunError> {
         self.with(move |shared, connection| shared.publish(connection, &publish)).await
+    }
+}
+
+fn learn(database: &dyn Database, connection: &mut dyn Connection, table: &str, rows: u64) -> Result<(), Failure> {
+    match database.learn(table) {
+        Some(statement) if rows >= NEWS => connection.run(&statement, &[]).map(|_| ()),
+        _ => Ok(()),
     }
 }
 

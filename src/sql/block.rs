@@ -168,6 +168,13 @@ impl Block {
         self.limit.is_none() && self.order.is_empty()
     }
 
+    /// Whether it is rows of one stored table, chosen by values of the row alone.
+    pub(crate) fn is_of_table(&self) -> bool {
+        let of_row = |condition: &Condition| matches!(condition, Condition::Is(_) | Condition::Previous(_));
+        let of_table = matches!(self.sources.as_slice(), [Source { from: From::Table(_), .. }]);
+        self.is_of_rows() && of_table && self.conditions.iter().all(of_row) && self.items.iter().all(|item| is_column(&item.expr))
+    }
+
     /// The only source, when nothing but names of columns changes.
     pub(crate) fn renames(&self) -> bool {
         self.is_of_rows() && self.sources.len() == 1 && self.conditions.is_empty() && self.items.iter().all(|item| is_column(&item.expr))

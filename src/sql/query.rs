@@ -66,6 +66,9 @@ impl Sql<'_> {
         let mut cte = skeleton.clone();
         cte.alias.name = self.ident(&named.name);
         *cte.query = self.body(&named.name, &named.body)?;
+        if let (Body::Select(block), true) = (&named.body, self.dialect.copies_tables()) {
+            cte.materialized = block.is_of_table().then_some(ast::CteAsMaterialized::NotMaterialized);
+        }
         if self.is_recursive(&named.body) && self.dialect.names_recursive_columns() {
             let names = match &named.body {
                 Body::Recursive(Recursive::Follow { columns, .. }) => columns,

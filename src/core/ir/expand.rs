@@ -4,7 +4,7 @@
 use crate::schema::Type;
 
 use super::{
-    AggregateFunction, Classify, Expr, Function, Gone, JoinKind, LatestPerKey, Op, Order, Rel, RelError, Sessionize, Sessions, Steps,
+    AggregateFunction, AsOf, Classify, Expr, Function, Gone, JoinKind, LatestPerKey, Op, Order, Rel, RelError, Sessionize, Sessions, Steps,
     WindowFunction,
 };
 
@@ -48,7 +48,8 @@ fn expand_rel(step: &str, rel: &Rel, steps: &mut Steps) -> Result<Rel, RelError>
         Op::Follow { input, begin, on } => go(input)?.follow(begin.clone(), on),
         Op::LatestPerKey(latest) => {
             let input = go(&latest.input)?;
-            latest_per_key(step, latest, input, steps)
+            let gaps = latest.gaps.as_ref().map(&mut go).transpose()?;
+            latest_per_key(step, &LatestPerKey { input, gaps, ..latest.clone() }, steps)
         }
         Op::Classify(classify) => {
             let (current, state) = (go(&classify.current)?, go(&classify.state)?);
@@ -172,17 +173,32 @@ fn cut_again(step: &str, sessionize: &Sessionize, longest: i64, marked: Rel, ste
     Ok(steps.add(&format!("{step}_cut"), reach.join(JoinKind::Left, starts, &on, columns.collect())?))
 }
 
+/// With a promise of where the latest rows are: the rows of the previous batch, and of the keys that it does not hold the
+/// latest among the older rows that the promise leaves.
+fn latest_per_key(step: &str, latest: &LatestPerKey, steps: &mut Steps) -> Result<Rel, RelError> {
+    let LatestPerKey { input, keys, dead: Some(dead), .. } = latest else { return greatest_per_key(step, latest, steps) };
+    let mut older = vec![input.clone().filter(dead.clone())?];
+    if let Some(gaps) = &latest.gaps {
+        let is_live = dead.clone().not().or(dead.clone().is_null());
+        older.push(input.clone().semi(gaps.clone(), keys)?.filter(is_live)?);
+    }
+    let older = steps.add(&format!("{step}_older"), if older.len() > 1 { Rel::union(older)? } else { older.remove(0) });
+    let older = greatest_per_key(step, &LatestPerKey { input: older, dead: None, gaps: None, ..latest.clone() }, steps)?;
+    let previous = steps.add(&format!("{step}_previous"), input.history_as_of(AsOf::PreviousBatch));
+    Rel::union(vec![previous.clone(), older.anti(previous, keys)?])
+}
+
 /// The greatest `by` of each key, and back to the row that has it. (A window would sort the whole history.)
-fn latest_per_key(step: &str, latest: &LatestPerKey, input: Rel, steps: &mut Steps) -> Result<Rel, RelError> {
-    let rows = match &*input.op {
-        Op::Scan { .. } | Op::Ref { .. } => input,
-        _ => steps.add(&format!("{step}_rows"), input),
+fn greatest_per_key(step: &str, latest: &LatestPerKey, steps: &mut Steps) -> Result<Rel, RelError> {
+    let rows = match &*latest.input.op {
+        Op::Scan { .. } | Op::Ref { .. } => latest.input.clone(),
+        _ => steps.add(&format!("{step}_rows"), latest.input.clone()),
     };
     let greatest = (latest.by.clone(), AggregateFunction::Max(Expr::column(&latest.by)));
     let greatest = steps.add(&format!("{step}_versions"), rows.clone().aggregate(&latest.keys, vec![greatest])?);
     let on: Vec<(String, String)> = latest.keys.iter().chain([&latest.by]).map(|name| (name.clone(), name.clone())).collect();
     let columns = rows.column_names().map(|name| (name.to_owned(), Expr::left(name))).collect();
-    rows.clone().join(JoinKind::Inner, greatest, &on, columns)
+    rows.join(JoinKind::Inner, greatest, &on, columns)
 }
 
 /// Two steps, the keys that are there and the keys that are gone, and their union.

@@ -121,6 +121,12 @@ pub trait Dialect: Sync {
         Ok(())
     }
 
+    /// Whether the database copies a table expression that is read twice, and so forgets what it knows of a table behind it,
+    /// unless it is told not to.
+    fn copies_tables(&self) -> bool {
+        false
+    }
+
     /// Whether a table expression that reads itself must name its columns.
     fn names_recursive_columns(&self) -> bool {
         false

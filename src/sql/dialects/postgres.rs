@@ -33,6 +33,10 @@ impl Dialect for Postgres {
         if ty == Type::Text { Ok("TEXT COLLATE \"C\"".to_owned()) } else { self.type_name(ty) }
     }
 
+    fn copies_tables(&self) -> bool {
+        true
+    }
+
     /// A setting of the session: `SET qetl.batch_id = '2'`.
     fn parameter(&self, name: &str) -> String {
         let setting = format!("CURRENT_SETTING('qetl.{name}')");

@@ -66,6 +66,9 @@ BEGIN
 END
 $qetl$;
 {% endif %}
+
+-- what the planner knows of the rows that were landed
+ANALYZE {{ flow.landing.name }};
 {% for check in flow.landed %}
 {{ part("sql/postgres/judge", check) }}
 {%- endfor %}
