@@ -153,7 +153,7 @@ def main() -> None:
     print(f"\n{table(header, rows, args.markdown)}")
     if args.json:
         write_json(args.json, args, asdict(dataset), {"figures": figures(run), "failures": run.failures})
-    conclude(args, [run], SCRIPT, [], "feeds")
+    conclude(args, [run], "", [], "feeds")
 
 
 if __name__ == "__main__":
