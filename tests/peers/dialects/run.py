@@ -61,12 +61,15 @@ class Spark:
 
         settings = {
             "spark.ui.enabled": "false",
+            "spark.ui.showConsoleProgress": "false",
             "spark.log.level": "OFF",
             "spark.sql.warehouse.dir": folder,
             "spark.driver.memory": "1g",
             # The dialect's session sets the zone.
             "spark.driver.extraJavaOptions": "-Duser.timezone=America/New_York -XX:+UseSerialGC -XX:TieredStopAtLevel=1",
-            # What is best for a few rows.
+            # What is best for a few rows: no code is compiled for a query.
+            "spark.sql.codegen.wholeStage": "false",
+            "spark.sql.codegen.factoryMode": "NO_CODEGEN",
             "spark.sql.shuffle.partitions": "1",
             "spark.sql.adaptive.enabled": "false",
         }
