@@ -7,4 +7,5 @@ pub mod ledger;
 pub mod oracle;
 pub mod scd2;
 pub mod sessions;
+pub mod tables;
 pub mod text;

@@ -2,14 +2,14 @@
 
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::Path,
     process::{Command, Stdio},
 };
 
 use qetl_core::Flow;
 use qetl_generate::{Target, folder};
 
-use crate::venv;
+use crate::venv::python_or_say;
 
 /// What a script of `generated/` ends with when what it needs is not there.
 const SKIPPED: i32 = 77;
@@ -49,15 +49,6 @@ fn run(python: &Path, script: &str, arguments: &[&str]) {
     assert!(output.status.success() || output.status.code() == Some(SKIPPED), "{arguments:?}: {said}");
 }
 
-/// A Python with these packages, if there can be one; else a line says that the test is skipped.
-fn python(name: &str, packages: &[&str], imports: &str) -> Option<PathBuf> {
-    let found = venv::python(name, packages, imports);
-    if found.is_none() {
-        println!("skipped: {} cannot be installed", packages.join(", "));
-    }
-    found
-}
-
 fn examples(python: &Path, dialect: &str) {
     let folder = generated("generated/flows", Target::Sql, dialect);
     run(python, "examples.py", &[dialect, &folder.path().to_string_lossy()]);
@@ -80,16 +71,18 @@ fn scripts_give_the_worked_examples_on_mariadb() {
 
 #[test]
 fn scripts_give_the_worked_examples_on_duckdb() {
-    if let Some(python) =
-        python("duckdb-shell", &["duckdb-cli"], "import sysconfig, os; assert os.path.exists(sysconfig.get_path('scripts') + '/duckdb')")
-    {
+    if let Some(python) = python_or_say(
+        "duckdb-shell",
+        &["duckdb-cli"],
+        "import sysconfig, os; assert os.path.exists(sysconfig.get_path('scripts') + '/duckdb')",
+    ) {
         examples(&python, "duckdb");
     }
 }
 
 #[test]
 fn sqlglot_parses_every_script() {
-    let Some(python) = python("sqlglot", &["sqlglot"], "import sqlglot") else { return };
+    let Some(python) = python_or_say("sqlglot", &["sqlglot"], "import sqlglot") else { return };
     for dialect in Target::Sql.dialects() {
         let folder = generated("generated/flows", Target::Sql, dialect);
         run(&python, "parse.py", &[dialect, &folder.path().to_string_lossy()]);
@@ -100,7 +93,7 @@ fn sqlglot_parses_every_script() {
 fn dbt_gives_the_worked_examples() {
     // dbt 2 has parts that are not in the package index.
     let packages = ["dbt-core<1.11", "dbt-duckdb<1.11", "dbt-postgres<1.11"];
-    let Some(python) = python("dbt", &packages, "import dbt.cli.main, dbt.adapters.duckdb, dbt.adapters.postgres") else { return };
+    let Some(python) = python_or_say("dbt", &packages, "import dbt.cli.main, dbt.adapters.duckdb, dbt.adapters.postgres") else { return };
     for dialect in ["duckdb", "postgres"] {
         let folder = generated("generated/flows", Target::Dbt, dialect);
         run(&python, "dbt_examples.py", &[dialect, &folder.path().to_string_lossy()]);
@@ -109,7 +102,7 @@ fn dbt_gives_the_worked_examples() {
 
 #[test]
 fn airflow_loads_the_dags() {
-    let Some(python) = python("airflow", &["apache-airflow>=3,<4"], "import airflow.sdk") else { return };
+    let Some(python) = python_or_say("airflow", &["apache-airflow>=3,<4"], "import airflow.sdk") else { return };
     let folder = generated("../../flows", Target::Airflow, "");
     run(&python, "load_dags.py", &[&folder.path().to_string_lossy()]);
 }

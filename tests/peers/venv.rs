@@ -24,6 +24,16 @@ pub fn python(name: &str, packages: &[&str], imports: &str) -> Option<PathBuf> {
     (made && succeeds(Command::new(&python).args(pip).args(packages)) && works()).then_some(python)
 }
 
-fn succeeds(command: &mut Command) -> bool {
+/// The same; where there is none, a line says that the test is skipped.
+#[cfg(test)]
+pub(crate) fn python_or_say(name: &str, packages: &[&str], imports: &str) -> Option<PathBuf> {
+    let found = python(name, packages, imports);
+    if found.is_none() {
+        println!("skipped: {} cannot be installed", packages.join(", "));
+    }
+    found
+}
+
+pub(crate) fn succeeds(command: &mut Command) -> bool {
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().is_ok_and(|status| status.success())
 }
