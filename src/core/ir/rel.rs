@@ -200,7 +200,7 @@ pub enum Sessions {
 /// Which keys of the state are deleted when they are not among the current ones.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Gone {
-    /// All, save the keys of the relation.
+    /// All, save the keys of the relation, none of which is among the current ones.
     AllExcept(Option<Rel>),
     /// Those of the relation; none without one.
     Only(Option<Rel>),
