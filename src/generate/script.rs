@@ -23,15 +23,13 @@ use crate::{
 pub(crate) struct Shell {
     dialect: &'static dyn Dialect,
     naming: Naming,
-    /// Whether indexes help there; DuckDB keeps bounds of what it stores.
-    indexes: bool,
 }
 
 const SHELLS: [Shell; 4] = [
-    Shell { dialect: &DuckDb, naming: Naming::Schemas { main: "main" }, indexes: false },
-    Shell { dialect: &MySql, naming: Naming::Prefixes, indexes: true },
-    Shell { dialect: &Postgres, naming: Naming::Schemas { main: "public" }, indexes: true },
-    Shell { dialect: &Sqlite, naming: Naming::Prefixes, indexes: true },
+    Shell { dialect: &DuckDb::WITH_TIME_ZONES, naming: Naming::Schemas { main: "main" } },
+    Shell { dialect: &MySql, naming: Naming::Prefixes },
+    Shell { dialect: &Postgres, naming: Naming::Schemas { main: "public" } },
+    Shell { dialect: &Sqlite, naming: Naming::Prefixes },
 ];
 
 pub(crate) fn dialects() -> Vec<&'static str> {
@@ -66,7 +64,7 @@ pub(crate) fn generate(flows: &[&Flow], shell: &Shell) -> Result<Files, Generate
 
 /// The statements that make the landing table alone.
 pub(crate) fn landing(plan: &Plan, dialect: &'static dyn Dialect, naming: Naming) -> Result<String, Unsupported> {
-    let script = Script::of(plan, &Shell { dialect, naming, indexes: false })?;
+    let script = Script::of(plan, &Shell { dialect, naming })?;
     Ok(fill("dbt/landing.sql", context! { flow => Serde(script) }))
 }
 
@@ -202,7 +200,7 @@ impl Script {
                 .clone()
                 .map(|dataset| Ok(made(dataset, table(&dataset.name), vec![sql.create_table(&dataset.name, &dataset.schema)?])))
                 .collect::<Result<_, Unsupported>>()?,
-            indexes: if shell.indexes { stored.filter_map(|dataset| index(&sql, plan, dataset)).collect() } else { Vec::new() },
+            indexes: stored.filter_map(|dataset| index(&sql, plan, dataset)).collect(),
             views,
             landing: Landing {
                 name: table(&landing.name).to_string(),

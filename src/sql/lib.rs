@@ -17,16 +17,25 @@ pub use batch::{Batch, Of, Parameters};
 pub use dialects::Dialect;
 use qetl_core::{DatasetName, ir::Steps};
 pub use query::Sql;
+use sqlparser::tokenizer::Token;
 pub use sqlparser::{
     ast::{Ident, ObjectName},
     dialect as syntax,
 };
-pub use statements::Extent;
+pub use statements::{Extent, kept};
 pub use tree::ident;
 
 /// A column by its name, as an argument of [`Dialect::call`].
 pub fn syntax_column(name: Ident) -> sqlparser::ast::Expr {
     sqlparser::ast::Expr::Identifier(name)
+}
+
+/// Whether the text is a single statement, with or without a semicolon behind it.
+pub fn is_one_statement(sql: &str, syntax: &dyn syntax::Dialect) -> bool {
+    let Ok(tokens) = sqlparser::tokenizer::Tokenizer::new(syntax, sql).tokenize() else { return false };
+    let is_blank = |token: &Token| matches!(token, Token::Whitespace(_) | Token::SemiColon);
+    let end = tokens.iter().rposition(|token| !is_blank(token)).map_or(0, |last| last + 1);
+    end > 0 && !tokens[..end].contains(&Token::SemiColon)
 }
 
 /// What a dialect cannot say.

@@ -86,6 +86,11 @@ impl Sql<'_> {
         self.drop_scratch(&self.scratch(landing, "replaced"))
     }
 
+    /// Works steps out once, into a scratch table of that name; [`kept`] reads it in place of the last one.
+    pub fn keep(&self, scratch: &str, steps: &Steps) -> Result<String, Unsupported> {
+        Ok(self.create_scratch(self.scratch_named(scratch), self.tree(steps)?))
+    }
+
     /// The statements that fill a task's target, in order.
     pub fn fill(&self, task: &Task, extent: Extent) -> Result<Vec<String>, Unsupported> {
         match &task.write_mode {
@@ -101,9 +106,8 @@ impl Sql<'_> {
                 let position = position.unwrap_or_else(|| unreachable!("the task has the step `{}`", keys.touched));
                 // The keys are worked out once: what they are told by may be the rows that are deleted next.
                 let before = Steps(task.steps.0[..=position].to_vec());
-                let kept = Step { rel: kept(scratch_name(&task.target, "touched"), &before.0[position].rel), ..before.0[position].clone() };
                 let mut rows = Steps(task.steps.0.clone());
-                rows.0[position] = kept;
+                rows.0[position] = kept(&scratch_name(&task.target, "touched"), &before.0[position]);
                 let columns: Vec<ast::Expr> = keys.keys.iter().map(|key| self.column(key)).collect();
                 let among = self.dialect.among(columns, tree::named_table(touched.clone(), None, self.dialect.quote()));
                 let mut all = vec![self.drop_scratch(&touched), self.create_scratch(touched.clone(), self.tree(&before)?)];
@@ -192,9 +196,11 @@ fn scratch_name(dataset: &DatasetName, what: &str) -> String {
     format!("{namespace}{}_{what}", dataset.name)
 }
 
-/// A scan of a scratch table: a name without a namespace is one's.
-fn kept(scratch: String, rel: &Rel) -> Rel {
-    Rel::scan(&DatasetName { namespace: String::new(), name: scratch }, &rel.schema(), AsOf::AllBatches)
+/// The step as a read of the scratch table that has its rows: a name without a namespace is one's.
+#[must_use]
+pub fn kept(scratch: &str, step: &Step) -> Step {
+    let name = DatasetName { namespace: String::new(), name: scratch.to_owned() };
+    Step { rel: Rel::scan(&name, &step.rel.schema(), AsOf::AllBatches), ..step.clone() }
 }
 
 /// Whether the relation reads rows of the dataset that are not of earlier batches.

@@ -6,11 +6,21 @@ use qetl_core::{
 };
 use sqlparser::ast;
 
-use super::{Dialect, Fold, concat_ws, standard_call};
+use super::{Dialect, Fold, concat_ws, said, standard_call, unsupported};
 use crate::{Unsupported, tree};
 
 #[derive(Debug)]
-pub struct DuckDb;
+pub struct DuckDb {
+    /// Whether dates in other time zones than UTC can be told.
+    time_zones: bool,
+}
+
+impl DuckDb {
+    /// With its extension `icu`, which is part of what its makers give out.
+    pub const WITH_TIME_ZONES: Self = Self { time_zones: true };
+    /// The library alone.
+    pub const ALONE: Self = Self { time_zones: false };
+}
 
 impl Dialect for DuckDb {
     fn name(&self) -> &'static str {
@@ -29,6 +39,11 @@ impl Dialect for DuckDb {
         })
     }
 
+    /// Rows of a batch are found by the bounds of their blocks, and keys are joined by hash: an index would only cost.
+    fn index_key(&self, _column: ast::Ident, _ty: Type) -> Option<ast::Expr> {
+        None
+    }
+
     /// A variable of the session: `SET VARIABLE batch_id = 2`.
     fn parameter(&self, name: &str) -> String {
         format!("GETVARIABLE('{name}')")
@@ -39,10 +54,11 @@ impl Dialect for DuckDb {
         if (fold, ty) == (Fold::Sum, Type::Int) { self.plain_cast(value, ty) } else { Ok(value) }
     }
 
+    /// Without the time zone of the session, and without the extension that knows time zones.
     fn cast(&self, expr: ast::Expr, from: Type, to: Type) -> Result<ast::Expr, Unsupported> {
         match (from, to) {
-            (Type::Date, Type::Timestamp) => Ok(tree::fill("TIMEZONE('UTC', CAST(a AS TIMESTAMP))", &[expr])),
-            (Type::Timestamp, Type::Date) => Ok(tree::fill("CAST(TIMEZONE('UTC', a) AS DATE)", &[expr])),
+            (Type::Date, Type::Timestamp) => Ok(tree::fill("TO_TIMESTAMP(EPOCH(a))", &[expr])),
+            (Type::Timestamp, Type::Date) => Ok(tree::fill("CAST(MAKE_TIMESTAMP(EPOCH_US(a)) AS DATE)", &[expr])),
             _ if from == to => Ok(expr),
             _ => self.plain_cast(expr, to),
         }
@@ -57,7 +73,11 @@ impl Dialect for DuckDb {
             Function::Micros => tree::fill("EPOCH_US(a)", &arguments),
             Function::AddDays(days) => tree::fill("a + b", &[arguments, vec![tree::number(days)]].concat()),
             Function::DaysBetween => tree::fill("a - b", &arguments),
-            Function::DateIn { zone } => tree::fill("CAST(TIMEZONE(b, a) AS DATE)", &[arguments, vec![tree::text(zone)]].concat()),
+            Function::DateIn { zone } if zone == "UTC" => tree::fill("CAST(MAKE_TIMESTAMP(EPOCH_US(a)) AS DATE)", &arguments),
+            Function::DateIn { zone } if self.time_zones => {
+                tree::fill("CAST(TIMEZONE(b, a) AS DATE)", &[arguments, vec![tree::text(zone)]].concat())
+            }
+            Function::DateIn { .. } => return Err(unsupported(self, &said(function))),
             Function::PeriodStart(Period::Day) => tree::fill("a", &arguments),
             Function::PeriodStart(Period::Week) => tree::fill("CAST(DATE_TRUNC('week', a) AS DATE)", &arguments),
             Function::PeriodStart(Period::Month) => tree::fill("CAST(DATE_TRUNC('month', a) AS DATE)", &arguments),
@@ -68,7 +88,7 @@ impl Dialect for DuckDb {
                 Type::Text => tree::fill("a", &arguments),
                 Type::Int | Type::Bool | Type::Date | Type::Decimal { scale: 0, .. } => tree::fill("CAST(a AS VARCHAR)", &arguments),
                 Type::Decimal { .. } => tree::fill("RTRIM(RTRIM(CAST(a AS VARCHAR), '0'), '.')", &arguments),
-                Type::Timestamp => tree::fill("STRFTIME(TIMEZONE('UTC', a), '%Y-%m-%dT%H:%M:%S.%fZ')", &arguments),
+                Type::Timestamp => tree::fill("STRFTIME(MAKE_TIMESTAMP(EPOCH_US(a)), '%Y-%m-%dT%H:%M:%S.%fZ')", &arguments),
                 Type::Float => tree::fill(FLOAT_TEXT, &arguments),
             },
             Function::Concat | Function::Replace { .. } | Function::Coalesce | Function::FilePosition => {

@@ -33,7 +33,7 @@ pub use trino::Trino;
 
 /// Every dialect, by name.
 pub const DIALECTS: [&dyn Dialect; 10] =
-    [&Ansi, &BigQuery, &ClickHouse, &Databricks, &DuckDb, &MySql, &Postgres, &Snowflake, &Sqlite, &Trino];
+    [&Ansi, &BigQuery, &ClickHouse, &Databricks, &DuckDb::WITH_TIME_ZONES, &MySql, &Postgres, &Snowflake, &Sqlite, &Trino];
 
 /// The dialect of that name.
 pub fn dialect(name: &str) -> Option<&'static dyn Dialect> {
@@ -93,6 +93,11 @@ pub trait Dialect: Sync {
 
     fn scratch(&self) -> Scratch {
         Scratch::Temporary
+    }
+
+    /// Whether a statement may read a scratch table in several places.
+    fn rereads_scratch(&self) -> bool {
+        true
     }
 
     /// The condition of a DELETE of every row, where there must be one.

@@ -70,6 +70,10 @@ impl Dialect for MySql {
         Some(prefix)
     }
 
+    fn rereads_scratch(&self) -> bool {
+        false
+    }
+
     fn scratch(&self) -> Scratch {
         Scratch::TemporaryDropped
     }

@@ -48,8 +48,15 @@ impl Dialect for Sqlite {
         Ok(ast::Expr::Value(ast::Value::Null.into()))
     }
 
-    fn order(&self, key: ast::Expr, _ty: Type, descending: bool) -> Vec<ast::OrderByExpr> {
-        vec![ordered(key, descending, descending.then_some(true))]
+    fn order(&self, key: ast::Expr, ty: Type, descending: bool) -> Vec<ast::OrderByExpr> {
+        let nulls_first = descending.then_some(true);
+        if !matches!(ty, Type::Decimal { .. }) {
+            return vec![ordered(key, descending, nulls_first)];
+        }
+        // Texts of as many digits behind the point are in order by sign, then length, then digits.
+        let size = tree::fill("CASE WHEN a LIKE '-%' THEN -LENGTH(a) ELSE LENGTH(a) END", std::slice::from_ref(&key));
+        let of_negative = tree::fill("CASE WHEN a LIKE '-%' THEN a END", std::slice::from_ref(&key));
+        vec![ordered(size, descending, nulls_first), ordered(of_negative, !descending, None), ordered(key, descending, None)]
     }
 
     fn timestamp(&self, iso: &str) -> Result<ast::Expr, Unsupported> {
