@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Measures a change feed in a database: qetl's engine for PostgreSQL against a script that a person writes for it.
+"""Measures a change feed in a database: qetl's engine for PostgreSQL or DuckDB against a script that a person writes for it.
 
-Both are given the same CSV files, and keep landing and feed as tables of a server that is started for this run, each in a
-database of its own. The server's settings are its defaults but for its memory and the size of its log.
+Both are given the same files, CSV for PostgreSQL and Parquet for DuckDB, and keep landing and feed as tables, each in a
+database of its own. The PostgreSQL server is started for this run; its settings are its defaults but for its memory and the
+size of its log.
 """
 
 import argparse
@@ -19,12 +20,12 @@ import environment
 import options
 from change_feed import COUNTS, per_record_type
 from conclude import conclude, figures, write_json
-from engines import Qetl, Worker
+from engines import Engine, Qetl, Worker
 from generate import Dataset, batch_file
 from report import ratio, table
 from run import Question, Run
 
-SCRIPT, QETL = "postgres-script", "qetl"
+SCRIPT, QETL = "script", "qetl"
 ALL = [SCRIPT, QETL]
 DATABASE = "QETL_BENCH_DATABASE"
 SETTINGS = {"listen_addresses": "", "shared_buffers": "2GB", "work_mem": "256MB", "maintenance_work_mem": "512MB", "max_wal_size": "8GB"}
@@ -52,14 +53,16 @@ class Script(Worker):
 
 
 @dataclass(frozen=True)
-class QetlOnPostgres(Qetl):
+class QetlOn(Qetl):
+    engine: str = ""
+    config: str = ""
     database: str = ""
 
     def environment(self) -> dict[str, str]:
         return {DATABASE: self.database}
 
     def _project(self) -> str:
-        return f'[project]\nname = "benchmark"\n\n[engine]\nname = "postgres"\n\n[engine.config]\nurl_env = "{DATABASE}"\n'
+        return f'{super()._project()}name = "{self.engine}"\n\n[engine.config]\n{self.config}\n'
 
 
 @contextmanager
@@ -125,25 +128,44 @@ def row(run: Run, engine: str, spans: list[range]) -> list[str]:
     return [engine, *walls, peak, ratio(costs[-1].wall, script.wall) if costs[-1] and script else "–"]
 
 
+def on_postgres(args: argparse.Namespace, flow: str, database) -> dict[str, Engine]:
+    """Both in databases of one server."""
+    script = Script(SCRIPT, args.work / SCRIPT, args.threads, "postgres_feed.py", database=database("script"))
+    return {SCRIPT: script, QETL: qetl_on(args, flow, "postgres", f'url_env = "{DATABASE}"', database("qetl"))}
+
+
+def on_duckdb(args: argparse.Namespace, flow: str) -> dict[str, Engine]:
+    """Both in files; the hand-written statement with one full outer join."""
+    script = Worker(SCRIPT, args.work / SCRIPT, args.threads, "duckdb_native.py", "join", args.memory_limit)
+    return {SCRIPT: script, QETL: qetl_on(args, flow, "duckdb", 'path = "feed.duckdb"')}
+
+
+def qetl_on(args: argparse.Namespace, flow: str, engine: str, config: str, database: str = "") -> Qetl:
+    return QetlOn(QETL, args.work / QETL, args.threads, args.qetl, args.memory_limit, "orders_change_feed", flow,
+                  {"feed": "orders_change_feed"}, engine, config, database)
+
+
 def main() -> None:
     parser = options.shared(__doc__, ALL)
+    parser.add_argument("--database", choices=["postgres", "duckdb"], default="postgres")
     parser.add_argument("--data", type=Path, required=True, help="folder filled by bench/generate.py")
     args = parser.parse_args()
     args.data = args.data.resolve()
     options.finish(parser, args, ALL, ALL)
     dataset = Dataset.read(args.data)
-    sources = as_csv(args, dataset)
+    sources = [batch_file(args.data, batch) for batch in range(1, dataset.batches + 1)]
     flow = FLOW.replace("{columns}", typed_columns(sources[0]))
-    with server() as database:
-        known = {
-            SCRIPT: Script(SCRIPT, args.work / SCRIPT, args.threads, "postgres_feed.py", database=database("script")),
-            QETL: QetlOnPostgres(QETL, args.work / QETL, args.threads, args.qetl, args.memory_limit, "orders_change_feed", flow,
-                                 {"feed": "orders_change_feed"}, database=database("qetl")),
-        }
-        query = COUNTS.replace("{measure}", dataset.columns[1])
-        run = Run([known[name] for name in args.engines], sources, [Question("feed", query, ["feed"])])
+    question = Question("feed", COUNTS.replace("{measure}", dataset.columns[1]), ["feed"])
+    if args.database == "duckdb":
+        known = on_duckdb(args, flow)
+        run = Run([known[name] for name in args.engines], sources, [question])
         run.run()
-    print(f"\n{dataset.keys:,} keys, {dataset.batches} batches, {len(dataset.columns)} columns, on PostgreSQL")
+    else:
+        with server() as database:
+            known = on_postgres(args, flow, database)
+            run = Run([known[name] for name in args.engines], as_csv(args, dataset), [question])
+            run.run()
+    print(f"\n{dataset.keys:,} keys, {dataset.batches} batches, {len(dataset.columns)} columns, on {args.database}")
     for batch in run.batches:
         print(f"batch {batch}: {per_record_type(run.answers.get((batch, 'feed'), []))}")
     later = run.batches[1:] or run.batches
