@@ -67,14 +67,12 @@ fn open_engine(workspace: &Workspace) -> Result<Arc<dyn Engine>, RunError> {
             let settings = Settings {
                 location: workspace.location(),
                 catalog: workspace.catalog(),
-                memory_limit: workspace.project.memory_limit(),
+                memory_limit: choice.memory_bytes(),
                 threads: choice.threads as usize,
                 most_deleted: Settings::MOST_DELETED,
             };
             Ok(Arc::new(DataFusionEngine::open(&settings)))
         }
-        name @ (EngineName::Duckdb | EngineName::Sqlite | EngineName::Postgres | EngineName::Mysql) => {
-            qetl_engines::open(name, &choice.config, &workspace.root)
-        }
+        EngineName::Duckdb | EngineName::Sqlite | EngineName::Postgres | EngineName::Mysql => qetl_engines::open(choice, &workspace.root),
     }
 }

@@ -119,6 +119,13 @@ pub enum EngineName {
     Mysql,
 }
 
+impl EngineChoice {
+    /// The memory that a run may use, in bytes.
+    pub fn memory_bytes(&self) -> u64 {
+        parse_bytes(&self.memory_limit).unwrap_or(2_000_000_000)
+    }
+}
+
 impl EngineName {
     /// As it stands in `qetl.toml`.
     pub fn name(self) -> &'static str {
@@ -147,7 +154,7 @@ pub struct EngineConfig {
     /// How long a statement waits for what others hold; 60 without it.
     #[schemars(range(min = 1, max = 86400))]
     pub lock_timeout_seconds: Option<Sp<u32>>,
-    /// How long a statement may take on a server; without it as long as it needs.
+    /// How long a statement may take; without it as long as it needs.
     #[schemars(range(min = 1, max = 604_800))]
     pub statement_timeout_seconds: Option<Sp<u32>>,
 }
@@ -168,13 +175,13 @@ impl EngineConfig {
             EngineName::Duckdb | EngineName::Sqlite => (true, false),
             EngineName::Postgres | EngineName::Mysql => (false, true),
         };
-        let is_file = takes_path;
+        let is_database = takes_path || takes_url;
         let keys = [
             ("path", self.path.as_ref().map(|value| value.span), takes_path),
             ("url", self.url.as_ref().map(|value| value.span), takes_url),
             ("url_env", self.url_env.as_ref().map(|value| value.span), takes_url),
-            ("lock_timeout_seconds", self.lock_timeout_seconds.as_ref().map(|value| value.span), takes_url || is_file),
-            ("statement_timeout_seconds", self.statement_timeout_seconds.as_ref().map(|value| value.span), takes_url),
+            ("lock_timeout_seconds", self.lock_timeout_seconds.as_ref().map(|value| value.span), is_database),
+            ("statement_timeout_seconds", self.statement_timeout_seconds.as_ref().map(|value| value.span), is_database),
         ];
         for (key, span, taken) in keys {
             if let (Some(span), false) = (span, taken) {
@@ -265,11 +272,6 @@ impl Project {
         }
         hide(&mut problems, &filled);
         problems.or(project)
-    }
-
-    /// The memory that a run may use, in bytes.
-    pub fn memory_limit(&self) -> u64 {
-        parse_bytes(&self.engine.memory_limit).unwrap_or(2_000_000_000)
     }
 }
 
@@ -383,7 +385,7 @@ mod tests {
     fn everything_has_a_default() {
         let project = parse("", None).unwrap();
         assert_eq!(project.storage.location.value, "warehouse");
-        assert_eq!(project.memory_limit(), 2_000_000_000);
+        assert_eq!(project.engine.memory_bytes(), 2_000_000_000);
     }
 
     #[test]
@@ -392,7 +394,7 @@ mod tests {
             "[storage]\nlocation = \"a\"\n[engine]\nmemory_limit = \"2GiB\"\n[profiles.prod.storage]\nlocation = \"${HOME_OF_DATA}/w\"\n";
         assert_eq!(parse(text, None).unwrap().storage.location.value, "a");
         let prod = parse(text, Some("prod")).unwrap();
-        assert_eq!((prod.storage.location.as_str(), prod.memory_limit()), ("/data/w", 1 << 31));
+        assert_eq!((prod.storage.location.as_str(), prod.engine.memory_bytes()), ("/data/w", 1 << 31));
         assert_eq!(parse(text, Some("prd")).unwrap_err(), "qetl.toml:1:1: there is no profile `prd`");
     }
 
@@ -404,10 +406,9 @@ mod tests {
         let postgres = parse("[engine]\nname = \"postgres\"\n[engine.config]\nurl_env = \"HOME_OF_DATA\"\n", None).unwrap();
         assert_eq!(postgres.engine.config.url.as_ref().map(|url| url.value.0.as_str()), Some("/data"));
         assert!(!format!("{postgres:?}").contains("/data"), "what may be a secret is not printed");
-        insta::assert_snapshot!(told("[engine]\nname = \"sqlite\"\n[engine.config]\nurl = \"sqlite://\"\nstatement_timeout_seconds = 3\n"), @r"
+        insta::assert_snapshot!(told("[engine]\nname = \"sqlite\"\n[engine.config]\nurl = \"sqlite://\"\n"), @r"
         qetl.toml:2:8: the engine `sqlite` needs the file of its database
         qetl.toml:4:7: `url` means nothing to the engine `sqlite`
-        qetl.toml:5:29: `statement_timeout_seconds` means nothing to the engine `sqlite`
         ");
         insta::assert_snapshot!(told("[engine]\nname = \"mysql\"\n"), @"qetl.toml:2:8: the engine `mysql` needs the address of its server");
         insta::assert_snapshot!(told("[engine]\nname = \"postgres\"\n[engine.config]\nurl_env = \"NOWHERE\"\n"), @"qetl.toml:4:11: the environment variable `NOWHERE` is not set");

@@ -2,17 +2,10 @@
 
 use std::{
     collections::BTreeSet,
-    fs::File,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
 
-use arrow::{
-    array::{ArrayRef, RecordBatch},
-    compute::{CastOptions, cast_with_options},
-    datatypes::{DataType, Field, Schema as ArrowSchema},
-    ipc::writer::FileWriter,
-};
 use async_trait::async_trait;
 use qetl_core::{
     Column, DatasetName, Problems, Type,
@@ -31,11 +24,12 @@ use qetl_runtime::{
 };
 
 use crate::{
-    cell::{Builder, Cell, coerce, joined},
-    database::{Connection, Database, Failure, told},
-    landing::Landing,
-    records::{self, Stored, numbered},
-    tables::{self, quoted, quoted_list, table},
+    arrow_file,
+    cell::{Cell, coerce, joined},
+    database::{Connection, Database, Failure, Found, told},
+    landing::{self, Landing},
+    records::{self, Stored, Touched, numbered},
+    tables::{self, TableName, quoted, quoted_list, table},
     work::commit,
 };
 
@@ -43,7 +37,6 @@ use crate::{
 const OWN: [(&str, Type); 2] = [("xt_batch_id", Type::Int), ("xt_processed_at", Type::Timestamp)];
 /// Where a task's rows stand before they go into its target.
 const FILLED: &str = "qetl_filled";
-const CHUNK: usize = 8192;
 
 /// Reads a task's SQL.
 pub(crate) fn statement(database: &dyn Database, sql: &Rendered, target: &DatasetName) -> Result<Statement, Problems> {
@@ -68,6 +61,7 @@ struct Shared {
     fence: i64,
     /// What tasks derived before is gone; datasets that were filled since.
     anew: Option<Mutex<BTreeSet<DatasetName>>>,
+    touched: Mutex<Touched>,
     folder: PathBuf,
 }
 
@@ -92,7 +86,7 @@ impl SqlBench {
         std::fs::create_dir_all(&folder).map_err(|why| RunError::failed(format!("`{}`: {why}", folder.display())))?;
         let anew = anew.then(Mutex::default);
         let (flow, own, connection) = (flow.to_owned(), own.to_vec(), Mutex::new(connection));
-        Ok(Self(Arc::new(Shared { database, connection, flow, own, fence, anew, folder })))
+        Ok(Self(Arc::new(Shared { database, connection, flow, own, fence, anew, touched: Mutex::default(), folder })))
     }
 
     async fn with<T: Send + 'static>(
@@ -134,9 +128,11 @@ impl Bench for SqlBench {
             let own = spec.columns.iter().map(|column| Column::new(&column.name, column.ty.unwrap_or(Type::Text)));
             let columns: Vec<Column> = own.chain(LANDING_COLUMNS.iter().map(|(name, ty)| Column::new(name, *ty))).collect();
             tables::follow_table(database, connection, &shared.flow, &into, &columns, &[])?;
-            let table = table(database, &into);
-            connection.run(&format!("DELETE FROM {table} WHERE {} = {batch_id}", quoted(database, "xt_batch_id")), &[])?;
-            let landing = Landing { database, table, files: &files, spec: &spec, batch_id, ordered: false };
+            let of_batch = format!("{} = {batch_id}", quoted(database, "xt_batch_id"));
+            connection.run(&format!("DELETE FROM {} WHERE {of_batch}", table(database, &into)), &[])?;
+            shared.touch(&into, batch_id);
+            let table = TableName::of(database, &into);
+            let landing = Landing { database, table, from: landing::From::Files(&files), spec: &spec, batch_id, ordered: false };
             Ok(landing.load(connection, &progress))
         });
         landed.await?
@@ -185,7 +181,8 @@ impl Bench for SqlBench {
             if !records::keeps_fence(database, connection, &publish.flow, shared.fence)? {
                 return Err(RunError::Locked { flow: publish.flow.clone() }.into());
             }
-            records::publish(database, connection, &publish, chrono::Utc::now().timestamp_micros())?;
+            let touched = shared.touched.lock().unwrap_or_else(PoisonError::into_inner);
+            records::publish(database, connection, &publish, &touched, chrono::Utc::now().timestamp_micros())?;
             commit(database, connection, &publish)
         })
         .await
@@ -193,6 +190,10 @@ impl Bench for SqlBench {
 }
 
 impl Shared {
+    fn touch(&self, dataset: &DatasetName, batch_id: i64) {
+        self.touched.lock().unwrap_or_else(PoisonError::into_inner).insert((dataset.clone(), batch_id));
+    }
+
     /// The condition that a task's rows of a dataset meet, if not all do.
     fn condition(&self, stored: &Stored, moment: Moment, scope: SourceScope) -> Option<String> {
         if !stored.columns.iter().any(|column| column.name == "xt_batch_id") {
@@ -241,7 +242,11 @@ impl Shared {
             Ok(())
         })?;
         seen.resize(found.len(), None);
-        Ok(found.into_iter().zip(seen).map(|(found, seen)| Column::new(&found.name, found.ty.or(seen).unwrap_or(Type::Text))).collect())
+        let ty = |found: &Found, seen: Option<Type>| match found.ty {
+            Some(Type::Decimal { precision: 38, scale: 0 }) => joined(found.ty, seen),
+            known => known.or(seen),
+        };
+        Ok(found.iter().zip(seen).map(|(found, seen)| Column::new(&found.name, ty(found, seen).unwrap_or(Type::Text))).collect())
     }
 
     /// Reads a script's result into the scratch table, as any Arrow file is read.
@@ -265,9 +270,8 @@ impl Shared {
         let database = &*self.database;
         connection.run(&format!("DROP TABLE IF EXISTS {FILLED}"), &[])?;
         connection.run(&format!("CREATE TEMPORARY TABLE {FILLED} ({})", tables::declared(database, &found)?), &[])?;
-        for batch in qetl_ingest::read(file, &spec).map_err(data)? {
-            connection.load(FILLED, &found, &batch.map_err(data)?)?;
-        }
+        let filled = TableName { schema: None, name: FILLED.to_owned() };
+        tables::load_all(connection, &filled, &found, qetl_ingest::read(file, &spec).map_err(data)?)?;
         Ok(found)
     }
 
@@ -299,12 +303,18 @@ impl Shared {
         let by_batch = target.mode == WriteMode::ReplaceBatch;
         let kept: Vec<Column> = stored.as_ref().filter(|_| !replaces).map(|stored| stored.columns.clone()).unwrap_or_default();
         let mut columns = Vec::new();
+        let into = table(database, &target.dataset);
         for (_, column) in &result {
-            let old = kept.iter().find(|old| old.name == column.name).map(|old| old.ty);
+            let mut old = kept.iter().find(|old| old.name == column.name).map(|old| old.ty);
+            // Of a column that has no value yet nobody may have known the type.
+            if old == Some(Type::Text) && column.ty != Type::Text {
+                let name = quoted(database, &column.name);
+                let values = connection.rows(&format!("SELECT {name} FROM {into} WHERE {name} IS NOT NULL LIMIT 1"), &[])?;
+                old = old.filter(|_| !values.is_empty());
+            }
             columns.push(Column::new(&column.name, fitted(&target.dataset, column, old)?));
         }
         columns.extend(OWN.map(|(name, ty)| Column::new(name, ty)));
-        let into = table(database, &target.dataset);
         match &stored {
             Some(stored) if replaces && stored.columns != columns => {
                 connection.run(&format!("DROP TABLE {into}"), &[])?;
@@ -322,6 +332,9 @@ impl Shared {
                 connection.run(&format!("DELETE FROM {into} WHERE {of_batch}"), &[])?;
             }
             Some(_) | None => (),
+        }
+        if by_batch {
+            self.touch(&target.dataset, moment.batch_id);
         }
         tables::follow_table(database, connection, &self.flow, &target.dataset, &columns, &target.unique_key)?;
         records::keeps_by_batch(database, connection, &target.dataset, by_batch)?;
@@ -390,35 +403,13 @@ impl Shared {
         };
         let condition = self.condition(&stored, moment, scope).map_or_else(String::new, |condition| format!(" WHERE {condition}"));
         let names = quoted_list(database, stored.columns.iter().map(|column| column.name.as_str()));
-        let other = |why: &dyn std::fmt::Display| Failure::Other(format!("`{}`: {why}", path.display()));
-        let mut builder = Builder::new(&stored.columns);
-        let plain = |ty: &DataType| if *ty == DataType::Utf8View { DataType::Utf8 } else { ty.clone() };
-        let fields =
-            builder.schema().fields().iter().map(|field| Field::new(field.name(), plain(field.data_type()), true)).collect::<Vec<_>>();
-        let schema = Arc::new(ArrowSchema::new(fields));
-        let file = File::create(path).map_err(|why| other(&why))?;
-        let mut writer = FileWriter::try_new(file, &schema).map_err(|why| other(&why))?;
-        let mut write = |batch: RecordBatch| -> Result<(), Failure> {
-            let strict = CastOptions { safe: false, ..CastOptions::default() };
-            let column = |(column, field): (&ArrayRef, &Arc<Field>)| cast_with_options(column, field.data_type(), &strict);
-            let columns =
-                batch.columns().iter().zip(schema.fields()).map(column).collect::<Result<Vec<_>, _>>().map_err(|why| other(&why))?;
-            let batch = RecordBatch::try_new(schema.clone(), columns).map_err(|why| other(&why))?;
-            writer.write(&batch).map_err(|why| other(&why))
-        };
-        let sql = format!("SELECT {names} FROM {}{condition}", table(database, &stored.name));
-        connection.query(&sql, &[], &mut |_, row| {
-            let mut typed = Vec::with_capacity(row.len());
-            for (cell, column) in row.into_iter().zip(&stored.columns) {
-                typed.push(
-                    coerce(cell, column.ty).ok_or_else(|| Failure::Other(format!("a value of `{}` is no {}", column.name, column.ty)))?,
-                );
-            }
-            builder.push(typed);
-            if builder.rows() == CHUNK { write(builder.take().map_err(|why| other(&why))?) } else { Ok(()) }
-        })?;
-        write(builder.take().map_err(|why| other(&why))?)?;
-        writer.finish().map_err(|why| other(&why))
+        let query = format!("SELECT {names} FROM {}{condition}", table(database, &stored.name));
+        arrow_file::write(connection, &query, &stored.columns, path, &mut |row| {
+            let typed = row.into_iter().zip(&stored.columns).map(|(cell, column)| {
+                coerce(cell, column.ty).ok_or_else(|| Failure::Other(format!("a value of `{}` is no {}", column.name, column.ty)))
+            });
+            typed.collect()
+        })
     }
 }
 

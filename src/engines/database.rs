@@ -7,7 +7,7 @@ use qetl_core::{Column, Type};
 use qetl_runtime::{Place, RunError};
 use qetl_sql::{Dialect, Unsupported};
 
-use crate::cell::Cell;
+use crate::{cell::Cell, tables::TableName};
 
 /// A database as its settings name it. Cheap to ask; connections are made when they are needed.
 pub(crate) trait Database: Send + Sync {
@@ -62,6 +62,13 @@ pub(crate) trait Database: Send + Sync {
         false
     }
 
+    /// The statements that put a table in the place of another one of its schema, which goes.
+    fn replace_table(&self, old: &TableName, new: &TableName) -> Vec<String> {
+        let (old_name, quote) = (old.object(self.dialect().quote()), self.dialect().quote());
+        let bare = qetl_sql::ident(quote, &old.name);
+        vec![format!("DROP TABLE {old_name}"), format!("ALTER TABLE {} RENAME TO {bare}", new.object(quote))]
+    }
+
     /// Counts the tables of a schema, or of the database, that have a name: `?` stands for both, in this order.
     fn count_tables(&self) -> &'static str;
 
@@ -99,6 +106,7 @@ pub(crate) enum Naming {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Found {
     pub(crate) name: String,
+    /// `decimal(38,0)` also stands for numbers whose digits nobody bounds: values say how many they have behind the point.
     pub(crate) ty: Option<Type>,
     /// The table or view that it comes from as it is, and its name there, if the database says that.
     pub(crate) origin: Option<(String, String)>,
@@ -106,6 +114,9 @@ pub(crate) struct Found {
 
 /// Takes the rows of a result, one by one.
 pub(crate) type Take<'a> = &'a mut dyn FnMut(&[Found], Vec<Cell<'static>>) -> Result<(), Failure>;
+
+/// Rows on their way into a table.
+pub(crate) type Batches<'a> = &'a mut dyn Iterator<Item = RecordBatch>;
 
 /// A session of a database. When it is dropped, its transaction is rolled back.
 pub(crate) trait Connection: Send {
@@ -115,8 +126,9 @@ pub(crate) trait Connection: Send {
     /// Gives the rows of a query away, and then its columns. A text that gives no rows at all is refused.
     fn query(&mut self, sql: &str, values: &[Cell<'_>], take: Take<'_>) -> Result<Vec<Found>, Failure>;
 
-    /// Adds rows to a table, by the fastest way there is; the columns are the batch's.
-    fn load(&mut self, table: &str, columns: &[Column], batch: &RecordBatch) -> Result<(), Failure>;
+    /// Adds rows to a table, by the fastest way there is; the columns are those of the batches. A table without a schema is one
+    /// of the session's own, where the database has schemas.
+    fn load(&mut self, table: &TableName, columns: &[Column], rows: Batches<'_>) -> Result<(), Failure>;
 }
 
 impl dyn Connection + '_ {
@@ -142,6 +154,8 @@ pub(crate) enum Failure {
     TooSlow(String),
     /// There is no room left.
     Full(String),
+    /// The work needs more memory than it may use.
+    Memory(String),
     /// What was to be unique is there already, or was changed by somebody else meanwhile.
     Conflict(String),
     /// The text of a statement is wrong.
@@ -164,6 +178,7 @@ impl fmt::Display for Failure {
             | Failure::Busy(why)
             | Failure::TooSlow(why)
             | Failure::Full(why)
+            | Failure::Memory(why)
             | Failure::Conflict(why)
             | Failure::Wrong(why)
             | Failure::Other(why) => f.write_str(why),
@@ -188,6 +203,10 @@ pub(crate) fn told(database: &dyn Database, failure: Failure) -> RunError {
             "give a longer `statement_timeout_seconds`, or see what it waits for",
         ),
         Failure::Full(why) => (format!("{place} has no room left: {why}"), "make room, and run again: nothing of the batch is visible"),
+        Failure::Memory(why) => (
+            format!("{place} needs more memory than it may use: {why}"),
+            "give a larger `memory_limit` in `[engine]`: nothing of the batch is visible",
+        ),
         Failure::Conflict(why) => {
             (format!("{place} was changed by somebody else meanwhile: {why}"), "run again: nothing of the batch is visible")
         }

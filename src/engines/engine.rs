@@ -26,7 +26,7 @@ use crate::{
     records,
     statements::Statements,
     tables::{self, TableName, quoted, table},
-    work::{SqlWork, no_source_dataset},
+    work::SqlWork,
 };
 
 /// Rows of a query that go on together.
@@ -138,7 +138,7 @@ impl Engine for SqlEngine {
                 Ok(connection)
             };
             let connection = begin().map_err(|why| told(&*database, why))?;
-            Ok(SqlWork::new(database, plan, fence, connection))
+            Ok(SqlWork::new(database, plan, fence, Access::Write, connection))
         });
         Ok(Box::new(work.await?))
     }
@@ -152,7 +152,7 @@ impl Engine for SqlEngine {
                 Ok(connection)
             };
             let connection = look().map_err(|why| told(&*database, why))?;
-            Ok(SqlWork::new(database, plan, 0, connection))
+            Ok(SqlWork::new(database, plan, 0, Access::Read, connection))
         });
         Ok(Box::new(work.await?))
     }
@@ -262,12 +262,27 @@ impl Engine for SqlEngine {
         Ok(Box::new(bench.await?))
     }
 
-    async fn stored(&self, _dataset: &DatasetName) -> Result<Option<Stored>, RunError> {
-        Err(no_source_dataset(&*self.database))
+    async fn stored(&self, dataset: &DatasetName) -> Result<Option<Stored>, RunError> {
+        let dataset = dataset.clone();
+        self.read(move |database, connection| {
+            let found = records::datasets(database, connection)?.into_iter().find(|stored| stored.name == dataset);
+            let Some(found) = found else { return Ok(None) };
+            Ok(Some(Stored { columns: found.columns, batches: records::dataset_batches(database, connection, &dataset)? }))
+        })
+        .await
     }
 
-    async fn read_again(&self, _flow: &str, _lock: &dyn FlowLock, _batch_id: i64, _files: &[FileRecord]) -> Result<(), RunError> {
-        Err(no_source_dataset(&*self.database))
+    async fn read_again(&self, flow: &str, lock: &dyn FlowLock, batch_id: i64, files: &[FileRecord]) -> Result<(), RunError> {
+        let (flow, fence, files) = (flow.to_owned(), lock.fence(), files.to_vec());
+        self.write(move |database, connection| {
+            connection.run(database.begin(), &[])?;
+            if !records::keeps_fence(database, connection, &flow, fence)? {
+                return Err(RunError::Locked { flow }.into());
+            }
+            records::read_again(database, connection, &flow, batch_id, &files)?;
+            connection.run("COMMIT", &[]).map(|_| ())
+        })
+        .await
     }
 
     async fn changed(&self, datasets: &[DatasetName]) -> Result<BTreeMap<DatasetName, i64>, RunError> {

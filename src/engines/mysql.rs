@@ -18,7 +18,8 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use crate::{
     cell::{Cell, Cells, date_text, decimal_text, parse_decimal},
-    database::{Access, Connection, Database, Failure, Found, Hold, Naming, Take},
+    database::{Access, Batches, Connection, Database, Failure, Found, Hold, Naming, Take},
+    tables::TableName,
     url_of,
 };
 
@@ -138,6 +139,13 @@ impl Database for MySql {
         true
     }
 
+    /// In one step, since no transaction holds both.
+    fn replace_table(&self, old: &TableName, new: &TableName) -> Vec<String> {
+        let gone = TableName { name: format!("{}_before", old.name), ..old.clone() };
+        let [old, new, gone] = [old, new, &gone].map(|name| name.object('`'));
+        vec![format!("DROP TABLE IF EXISTS {gone}"), format!("RENAME TABLE {old} TO {gone}, {new} TO {old}"), format!("DROP TABLE {gone}")]
+    }
+
     fn count_tables(&self) -> &'static str {
         "SELECT COUNT(*) FROM information_schema.tables WHERE ? = '' AND table_schema = DATABASE() AND table_name = ?"
     }
@@ -216,10 +224,14 @@ impl Connection for Session {
         Ok(found)
     }
 
-    fn load(&mut self, table: &str, columns: &[Column], batch: &RecordBatch) -> Result<(), Failure> {
+    fn load(&mut self, table: &TableName, columns: &[Column], rows: Batches<'_>) -> Result<(), Failure> {
+        let table = table.object('`').to_string();
         let names: Vec<String> = columns.iter().map(|column| qetl_sql::ident('`', &column.name).to_string()).collect();
         let names = names.join(", ");
-        if self.takes_files { self.load_file(table, &names, batch) } else { self.insert(table, &names, batch) }
+        for batch in rows {
+            if self.takes_files { self.load_file(&table, &names, &batch)? } else { self.insert(&table, &names, &batch)? }
+        }
+        Ok(())
     }
 }
 

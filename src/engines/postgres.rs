@@ -14,7 +14,6 @@ use ::postgres::{
     fallible_iterator::FallibleIterator,
     types::{FromSql, IsNull, Kind, ToSql, Type as PgType, to_sql_checked},
 };
-use arrow::array::RecordBatch;
 use bytes::{BufMut, BytesMut};
 use qetl_core::{Column, Type, project::EngineConfig};
 use qetl_runtime::RunError;
@@ -23,8 +22,10 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
     cell::{Cell, Cells},
-    database::{Access, Connection, Database, Failure, Found, Hold, Naming, Take},
-    numeric, url_of,
+    database::{Access, Batches, Connection, Database, Failure, Found, Hold, Naming, Take},
+    numeric,
+    tables::TableName,
+    url_of,
 };
 
 /// From 1970-01-01 to 2000-01-01, where the database counts from.
@@ -214,20 +215,27 @@ impl Connection for Session {
         Ok(found)
     }
 
-    fn load(&mut self, table: &str, columns: &[Column], batch: &RecordBatch) -> Result<(), Failure> {
+    fn load(&mut self, table: &TableName, columns: &[Column], rows: Batches<'_>) -> Result<(), Failure> {
         let names: Vec<String> = columns.iter().map(|column| qetl_sql::ident('"', &column.name).to_string()).collect();
-        let sql = format!("COPY {table} ({}) FROM STDIN (FORMAT BINARY)", names.join(", "));
+        let sql = format!("COPY {} ({}) FROM STDIN (FORMAT BINARY)", table.object('"'), names.join(", "));
+        let mut writer = self.client().copy_in(&sql).map_err(failure)?;
         let mut bytes = Vec::from(*b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0");
-        let cells = Cells::of(batch);
-        for row in 0..batch.num_rows() {
-            bytes.put_i16(i16::try_from(cells.width()).unwrap_or(i16::MAX));
-            for column in 0..cells.width() {
-                encode(&cells.cell(row, column), &mut bytes);
+        for batch in rows {
+            let cells = Cells::of(&batch);
+            for row in 0..batch.num_rows() {
+                bytes.put_i16(i16::try_from(cells.width()).unwrap_or(i16::MAX));
+                for column in 0..cells.width() {
+                    encode(&cells.cell(row, column), &mut bytes);
+                }
             }
+            // What the server has against the rows it says when it is asked for its result.
+            if writer.write_all(&bytes).is_err() {
+                break;
+            }
+            bytes.clear();
         }
         bytes.put_i16(-1);
-        let mut writer = self.client().copy_in(&sql).map_err(failure)?;
-        writer.write_all(&bytes).map_err(|why| Failure::Lost(why.to_string()))?;
+        let _ = writer.write_all(&bytes);
         writer.finish().map(|_| ()).map_err(failure)
     }
 }
@@ -294,7 +302,7 @@ fn decode(ty: &PgType, bytes: &[u8]) -> Option<Cell<'static>> {
     })
 }
 
-/// The type of a column; numbers without a bound to their digits have the type of their values.
+/// The type of a column; of numbers without a bound to their digits the least that they are.
 fn known(ty: &PgType, modifier: i32) -> Option<Type> {
     match *ty {
         PgType::BOOL => Some(Type::Bool),
@@ -303,7 +311,9 @@ fn known(ty: &PgType, modifier: i32) -> Option<Type> {
         PgType::DATE => Some(Type::Date),
         PgType::TIMESTAMP | PgType::TIMESTAMPTZ => Some(Type::Timestamp),
         PgType::NUMERIC => {
-            let digits = modifier.checked_sub(4).filter(|digits| *digits >= 0)?;
+            let Some(digits) = modifier.checked_sub(4).filter(|digits| *digits >= 0) else {
+                return Some(Type::Decimal { precision: 38, scale: 0 });
+            };
             let (precision, scale) = (u8::try_from(digits >> 16).ok()?, u8::try_from(digits & 0xffff).ok()?);
             (precision <= 38 && scale <= precision).then_some(Type::Decimal { precision, scale })
         }

@@ -1,5 +1,7 @@
 //! qetl's own records, as tables beside the datasets.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use qetl_core::{Column, DatasetName, Type};
 use qetl_runtime::{
     FlowRecords, RunError,
@@ -14,7 +16,7 @@ use crate::{
 };
 
 /// The version of these tables.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 
 #[derive(Clone, Copy)]
 enum Kind {
@@ -28,7 +30,7 @@ enum Kind {
 /// A table of records; the first columns, so many of them, are unique together.
 type Record = (&'static str, &'static [(&'static str, Kind)], usize);
 
-const RECORDS: [Record; 8] = [
+const RECORDS: [Record; 9] = [
     ("meta", &[("version", Kind::Int)], 1),
     // Grows with every holder of a flow's lock; a publish under an older number is refused. `publishes` is written by each.
     ("fences", &[("flow", Kind::Key), ("fence", Kind::Int), ("publishes", Kind::Int)], 1),
@@ -91,6 +93,8 @@ const RECORDS: [Record; 8] = [
         ],
         2,
     ),
+    // Of datasets whose rows are of batches: what `changes` was when each batch changed last.
+    ("dataset_batches", &[("namespace", Kind::Key), ("dataset", Kind::Key), ("batch_id", Kind::Int), ("version", Kind::Int)], 3),
     (
         "dataset_columns",
         &[("namespace", Kind::Key), ("dataset", Kind::Key), ("position", Kind::Int), ("name", Kind::Text), ("type", Kind::Text)],
@@ -206,7 +210,16 @@ pub(crate) fn is_published(database: &dyn Database, connection: &mut dyn Connect
     Ok(!connection.rows(&text, &values)?.is_empty())
 }
 
-pub(crate) fn publish(database: &dyn Database, connection: &mut dyn Connection, publish: &Publish, now: i64) -> Result<(), Failure> {
+/// Batches of datasets that a publish changes.
+pub(crate) type Touched = BTreeSet<(DatasetName, i64)>;
+
+pub(crate) fn publish(
+    database: &dyn Database,
+    connection: &mut dyn Connection,
+    publish: &Publish,
+    touched: &Touched,
+    now: i64,
+) -> Result<(), Failure> {
     let flow = publish.flow.as_str();
     for batch in &publish.batches {
         insert_batch(database, connection, flow, &publish.run.run_id, now, batch)?;
@@ -221,6 +234,13 @@ pub(crate) fn publish(database: &dyn Database, connection: &mut dyn Connection, 
     for stored in datasets(database, connection)?.iter().filter(|stored| stored.flow == flow) {
         let key = [Cell::from(stored.name.namespace.as_str()), stored.name.name.as_str().into()];
         connection.run(&sql(database, "UPDATE {datasets} SET [changes] = [changes] + 1 WHERE [namespace] = ? AND [name] = ?"), &key)?;
+        for (_, batch_id) in touched.iter().filter(|(dataset, _)| *dataset == stored.name) {
+            let own = [key[0].clone(), key[1].clone(), Cell::Int(*batch_id)];
+            let text = "DELETE FROM {dataset_batches} WHERE [namespace] = ? AND [dataset] = ? AND [batch_id] = ?";
+            connection.run(&sql(database, text), &own)?;
+            let values: Vec<Cell<'_>> = own.into_iter().chain([Cell::Int(stored.changes + 1)]).collect();
+            connection.run(&sql(database, "INSERT INTO {dataset_batches} VALUES (?, ?, ?, ?)"), &values)?;
+        }
     }
     insert_run(database, connection, &publish.run)
 }
@@ -246,20 +266,64 @@ fn insert_batch(
     ];
     connection.run(&sql(database, "INSERT INTO {batches} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"), &values)?;
     for (position, file) in (0_i64..).zip(&batch.files) {
-        let values = [
-            flow.into(),
-            batch.batch_id.into(),
-            batch.generation.into(),
-            position.into(),
-            file.name.as_str().into(),
-            i64::try_from(file.size).unwrap_or(i64::MAX).into(),
-            file.modified.into(),
-            hash_text(file.content_hash),
-            file.loaded_at.into(),
-        ];
-        connection.run(&sql(database, "INSERT INTO {files} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"), &values)?;
+        insert_file(database, connection, flow, (batch.batch_id, batch.generation, position), file)?;
     }
     Ok(())
+}
+
+/// `place`: the batch, its generation, and which of its files it is.
+fn insert_file(
+    database: &dyn Database,
+    connection: &mut dyn Connection,
+    flow: &str,
+    place: (i64, i64, i64),
+    file: &FileRecord,
+) -> Result<(), Failure> {
+    let values = [
+        flow.into(),
+        place.0.into(),
+        place.1.into(),
+        place.2.into(),
+        file.name.as_str().into(),
+        i64::try_from(file.size).unwrap_or(i64::MAX).into(),
+        file.modified.into(),
+        hash_text(file.content_hash),
+        file.loaded_at.into(),
+    ];
+    connection.run(&sql(database, "INSERT INTO {files} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"), &values)?;
+    Ok(())
+}
+
+/// Records that a batch was read again from these and found unchanged.
+pub(crate) fn read_again(
+    database: &dyn Database,
+    connection: &mut dyn Connection,
+    flow: &str,
+    batch_id: i64,
+    files: &[FileRecord],
+) -> Result<(), Failure> {
+    let known = read(database, connection, flow)?;
+    let Some(batch) = known.batch(batch_id) else { return Ok(()) };
+    for file in files {
+        // A file keeps its place; one of another name gets the next.
+        let position = batch.files.iter().position(|known| known.name == file.name).unwrap_or(batch.files.len()) as i64;
+        let place = [flow.into(), batch_id.into(), Cell::Int(batch.generation), Cell::Int(position)];
+        let text = "DELETE FROM {files} WHERE [flow] = ? AND [batch_id] = ? AND [generation] = ? AND [position] = ?";
+        connection.run(&sql(database, text), &place)?;
+        insert_file(database, connection, flow, (batch_id, batch.generation, position), file)?;
+    }
+    Ok(())
+}
+
+/// The version in which each batch of a dataset changed last.
+pub(crate) fn dataset_batches(
+    database: &dyn Database,
+    connection: &mut dyn Connection,
+    name: &DatasetName,
+) -> Result<BTreeMap<i64, i64>, Failure> {
+    let text = "SELECT [batch_id], [version] FROM {dataset_batches} WHERE [namespace] = ? AND [dataset] = ?";
+    let rows = connection.rows(&sql(database, text), &[name.namespace.as_str().into(), name.name.as_str().into()])?;
+    Ok(rows.iter().map(|row| (int(&row[0]), int(&row[1]))).collect())
 }
 
 pub(crate) fn insert_run(database: &dyn Database, connection: &mut dyn Connection, run: &RunRecord) -> Result<(), Failure> {

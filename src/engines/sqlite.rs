@@ -2,12 +2,11 @@
 #![expect(clippy::wildcard_enum_match_arm, reason = "of the library's many errors a few are answered apart")]
 
 use std::{
-    fs::{self, File, TryLockError},
+    fs,
     path::{Path, PathBuf},
     time::Duration,
 };
 
-use arrow::array::RecordBatch;
 use qetl_core::{Column, Type, project::EngineConfig};
 use qetl_runtime::RunError;
 use qetl_sql::Dialect;
@@ -15,18 +14,22 @@ use rusqlite::{ErrorCode, OpenFlags, types::ToSqlOutput, types::Value, types::Va
 
 use crate::{
     cell::{Cell, Cells, date_text, decimal_text, timestamp_text},
-    database::{Access, Connection, Database, Failure, Found, Hold, Naming, Take},
-    path_of,
+    database::{Access, Batches, Connection, Database, Failure, Found, Hold, Naming, Take},
+    lock_file, path_of,
+    tables::TableName,
+    watch::Watch,
 };
 
 pub(crate) struct Sqlite {
     path: PathBuf,
     lock_timeout: Duration,
+    statement_timeout: Option<Duration>,
 }
 
 impl Sqlite {
     pub(crate) fn new(config: &EngineConfig, project: &Path) -> Result<Self, RunError> {
-        Ok(Self { path: path_of(config, project)?, lock_timeout: config.lock_timeout() })
+        let (lock_timeout, statement_timeout) = (config.lock_timeout(), config.statement_timeout());
+        Ok(Self { path: path_of(config, project)?, lock_timeout, statement_timeout })
     }
 }
 
@@ -67,12 +70,12 @@ impl Database for Sqlite {
         if let (Access::Write, Some(folder)) = (access, self.path.parent()) {
             fs::create_dir_all(folder).map_err(|why| Failure::Other(format!("`{}`: {why}", folder.display())))?;
         }
-        Ok(Box::new(Session(open().map_err(failure)?)))
+        Ok(Box::new(Session { connection: open().map_err(failure)?, timeout: self.statement_timeout }))
     }
 
     /// A lock file beside the database.
     fn hold(&self, flow: &str) -> Result<Option<Box<dyn Hold>>, Failure> {
-        hold_file(&self.path, flow)
+        Ok(lock_file::hold(&self.path, flow)?.map(|held| -> Box<dyn Hold> { Box::new(held) }))
     }
 
     fn naming(&self) -> Naming {
@@ -100,87 +103,79 @@ impl Database for Sqlite {
     }
 }
 
-/// A lock of the operating system on a file beside the database: it dies with its holder.
-struct HeldFile(File);
-
-impl Hold for HeldFile {}
-
-impl Drop for HeldFile {
-    fn drop(&mut self) {
-        // Closing is not enough while a child that is just being started still holds a copy of the descriptor.
-        let _ = self.0.unlock();
-    }
+struct Session {
+    connection: rusqlite::Connection,
+    timeout: Option<Duration>,
 }
 
-pub(crate) fn hold_file(database: &Path, flow: &str) -> Result<Option<Box<dyn Hold>>, Failure> {
-    let mut folder = database.as_os_str().to_owned();
-    folder.push(".locks");
-    let path = Path::new(&folder).join(format!("{flow}.lock"));
-    let failed = |why: std::io::Error| Failure::Other(format!("`{}`: {why}", path.display()));
-    fs::create_dir_all(&folder).map_err(failed)?;
-    let file = File::create(&path).map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => Ok(Some(Box::new(HeldFile(file)))),
-        Err(TryLockError::WouldBlock) => Ok(None),
-        Err(TryLockError::Error(why)) => Err(failed(why)),
+impl Session {
+    fn watched<T>(&self, run: impl FnOnce(&rusqlite::Connection) -> Result<T, Failure>) -> Result<T, Failure> {
+        let Some(timeout) = self.timeout else { return run(&self.connection) };
+        let handle = self.connection.get_interrupt_handle();
+        let watch = Watch::over(timeout, move || handle.interrupt());
+        watch.judge(run(&self.connection))
     }
 }
-
-struct Session(rusqlite::Connection);
 
 impl Connection for Session {
     fn run(&mut self, sql: &str, values: &[Cell<'_>]) -> Result<u64, Failure> {
-        let mut statement = self.0.prepare(sql).map_err(failure)?;
-        for (place, cell) in (1..).zip(values) {
-            statement.raw_bind_parameter(place, Bound(cell)).map_err(failure)?;
-        }
-        statement.raw_execute().map(|rows| rows as u64).map_err(failure)
+        self.watched(|connection| {
+            let mut statement = connection.prepare(sql).map_err(failure)?;
+            for (place, cell) in (1..).zip(values) {
+                statement.raw_bind_parameter(place, Bound(cell)).map_err(failure)?;
+            }
+            statement.raw_execute().map(|rows| rows as u64).map_err(failure)
+        })
     }
 
     fn query(&mut self, sql: &str, values: &[Cell<'_>], take: Take<'_>) -> Result<Vec<Found>, Failure> {
-        let mut statement = self.0.prepare(sql).map_err(failure)?;
-        if statement.column_count() == 0 || !statement.readonly() {
-            return Err(Failure::Wrong("the statement is no query: `query` reads, and does nothing else".to_owned()));
-        }
-        let found = |column: &rusqlite::Column<'_>| Found {
-            name: column.name().to_owned(),
-            ty: column.decl_type().and_then(declared),
-            origin: None,
-        };
-        let found: Vec<Found> = statement.columns().map(|column| found(&column)).collect();
-        for (place, cell) in (1..).zip(values) {
-            statement.raw_bind_parameter(place, Bound(cell)).map_err(failure)?;
-        }
-        let mut rows = statement.raw_query();
-        while let Some(row) = rows.next().map_err(failure)? {
-            let cell = |index: usize| -> Result<Cell<'static>, Failure> {
-                Ok(match row.get::<_, Value>(index).map_err(failure)? {
-                    Value::Null => Cell::Null,
-                    Value::Integer(value) => Cell::Int(value),
-                    Value::Real(value) => Cell::Float(value),
-                    Value::Text(text) => Cell::from(text),
-                    Value::Blob(_) => return Err(Failure::Other(format!("`{}` has bytes: cast them to text", found[index].name))),
-                })
-            };
-            take(&found, (0..found.len()).map(cell).collect::<Result<_, _>>()?)?;
-        }
-        Ok(found)
+        self.watched(|connection| read(connection, sql, values, take))
     }
 
-    fn load(&mut self, table: &str, columns: &[Column], batch: &RecordBatch) -> Result<(), Failure> {
+    fn load(&mut self, table: &TableName, columns: &[Column], rows: Batches<'_>) -> Result<(), Failure> {
+        let table = table.object('"');
         let names: Vec<String> = columns.iter().map(|column| qetl_sql::ident('"', &column.name).to_string()).collect();
         let places: Vec<String> = (1..=columns.len()).map(|place| format!("?{place}")).collect();
         let sql = format!("INSERT INTO {table} ({}) VALUES ({})", names.join(", "), places.join(", "));
-        let mut statement = self.0.prepare_cached(&sql).map_err(failure)?;
-        let cells = Cells::of(batch);
-        for row in 0..batch.num_rows() {
-            for column in 0..cells.width() {
-                statement.raw_bind_parameter(column + 1, Bound(&cells.cell(row, column))).map_err(failure)?;
+        let mut statement = self.connection.prepare_cached(&sql).map_err(failure)?;
+        for batch in rows {
+            let cells = Cells::of(&batch);
+            for row in 0..batch.num_rows() {
+                for column in 0..cells.width() {
+                    statement.raw_bind_parameter(column + 1, Bound(&cells.cell(row, column))).map_err(failure)?;
+                }
+                statement.raw_execute().map_err(failure)?;
             }
-            statement.raw_execute().map_err(failure)?;
         }
         Ok(())
     }
+}
+
+fn read(connection: &rusqlite::Connection, sql: &str, values: &[Cell<'_>], take: Take<'_>) -> Result<Vec<Found>, Failure> {
+    let mut statement = connection.prepare(sql).map_err(failure)?;
+    if statement.column_count() == 0 || !statement.readonly() {
+        return Err(Failure::Wrong("the statement is no query: `query` reads, and does nothing else".to_owned()));
+    }
+    let found =
+        |column: &rusqlite::Column<'_>| Found { name: column.name().to_owned(), ty: column.decl_type().and_then(declared), origin: None };
+    let found: Vec<Found> = statement.columns().map(|column| found(&column)).collect();
+    for (place, cell) in (1..).zip(values) {
+        statement.raw_bind_parameter(place, Bound(cell)).map_err(failure)?;
+    }
+    let mut rows = statement.raw_query();
+    while let Some(row) = rows.next().map_err(failure)? {
+        let cell = |index: usize| -> Result<Cell<'static>, Failure> {
+            Ok(match row.get::<_, Value>(index).map_err(failure)? {
+                Value::Null => Cell::Null,
+                Value::Integer(value) => Cell::Int(value),
+                Value::Real(value) => Cell::Float(value),
+                Value::Text(text) => Cell::from(text),
+                Value::Blob(_) => return Err(Failure::Other(format!("`{}` has bytes: cast them to text", found[index].name))),
+            })
+        };
+        take(&found, (0..found.len()).map(cell).collect::<Result<_, _>>()?)?;
+    }
+    Ok(found)
 }
 
 /// A value as SQLite keeps it: dates, times and decimals as text.

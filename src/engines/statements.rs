@@ -2,7 +2,7 @@
 
 use qetl_core::{
     Column, DatasetName, Plan, Schema, Task,
-    ir::{Rel, Steps},
+    ir::{AsOf, Expr, Order, Rel, RelError, Steps},
     plan::WriteMode,
 };
 use qetl_runtime::{BatchContext, RunError};
@@ -40,6 +40,11 @@ impl Statements<'_> {
     /// The rows of the last step; `of`: what needs them.
     pub(crate) fn query(&self, steps: &Steps, of: &str) -> Result<String, Failure> {
         self.write(of, |sql| sql.query(steps))
+    }
+
+    /// Works steps out into a scratch table; `of`: the last one.
+    pub(crate) fn keep(&self, scratch: &str, steps: &Steps, of: &str) -> Result<String, Failure> {
+        self.write(of, |sql| sql.keep(scratch, steps))
     }
 
     /// Keeps the rows that the batch has for tasks that ask what it was.
@@ -89,11 +94,38 @@ fn object(database: &dyn Database, dataset: &DatasetName) -> ObjectName {
 
 /// Statements that make tables and views, which are of no batch.
 fn define<T>(database: &dyn Database, write: impl FnOnce(&Sql<'_>) -> Result<T, Unsupported>) -> Result<T, Failure> {
-    let batch = Batch { batch_id: 0, previous: 0, processed_at: 0, batches: Vec::new(), files: Vec::new() };
-    let name = |dataset: &DatasetName| object(database, dataset);
-    let sql = Sql { dialect: database.dialect(), batch: (&batch).into(), table: &name };
     let help = "declare the column with another `schema_type`, or run the flow on another engine";
-    write(&sql).map_err(|what| RunError::usage(what.to_string(), help).into())
+    of_batch(database, 0, write).map_err(|what| RunError::usage(what.to_string(), help).into())
+}
+
+fn of_batch<T>(database: &dyn Database, batch_id: i64, write: impl FnOnce(&Sql<'_>) -> Result<T, Unsupported>) -> Result<T, Unsupported> {
+    let batch = Batch { batch_id, previous: 0, processed_at: 0, batches: Vec::new(), files: Vec::new() };
+    let name = |dataset: &DatasetName| object(database, dataset);
+    write(&Sql { dialect: database.dialect(), batch: (&batch).into(), table: &name })
+}
+
+/// A batch's rows of a dataset, which has the columns `stored`: those that are wanted, NULL where it has none; in the order of
+/// their values, where order counts.
+pub(crate) fn rows_of_batch(
+    database: &dyn Database,
+    dataset: &DatasetName,
+    stored: &[Column],
+    wanted: &[Column],
+    batch_id: i64,
+    ordered: bool,
+) -> Result<String, Failure> {
+    let is_there = |column: &Column| stored.iter().any(|stored| stored.name == column.name);
+    let value = |column: &Column| if is_there(column) { Expr::column(&column.name) } else { Expr::null(column.ty) };
+    let items = wanted.iter().map(|column| (column.name.clone(), value(column))).collect();
+    let schema = Schema::new(stored.to_vec()).unwrap_or_default();
+    let rows = || {
+        let rows = Rel::scan(dataset, &schema, AsOf::ThisBatch).project(items)?;
+        let key = |column: &Column| Order { by: Expr::column(&column.name), descending: false };
+        if ordered { rows.sort(wanted.iter().map(key).collect()) } else { Ok(rows) }
+    };
+    let mut steps = Steps::default();
+    steps.add("rows", rows().map_err(|why: RelError| Failure::Other(why.to_string()))?);
+    of_batch(database, batch_id, |sql| sql.query(&steps)).map_err(|what| RunError::failed(what.to_string()).into())
 }
 
 pub(crate) fn create_table(database: &dyn Database, dataset: &DatasetName, columns: &[Column]) -> Result<String, Failure> {

@@ -1,19 +1,18 @@
 //! Tables of datasets: their names, how they come to be, and how they follow the columns of a flow.
 
+use arrow::array::RecordBatch;
 use qetl_core::{Column, DatasetName, Plan, Schema, Type, ir::AsOf, ir::Op, ir::Rel, ir::Steps, plan::DatasetKind, plan::WriteMode};
 use qetl_runtime::RunError;
 use qetl_sql::{Ident, ObjectName};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
-    cell::{Builder, Cell, coerce},
-    database::{Access, Connection, Database, Failure, Naming},
+    arrow_file,
+    cell::{Cell, coerce},
+    database::{Connection, Database, Failure, Naming},
     records::{self, Stored},
     statements::{create_index, create_table, create_view},
 };
-
-/// Rows that are copied at once.
-const CHUNK: usize = 8192;
 
 /// What a table is called in its database.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -260,7 +259,21 @@ fn index(
     Ok(())
 }
 
-/// The table with other types; every value fits its new one, which was asked before.
+/// Loads batches until one cannot be had.
+pub(crate) fn load_all<E: std::fmt::Display>(
+    connection: &mut dyn Connection,
+    table: &TableName,
+    columns: &[Column],
+    batches: impl Iterator<Item = Result<RecordBatch, E>>,
+) -> Result<(), Failure> {
+    let mut failed = None;
+    let mut good = batches.map_while(|batch| batch.map_err(|why| failed = Some(why.to_string())).ok());
+    connection.load(table, columns, &mut good)?;
+    failed.map_or(Ok(()), |why| Err(Failure::Other(why)))
+}
+
+/// The table with other types; every value fits its new one, which was asked before. Its rows wait in a file meanwhile: so they
+/// are read as this session sees them, and however many there are.
 fn rebuild(
     database: &dyn Database,
     connection: &mut dyn Connection,
@@ -268,42 +281,23 @@ fn rebuild(
     old: &[Column],
     new: &[Column],
 ) -> Result<(), Failure> {
+    let rows = arrow_file::Temporary::new().map_err(Failure::Other)?;
+    let names = quoted_list(database, old.iter().map(|column| column.name.as_str()));
+    let query = format!("SELECT {names} FROM {}", table(database, dataset));
+    let misfit = |column: &Column| Failure::Other(format!("a value of `{}` does not fit {}", column.name, column.ty));
+    arrow_file::write(connection, &query, new, rows.path(), &mut |cells| {
+        let columns = old.iter().zip(new).zip(cells);
+        let typed = columns.map(|((was, is), cell)| {
+            // A run that was cut off between the tables and their records may have left the new types.
+            let value = coerce(cell.clone(), was.ty).and_then(|cell| coerce(cell, is.ty)).or_else(|| coerce(cell, is.ty));
+            value.ok_or_else(|| misfit(is))
+        });
+        typed.collect()
+    })?;
     let scratch = DatasetName { name: format!("{}_retyped", dataset.name), ..dataset.clone() };
+    let (name, into) = (TableName::of(database, dataset), TableName::of(database, &scratch));
     connection.run(&format!("DROP TABLE IF EXISTS {}", table(database, &scratch)), &[])?;
     connection.run(&create_table(database, &scratch, new)?, &[])?;
-    let mut builder = Builder::new(new);
-    let into = table(database, &scratch);
-    let mut reader = database.connect(Access::Read)?;
-    // Columns that were added just now are not there yet for the reader; they are NULL.
-    let names: Vec<&str> = records::datasets(database, &mut *reader)?
-        .into_iter()
-        .find(|stored| stored.name == *dataset)
-        .map(|stored| {
-            old.iter().filter(|column| stored.columns.iter().any(|own| own.name == column.name)).map(|c| c.name.as_str()).collect()
-        })
-        .unwrap_or_default();
-    let list = quoted_list(database, names.iter().copied());
-    let misfit = |column: &Column| Failure::Other(format!("a value of `{}` does not fit {}", column.name, column.ty));
-    reader.query(&format!("SELECT {list} FROM {}", table(database, dataset)), &[], &mut |_, cells| {
-        let mut cells: Vec<Option<Cell<'static>>> = cells.into_iter().map(Some).collect();
-        let mut row = Vec::with_capacity(new.len());
-        for (was, is) in old.iter().zip(new) {
-            let cell = names.iter().position(|name| *name == was.name).and_then(|at| cells[at].take()).unwrap_or(Cell::Null);
-            let typed = coerce(cell, was.ty).ok_or_else(|| misfit(was))?;
-            row.push(coerce(typed, is.ty).ok_or_else(|| misfit(is))?);
-        }
-        builder.push(row);
-        if builder.rows() == CHUNK {
-            connection.load(&into, new, &builder.take().map_err(|why| Failure::Other(why.to_string()))?)?;
-        }
-        Ok(())
-    })?;
-    if builder.rows() > 0 {
-        connection.load(&into, new, &builder.take().map_err(|why| Failure::Other(why.to_string()))?)?;
-    }
-    drop(reader);
-    connection.run(&format!("DROP TABLE {}", table(database, dataset)), &[])?;
-    let bare = TableName::of(database, dataset).name;
-    connection.run(&format!("ALTER TABLE {into} RENAME TO {}", quoted(database, &bare)), &[])?;
-    Ok(())
+    load_all(connection, &into, new, arrow_file::read(rows.path()).map_err(Failure::Other)?)?;
+    database.replace_table(&name, &into).iter().try_for_each(|statement| connection.run(statement, &[]).map(|_| ()))
 }

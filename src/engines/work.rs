@@ -21,10 +21,11 @@ use qetl_runtime::{
 use crate::{
     cell::{Builder, Cell, coerce},
     database::{Access, Connection, Database, Failure, told},
-    landing::Landing,
-    records,
+    kept::Kept,
+    landing::{From, Landing},
+    records::{self, Touched},
     statements::Statements,
-    tables::{asks_for_replaced, quoted, table},
+    tables::{TableName, asks_for_replaced, quoted, table},
 };
 
 /// How often, and with which pauses, a lost connection is made again to see what became of a COMMIT.
@@ -42,31 +43,38 @@ struct Shared {
     database: Arc<dyn Database>,
     plan: Arc<Plan>,
     fence: i64,
-    connection: Mutex<Box<dyn Connection>>,
+    session: Mutex<Session>,
+}
+
+struct Session {
+    connection: Box<dyn Connection>,
+    done: Done,
+}
+
+/// What was done in the session.
+struct Done {
+    kept: Kept,
+    touched: Touched,
 }
 
 impl SqlWork {
-    pub(crate) fn new(database: Arc<dyn Database>, plan: Arc<Plan>, fence: i64, connection: Box<dyn Connection>) -> Self {
-        Self { shared: Arc::new(Shared { database, plan, fence, connection: Mutex::new(connection) }) }
+    pub(crate) fn new(database: Arc<dyn Database>, plan: Arc<Plan>, fence: i64, access: Access, connection: Box<dyn Connection>) -> Self {
+        let done = Done { kept: Kept::new(access), touched: Touched::new() };
+        Self { shared: Arc::new(Shared { database, plan, fence, session: Mutex::new(Session { connection, done }) }) }
     }
 
     async fn with<T: Send + 'static>(
         &self,
-        work: impl FnOnce(&Shared, &mut dyn Connection) -> Result<T, Failure> + Send + 'static,
+        work: impl FnOnce(&Shared, &mut dyn Connection, &mut Done) -> Result<T, Failure> + Send + 'static,
     ) -> Result<T, RunError> {
         let shared = self.shared.clone();
         blocking(move || {
-            let mut connection = shared.connection.lock().unwrap_or_else(PoisonError::into_inner);
-            work(&shared, &mut **connection).map_err(|why| told(&*shared.database, why))
+            let mut session = shared.session.lock().unwrap_or_else(PoisonError::into_inner);
+            let Session { connection, done } = &mut *session;
+            work(&shared, &mut **connection, done).map_err(|why| told(&*shared.database, why))
         })
         .await
     }
-}
-
-/// Batches of other flows' datasets are read by the embedded engine alone so far.
-pub(crate) fn no_source_dataset(database: &dyn Database) -> RunError {
-    let message = format!("flows with `source_dataset` do not run on {}", database.dialect().name());
-    RunError::usage(message, "run the project on the embedded engine, `[engine] name = \"datafusion\"`, or read files")
 }
 
 #[async_trait]
@@ -79,17 +87,22 @@ impl Work for SqlWork {
         ordered: bool,
         progress: &Progress,
     ) -> Result<Landed, LandError> {
-        let BatchSource::Files(files) = source else { return Err(no_source_dataset(&*self.shared.database).into()) };
-        let (files, spec, batch, progress) = (files.clone(), spec.clone(), batch.clone(), progress.clone());
-        let landed = self.with(move |shared, connection| {
+        let (source, spec, batch, progress) = (source.clone(), spec.clone(), batch.clone(), progress.clone());
+        let landed = self.with(move |shared, connection, done| {
             let database = &*shared.database;
             let landing = shared.landing()?;
+            done.kept.forget(database, connection)?;
+            done.touched.insert((landing.clone(), batch.batch_id));
             shared.set_aside(connection, &landing, &batch)?;
-            let table = table(database, &landing);
-            let landing = Landing { database, table, files: &files, spec: &spec, batch_id: batch.batch_id, ordered };
-            let landed = landing.load(connection, &progress);
+            let name = TableName::of(database, &landing);
+            let from = match &source {
+                BatchSource::Files(files) => From::Files(files),
+                BatchSource::Dataset(dataset) => From::Dataset(dataset),
+            };
+            let landed =
+                Landing { database, table: name, from, spec: &spec, batch_id: batch.batch_id, ordered }.load(connection, &progress);
             if let Ok(landed) = &landed {
-                learn(database, connection, &landing.table, landed.rows)?;
+                learn(database, connection, &table(database, &landing), landed.rows)?;
             }
             Ok(landed)
         });
@@ -98,9 +111,13 @@ impl Work for SqlWork {
 
     async fn run(&mut self, batch: &BatchContext, task: &Task, whole: bool, _progress: &Progress) -> Result<StepReport, RunError> {
         let (batch, task, started) = (batch.clone(), task.clone(), Instant::now());
-        self.with(move |shared, connection| {
+        self.with(move |shared, connection, done| {
             let database = &*shared.database;
             let statements = Statements { database, plan: &shared.plan, batch: &batch };
+            if task.write_mode.is_of_batch() {
+                done.touched.insert((task.target.clone(), batch.batch_id));
+            }
+            let task = done.kept.task(&statements, connection, &task, whole)?;
             let mut rows = 0;
             for statement in statements.fill(&task, whole)? {
                 let touched = connection.run(&statement, &[])?;
@@ -124,8 +141,9 @@ impl Work for SqlWork {
 
     async fn rows(&mut self, batch: &BatchContext, steps: &Steps) -> Result<Vec<RecordBatch>, RunError> {
         let (batch, steps) = (batch.clone(), steps.clone());
-        self.with(move |shared, connection| {
+        self.with(move |shared, connection, done| {
             let statements = Statements { database: &*shared.database, plan: &shared.plan, batch: &batch };
+            let steps = done.kept.steps(&statements, connection, &steps)?;
             let Some(last) = steps.0.last() else { return Ok(Vec::new()) };
             let columns = last.rel.columns().to_vec();
             let mut builder = Builder::new(&columns);
@@ -144,11 +162,11 @@ impl Work for SqlWork {
     }
 
     async fn publish(self: Box<Self>, publish: Publish) -> Result<(), RunError> {
-        self.with(move |shared, connection| shared.publish(connection, &publish)).await
+        self.with(move |shared, connection, done| shared.publish(connection, &publish, &done.touched)).await
     }
 }
 
-fn learn(database: &dyn Database, connection: &mut dyn Connection, table: &str, rows: u64) -> Result<(), Failure> {
+pub(crate) fn learn(database: &dyn Database, connection: &mut dyn Connection, table: &str, rows: u64) -> Result<(), Failure> {
     match database.learn(table) {
         Some(statement) if rows >= NEWS => connection.run(&statement, &[]).map(|_| ()),
         _ => Ok(()),
@@ -175,12 +193,12 @@ impl Shared {
         Ok(())
     }
 
-    fn publish(&self, connection: &mut dyn Connection, publish: &Publish) -> Result<(), Failure> {
+    fn publish(&self, connection: &mut dyn Connection, publish: &Publish, touched: &Touched) -> Result<(), Failure> {
         let database = &*self.database;
         if !records::keeps_fence(database, connection, &publish.flow, self.fence)? {
             return Err(RunError::Locked { flow: publish.flow.clone() }.into());
         }
-        records::publish(database, connection, publish, chrono::Utc::now().timestamp_micros())?;
+        records::publish(database, connection, publish, touched, chrono::Utc::now().timestamp_micros())?;
         commit(database, connection, publish)
     }
 }

@@ -6,13 +6,23 @@ use std::{
     time::{Duration, Instant},
 };
 
-use qetl_runtime::{report::Status, waiting::Request};
+use qetl_runtime::{progress::Progress, report::Status, waiting::Request};
 
-use crate::{project::TestProject, server::Kind};
+use qetl_test_harness::{
+    TestProject,
+    project::{execute, workspace},
+};
+
+use crate::server::{self, Kind};
 
 const ROWS: usize = 2000;
 const FLOW: &str = "id = \"h_change_feed\"\nflow_type = \"change_feed\"\n[input]\nprimary_key = [\"id\"]\ncolumns = [\"id\", \"v\"]\n\
                     [properties.load]\nsource_path = \"data\"\nformat = \"csv\"\n";
+
+#[test]
+fn duckdb_is_before_or_after() {
+    kill(Kind::DuckDb);
+}
 
 #[test]
 fn sqlite_is_before_or_after() {
@@ -36,9 +46,11 @@ fn victim() {
     let batch: i64 = batch.parse().unwrap();
     let input = Path::new(&folder).join(format!("inbox/b{batch}_0.csv"));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    let (workspace, engine) = TestProject::open(Path::new(&folder));
+    let workspace = workspace(Path::new(&folder));
+    let engine = server::open(&workspace);
     let request = Request { batch_id: Some(batch), inputs: vec![input], ..Request::default() };
-    let report = runtime.block_on(TestProject::run(&workspace, &*engine, &request)).unwrap();
+    let wait = Duration::from_secs(30);
+    let report = runtime.block_on(execute(&workspace, &*engine, &[], &request, wait, &Progress::silent())).unwrap();
     assert_eq!(report.flows[0].batches[0].status, Status::Succeeded);
 }
 
@@ -89,7 +101,7 @@ fn kill(kind: Kind) {
                 let told = project.engine.records("h_change_feed").await.unwrap().batch(batch).is_some();
                 assert_eq!(found, Some(if told { ROWS } else { 0 }.to_string()), "{dataset}, batch {batch}");
             }
-            let report = TestProject::run(&project.workspace, &*project.engine, &request).await.unwrap();
+            let report = project.execute_in_turn(&request).await.unwrap();
             let status = report.flows[0].batches[0].status;
             assert!(matches!(status, Status::Succeeded | Status::Unchanged), "batch {batch}: {report:?}");
             let all = project.ordered("SELECT count(*) AS n FROM h_change_feed").await[0][0].clone();

@@ -12,10 +12,9 @@ use std::{
 
 use qetl_runtime::{report::Status, waiting::Request};
 
-use crate::{
-    project::TestProject,
-    server::{Kind, Place},
-};
+use qetl_test_harness::TestProject;
+
+use crate::server::Kind;
 
 #[test]
 fn postgres_publishes_once() {
@@ -94,11 +93,11 @@ fn pass(mut from: TcpStream, mut to: TcpStream, mut watch: impl FnMut(&[u8]) -> 
 fn cut_at_commit(kind: Kind) {
     let Some(server) = kind.server() else { return };
     let cuts: i64 = std::env::var("QETL_CUTS").ok().and_then(|text| text.parse().ok()).unwrap_or(40);
-    let mut place: Place = server.place();
-    let (start, rest) = place.url.rsplit_once('@').unwrap();
+    let url = server.address();
+    let (start, rest) = url.rsplit_once('@').unwrap();
     let (address, database) = rest.split_once('/').unwrap();
     let proxy = Proxy::to(address.to_owned());
-    place.url = format!("{start}@127.0.0.1:{}/{database}", proxy.port);
+    let place = server.place_at(&format!("{start}@127.0.0.1:{}/{database}", proxy.port));
     let flow = "id = \"h_change_feed\"\nflow_type = \"change_feed\"\n[input]\nprimary_key = [\"id\"]\ncolumns = [\"id\", \"v\"]\n\
                 [properties.load]\nsource_path = \"data\"\nformat = \"csv\"\n";
     let project = TestProject::new(place, flow);

@@ -6,14 +6,16 @@ use qetl_runtime::{RunError, report::Status, verify::verify, waiting::Request};
 use qetl_test_models::text::TextRow;
 use tokio::runtime::Runtime;
 
-use crate::{
-    project::TestProject,
-    server::{Kind, Server},
-};
+use qetl_test_harness::TestProject;
+
+use crate::server::{Kind, Server};
 
 /// One small test a rule, on each kind of database.
 macro_rules! each {
     ($($name:ident),*) => {
+        mod duckdb {
+            $(#[test] fn $name() { super::on(crate::server::Kind::DuckDb, super::$name) })*
+        }
         mod sqlite {
             $(#[test] fn $name() { super::on(crate::server::Kind::Sqlite, super::$name) })*
         }
@@ -100,7 +102,7 @@ fn the_worked_example(runtime: &Runtime, server: &Server) {
         let runs = project.engine.runs(Some("orders_change_feed")).await.unwrap();
         assert_eq!((runs.len(), runs.iter().filter(|run| run.status == "unchanged").count()), (7, 1));
         let records = match server.kind() {
-            Kind::Postgres => "SELECT count(*) AS n FROM qetl.batches",
+            Kind::DuckDb | Kind::Postgres => "SELECT count(*) AS n FROM qetl.batches",
             Kind::Sqlite | Kind::MariaDb => "SELECT count(*) AS n FROM qetl_batches",
         };
         assert_eq!(lines(project.ordered(records).await), ["6"]);
@@ -111,7 +113,7 @@ fn the_worked_example(runtime: &Runtime, server: &Server) {
 fn a_finer_amount_widens_its_column(runtime: &Runtime, server: &Server) {
     let project = TestProject::new(server.place(), &flow("namespace = \"raw\"", COLUMNS));
     let feed = match server.kind() {
-        Kind::Postgres => "raw.orders_change_feed",
+        Kind::DuckDb | Kind::Postgres => "raw.orders_change_feed",
         Kind::Sqlite | Kind::MariaDb => "raw_orders_change_feed",
     };
     runtime.block_on(async {
@@ -143,11 +145,10 @@ fn nobody_else_is_disturbed(runtime: &Runtime, server: &Server) {
         let types = project.ordered("SELECT id, amount, amount / 4.0 AS a_quarter, NULL AS missing FROM orders_state WHERE id = 'B'").await;
         assert!(lines(types)[0].starts_with("B 100 25"), "numbers are told as numbers");
     });
-    // A table that is somebody else's.
-    let place = server.place();
-    let other = TestProject::new(place.clone(), &flow("", COLUMNS));
     match server.kind() {
+        // Of two datasets that would be one table the second is refused.
         Kind::Sqlite => {
+            let place = server.place();
             let renamed = flow("", COLUMNS).replace("orders_change_feed", "other_change_feed");
             let same_table = renamed
                 .replace("flow_type", "namespace = \"a\"\nflow_type")
@@ -163,14 +164,17 @@ fn nobody_else_is_disturbed(runtime: &Runtime, server: &Server) {
                 assert!(refused.contains("would be one table"), "{refused}");
             });
         }
+        // A table that is somebody else's.
         Kind::Postgres | Kind::MariaDb => {
-            let database = place.url.rsplit('/').next().unwrap();
-            server.sql(database, "CREATE TABLE orders_landing (theirs INT)");
+            let url = server.address();
+            let other = TestProject::new(server.place_at(&url), &flow("", COLUMNS));
+            server.sql(url.rsplit('/').next().unwrap(), "CREATE TABLE orders_landing (theirs INT)");
             runtime.block_on(async {
                 let refused = load(&other, 1, example(1)).await.unwrap_err();
                 assert!(refused.contains("`orders_landing` that qetl did not make"), "{refused}");
             });
         }
+        Kind::DuckDb => (),
     }
 }
 

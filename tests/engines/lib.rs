@@ -4,15 +4,9 @@
 //! search tries.
 #![cfg(test)]
 
-mod change_feed;
 mod crash;
 mod cut;
 mod examples;
-mod growth;
-mod ledger;
-mod project;
-mod scd2;
-mod search;
+mod histories;
 mod server;
-mod sessions;
 mod standard;

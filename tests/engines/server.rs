@@ -12,15 +12,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use qetl_runtime::RunReport;
-use qetl_test_models::{histories::Arrival, oracle::Value};
+use qetl_core::project::EngineName;
+use qetl_runtime::{Engine, Workspace};
+use qetl_test_harness::{Place, TestProject, project::temporary};
+use qetl_test_models::oracle::Value;
 use tempfile::TempDir;
-
-use crate::project::temporary;
 
 /// A kind of database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
+    DuckDb,
     Sqlite,
     Postgres,
     MariaDb,
@@ -37,27 +38,20 @@ pub(crate) struct Server {
 impl Kind {
     /// `None` where it is not installed.
     pub(crate) fn server(self) -> Option<&'static Server> {
+        static DUCKDB: Server = Server { kind: Kind::DuckDb, url: String::new(), databases: AtomicU32::new(0) };
         static SQLITE: Server = Server { kind: Kind::Sqlite, url: String::new(), databases: AtomicU32::new(0) };
         static POSTGRES: OnceLock<Option<Server>> = OnceLock::new();
         static MARIADB: OnceLock<Option<Server>> = OnceLock::new();
         match self {
+            Kind::DuckDb if qetl_engines::has(EngineName::Duckdb) => Some(&DUCKDB),
+            Kind::DuckDb => {
+                eprintln!("this is built without DuckDB: its tests are left out");
+                None
+            }
             Kind::Sqlite => Some(&SQLITE),
             Kind::Postgres => POSTGRES.get_or_init(postgres).as_ref(),
             Kind::MariaDb => MARIADB.get_or_init(mariadb).as_ref(),
         }
-    }
-}
-
-impl Kind {
-    /// The rows of a batch with what the database cannot hold replaced by what it can.
-    pub(crate) fn holdable(self, arrival: &Arrival) -> Arrival {
-        let holds = |value: &Value| match (self, value) {
-            (Kind::Sqlite, Value::Float(value)) => !value.is_nan(),
-            (Kind::MariaDb, Value::Float(value)) => value.is_finite(),
-            (Kind::Sqlite | Kind::Postgres | Kind::MariaDb, _) => true,
-        };
-        let value = |value: &Value| if holds(value) { value.clone() } else { Value::Float(0.5) };
-        Arrival { rows: arrival.rows.iter().map(|row| row.iter().map(value).collect()).collect(), ..arrival.clone() }
     }
 }
 
@@ -69,19 +63,30 @@ impl Server {
     /// A database that nobody else uses.
     pub(crate) fn place(&self) -> Place {
         match self.kind {
-            Kind::Sqlite => Place { kind: self.kind, url: String::new(), folder: Some(Arc::new(temporary())) },
-            Kind::Postgres | Kind::MariaDb => {
-                let name = format!("t{}", self.databases.fetch_add(1, Ordering::Relaxed));
-                self.sql("", &format!("CREATE DATABASE {name}"));
-                Place { kind: self.kind, url: format!("{}/{name}", self.url), folder: None }
+            Kind::DuckDb | Kind::Sqlite => {
+                let folder = Arc::new(temporary());
+                let path = folder.path().join("test.db").display().to_string();
+                Place { folder: Some(folder), ..place(self.kind, &format!("path = \"{path}\"")) }
             }
+            Kind::Postgres | Kind::MariaDb => self.place_at(&self.address()),
         }
+    }
+
+    /// The address of a new database.
+    pub(crate) fn address(&self) -> String {
+        let name = format!("t{}", self.databases.fetch_add(1, Ordering::Relaxed));
+        self.sql("", &format!("CREATE DATABASE {name}"));
+        format!("{}/{name}", self.url)
+    }
+
+    pub(crate) fn place_at(&self, url: &str) -> Place {
+        place(self.kind, &format!("url = \"{url}\""))
     }
 
     /// Runs a statement as a client of the database's own.
     pub(crate) fn sql(&self, database: &str, sql: &str) {
         let mut client = match self.kind {
-            Kind::Sqlite => unreachable!("a file has no server"),
+            Kind::DuckDb | Kind::Sqlite => unreachable!("a file has no server"),
             Kind::Postgres => {
                 let mut psql = Command::new(postgres_bin().unwrap().join("psql"));
                 let database = if database.is_empty() { "postgres" } else { database };
@@ -100,44 +105,46 @@ impl Server {
     }
 }
 
-/// A database that nobody else uses.
-#[derive(Clone)]
-pub(crate) struct Place {
-    pub(crate) kind: Kind,
-    pub(crate) url: String,
-    folder: Option<Arc<TempDir>>,
+/// What tests have to know of a kind of database.
+fn place(kind: Kind, config: &str) -> Place {
+    let (engine, name, quote, holds, refuses): (_, _, _, fn(&Value) -> bool, &'static [&'static str]) = match kind {
+        Kind::DuckDb => ("duckdb", "duckdb", '"', |_| true, &["cannot say the date of an instant in the time zone"]),
+        Kind::Sqlite => (
+            "sqlite",
+            "sqlite",
+            '"',
+            |value| !matches!(value, Value::Float(value) if value.is_nan()),
+            // A sum that does not fit is an error in its `verify`.
+            &["cannot say the date of an instant in the time zone", "integer overflow"],
+        ),
+        Kind::Postgres => ("postgres", "postgres", '"', |_| true, &[]),
+        Kind::MariaDb => (
+            "mariadb",
+            "mysql",
+            '`',
+            |value| !matches!(value, Value::Float(value) if !value.is_finite()),
+            &[
+                "cannot say the date of an instant in the time zone",
+                "cannot say the canonical text of a float",
+                "standard flows do not run on mysql",
+            ],
+        ),
+    };
+    Place {
+        engine,
+        settings: format!("[engine]\nname = \"{name}\"\nthreads = 1\n[engine.config]\n{config}\n"),
+        folder: None,
+        open: Arc::new(open),
+        quote,
+        holds,
+        refuses,
+        sums_decimals: kind != Kind::Sqlite,
+        look: |_: &TestProject| (),
+    }
 }
 
-impl Place {
-    /// The project file that names it.
-    pub(crate) fn settings(&self) -> String {
-        let (name, config) = match self.kind {
-            Kind::Sqlite => {
-                let folder = self.folder.as_ref().map(|folder| folder.path().display().to_string()).unwrap_or_default();
-                ("sqlite", format!("path = \"{folder}/test.db\""))
-            }
-            Kind::Postgres => ("postgres", format!("url = \"{}\"", self.url)),
-            Kind::MariaDb => ("mysql", format!("url = \"{}\"", self.url)),
-        };
-        format!("[engine]\nname = \"{name}\"\n[engine.config]\n{config}\n")
-    }
-
-    /// A name as the database's SQL has it.
-    pub(crate) fn quoted(&self, name: &str) -> String {
-        let quote = if self.kind == Kind::MariaDb { "`" } else { "\"" };
-        format!("{quote}{}{quote}", name.replace(quote, &quote.repeat(2)))
-    }
-
-    /// Whether the run says that the database cannot say what the flow needs, and may say so.
-    pub(crate) fn says_no(&self, report: &RunReport) -> bool {
-        let errors = report.flows.iter().flat_map(|flow| flow.batches.iter().filter_map(|batch| batch.error.as_ref()).chain(&flow.error));
-        let says = |what: &str| errors.clone().any(|error| error.message.contains(what));
-        match self.kind {
-            Kind::Sqlite => says("cannot say the date of an instant in the time zone"),
-            Kind::MariaDb => says("cannot say the date of an instant in the time zone") || says("cannot say the canonical text of a float"),
-            Kind::Postgres => false,
-        }
-    }
+pub(crate) fn open(workspace: &Workspace) -> Arc<dyn Engine> {
+    qetl_engines::open(&workspace.project.engine, &workspace.root).unwrap()
 }
 
 fn free_port() -> u16 {

@@ -1,11 +1,19 @@
 //! Tasks in the words of a database.
 
-use qetl_runtime::{RunReport, waiting::Request};
+use std::time::Duration;
 
-use crate::{
-    project::TestProject,
-    server::{Kind, Place},
+use qetl_runtime::{RunReport, progress::Progress, waiting::Request};
+use qetl_test_harness::{
+    TestProject,
+    project::{execute as run, workspace},
 };
+
+use crate::server::Kind;
+
+#[test]
+fn duckdb_runs_its_own_words() {
+    pipeline(Kind::DuckDb, "CURRENT_DATE - 60", "CURRENT_DATE - CAST(n AS INTEGER)");
+}
 
 #[test]
 fn sqlite_runs_its_own_words() {
@@ -61,8 +69,7 @@ sql = "SELECT customer, MAX(id) AS id FROM raw_sales GROUP BY customer"
 /// Days are told from today, as the bound is.
 fn pipeline(kind: Kind, bound: &str, day: &str) {
     let Some(server) = kind.server() else { return };
-    let place: Place = server.place();
-    let project = TestProject::new(place, &FLOW.replace("BOUND", bound).replace("DAY", day));
+    let project = TestProject::new(server.place(), &FLOW.replace("BOUND", bound).replace("DAY", day));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let write = |batch: u32, rows: &str| {
         let path = project.folder.path().join(format!("data/sales_{batch}.csv"));
@@ -111,8 +118,9 @@ fn pipeline(kind: Kind, bound: &str, day: &str) {
     let flow = std::fs::read_to_string(project.folder.path().join("flows/flow.toml")).unwrap();
     let wrong = flow.replace("COUNT(*) AS sales", "COUNT(nothing) AS sales");
     std::fs::write(project.folder.path().join("flows/flow.toml"), wrong).unwrap();
-    let (workspace, engine) = TestProject::open(project.folder.path());
-    let report = runtime.block_on(TestProject::run(&workspace, &*engine, &Request::default())).unwrap();
+    let changed = workspace(project.folder.path());
+    let silent = Progress::silent();
+    let report = runtime.block_on(run(&changed, &*project.engine, &[], &Request::default(), Duration::ZERO, &silent)).unwrap();
     let error = report.flows[0].batches[0].error.clone().unwrap();
     assert!(error.message.contains("nothing") && error.message.contains("flows/flow.toml:"), "{error:?}");
     assert_eq!(all(), before);

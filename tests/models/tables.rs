@@ -1,9 +1,11 @@
 //! What each model's datasets hold, as texts: to compare tables of any engine with.
 
+use std::collections::BTreeMap;
+
 use crate::{
     growth,
     ledger::model::Ledger,
-    oracle::{Column, Model, RecordType, Row, Value},
+    oracle::{Column, Model, OnNullKey, RecordType, Row, Value},
     scd2, sessions,
     text::{TextRow, float_text},
 };
@@ -68,18 +70,32 @@ pub fn sessionization(model: &sessions::model::Model) -> Vec<TextTable> {
     tables.map(|(name, table)| TextTable { dataset: format!("h_{name}"), rows: texts(&table.rows), columns: table.columns }).collect()
 }
 
-/// The five datasets of growth.
+/// The five datasets of growth; what was landed and what was parked.
 pub fn growth_accounting(model: &growth::model::Model) -> Vec<TextTable> {
-    let user = model.options.columns[model.options.user].name.as_str();
-    let columns = |dataset: &str| match dataset {
-        "activity_periods" => vec![user, "period", "activity_count", "first_activity_at", "last_activity_at"],
-        "acquisitions" => vec!["period", user, "first_activity_at"],
-        "churn" => vec!["period", user, "last_activity_date", "churn_date"],
-        "resurrections" => vec!["period", user, "churn_date", "return_date", "days_inactive"],
-        _ => vec!["period", "acquisitions", "churn", "resurrections", "net_growth", "active_users", "user_base", "is_final"],
-    };
-    let tables = model.growth().tables().into_iter();
-    tables.map(|(name, rows)| table(&format!("h_{name}"), &[], &columns(name), rows)).collect()
+    let options = &model.options;
+    let mut found: BTreeMap<&str, Vec<TextRow>> = model.growth().tables().into_iter().collect();
+    let mut tables = growth_datasets(options);
+    for table in &mut tables {
+        table.rows = found.remove(table.dataset.trim_start_matches("h_")).unwrap();
+    }
+    tables.push(table("h_landing", &options.columns, &["xt_batch_id"], model.landing().iter().map(of_batch).collect()));
+    if options.on_null_key == OnNullKey::Park {
+        tables.push(table("h_parked", &options.columns, &["xt_batch_id"], model.parked().iter().map(of_batch).collect()));
+    }
+    tables
+}
+
+/// The five datasets with their columns, and no rows.
+pub fn growth_datasets(options: &growth::model::Options) -> Vec<TextTable> {
+    let user = options.columns[options.user].name.as_str();
+    let datasets: [(&str, &[&str]); 5] = [
+        ("h_activity_periods", &[user, "period", "activity_count", "first_activity_at", "last_activity_at"]),
+        ("h_acquisitions", &["period", user, "first_activity_at"]),
+        ("h_churn", &["period", user, "last_activity_date", "churn_date"]),
+        ("h_resurrections", &["period", user, "churn_date", "return_date", "days_inactive"]),
+        ("h_growth_summary", &["period", "acquisitions", "churn", "resurrections", "net_growth", "active_users", "user_base", "is_final"]),
+    ];
+    datasets.into_iter().map(|(dataset, columns)| table(dataset, &[], columns, Vec::new())).collect()
 }
 
 /// The versions; what was landed and what was parked.

@@ -7,7 +7,12 @@ use qetl_runtime::{
 };
 use rusqlite::Connection;
 
-use crate::{cli::Cli, project::TestProject};
+use qetl_test_harness::TestProject;
+
+use crate::{
+    cli::Cli,
+    project::{delete_files, place},
+};
 
 const FLOW: &str = r#"
 id = "visits"
@@ -140,7 +145,7 @@ fn deletions_that_are_not_as_the_catalog_says_are_told() {
 
 #[test]
 fn places_in_files_that_another_program_wrote_anew_meanwhile_are_not_published() {
-    let project = TestProject::new(FLOW, "[engine]\nthreads = 1\n");
+    let project = TestProject::new(place(1, 2), FLOW);
     let events = |users: &mut dyn Iterator<Item = i64>| {
         let rows: String = users.map(|user| format!("{user}0,{user},2024-01-01T10:00:00,p\n")).collect();
         format!("event_id,user_id,timestamp,page\n{rows}")
@@ -165,6 +170,6 @@ fn places_in_files_that_another_program_wrote_anew_meanwhile_are_not_published()
         assert_eq!(project.rows("SELECT count(*) AS n FROM visits_sessions").await, [[Some("999".to_owned())]]);
         assert_eq!(project.execute(&request(2, more)).await.unwrap().flows[0].batches[0].status, Status::Succeeded);
         assert_eq!(project.rows("SELECT count(*) AS n FROM visits_sessions").await, [[Some("1000".to_owned())]]);
-        assert_eq!(project.delete_files(), 1);
+        assert_eq!(delete_files(&project), 1);
     });
 }

@@ -9,16 +9,13 @@ mod crash;
 mod deletes;
 mod duckdb;
 mod growth;
+mod histories;
 mod ledger;
 mod project;
-mod properties;
 mod race;
 mod scd2;
 mod semantics;
 mod sessions;
 mod source;
-mod sqlite;
 mod standard;
 mod verify;
-
-use qetl_test_models::{histories, oracle};

@@ -1,15 +1,6 @@
 //! Flows that read the batches of another flow's dataset.
 
-use proptest::{strategy::Strategy, test_runner::TestCaseError};
-use qetl_runtime::{report::Status, waiting::Request};
-
-use crate::{
-    cli::{Cli, Output},
-    histories::{History, flow_toml, history},
-    oracle::OnDuplicateKey,
-    project::TestProject,
-    properties::{equal, quoted, search},
-};
+use crate::cli::{Cli, Output};
 
 /// A change feed of files.
 const ORDERS: &str = r#"
@@ -273,77 +264,4 @@ fn what_cannot_be_read_is_refused_with_the_way_out() {
     cli.write("flows/copy.toml", &reader("copy", "orders_landing", "[properties.load]\nsource_path = \"data\""));
     let both = cli.run(&["check"]);
     refused(&both, 2, &["`source_dataset` and `[properties.load]` both say what the flow reads", "flows/copy.toml:8:15"]);
-}
-
-/// Whatever happens to a flow: a reader of its landing has the tables that it has.
-#[test]
-fn a_reader_has_what_its_maker_was_given() {
-    search("source", || history(true).prop_map(without_order).boxed(), told, check);
-}
-
-/// Rows of a dataset come in another order than those of its files did.
-fn without_order(mut history: History) -> History {
-    if matches!(history.options.on_duplicate_key, OnDuplicateKey::KeepFirst | OnDuplicateKey::KeepLast) {
-        history.options.on_duplicate_key = OnDuplicateKey::Park;
-    }
-    history
-}
-
-fn reader_toml(history: &History) -> String {
-    let maker = flow_toml(history);
-    let (flow, _) = maker.split_once("[properties.load]").unwrap();
-    flow.replacen("h_change_feed", "r_change_feed", 1).replacen("[input]\n", "[input]\nsource_dataset = \"h_landing\"\n", 1)
-}
-
-fn told(history: &History) -> String {
-    format!("flows:\n{}\n{}\narrivals: {:#?}", flow_toml(history), reader_toml(history), history.arrivals)
-}
-
-fn check(runtime: &tokio::runtime::Runtime, history: &History) -> Result<(), TestCaseError> {
-    let settings = format!("[engine]\nthreads = {}\n", 1 + history.arrivals.len() % 3);
-    let project = TestProject::new(&flow_toml(history), &settings).and("reader", &reader_toml(history));
-    runtime.block_on(async {
-        let (maker, reader) = (["h_change_feed".to_owned()], ["r_change_feed".to_owned()]);
-        // Guards let the reader's batches through as those of its maker were.
-        let all = Request { accept_guards: true, ..Request::default() };
-        let run = async |ids: &[String], request: &Request| {
-            project.execute_some(ids, request).await.map_err(|error| TestCaseError::fail(error.to_string()))
-        };
-        for (index, arrival) in history.arrivals.iter().enumerate() {
-            let inputs = project.write(&format!("arrival_{index}"), &arrival.csv(&history.options.columns));
-            let request = Request { batch_id: Some(arrival.batch_id), inputs, accept_guards: arrival.accept_guards, ..Request::default() };
-            run(&maker, &request).await?;
-            if arrival.rows.len() % 2 == 0 {
-                run(&reader, &all).await?;
-            }
-        }
-        let last = run(&reader, &all).await?;
-        let again = run(&reader, &all).await?;
-        if again.flows[0].status != Status::UpToDate {
-            return Err(TestCaseError::fail(format!("{last:?}\nthen {again:?}")));
-        }
-        same_tables(&project, history).await?;
-        run(&reader, &Request { full_refresh: true, ..all.clone() }).await?;
-        same_tables(&project, history).await
-    })
-}
-
-async fn same_tables(project: &TestProject, history: &History) -> Result<(), TestCaseError> {
-    if project.rows("SELECT 1 FROM qetl.batches LIMIT 1").await.is_empty() {
-        return Ok(());
-    }
-    let names: Vec<String> = history.options.columns.iter().map(|column| quoted(&column.name)).collect();
-    let feed = "xt_batch_id, xt_record_type, xt_changed_columns";
-    let mut tables = vec![("landing", "xt_batch_id"), ("change_feed", feed), ("state", "xt_batch_id")];
-    if !history.options.emit_stale {
-        tables.push(("stale", feed));
-    }
-    if history.options.parks() {
-        tables.push(("parked", "xt_parked_reason, xt_batch_id"));
-    }
-    for (table, more) in tables {
-        let query = |prefix: &str| format!("SELECT {}, {more} FROM {prefix}_{table}", names.join(", "));
-        equal(&format!("r_{table}"), &project.rows(&query("r")).await, &project.rows(&query("h")).await)?;
-    }
-    Ok(())
 }

@@ -1,196 +1,27 @@
-//! Growth accounting, executed: random lives against the reference model, and the specification's examples from the command line.
+//! Growth accounting from the command line: the specification's examples.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt::Debug,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
-use proptest::{
-    strategy::Strategy,
-    test_runner::{Config, TestCaseError, TestError, TestRunner},
-};
-use qetl_runtime::{
-    report::{RunReport, Status},
-    waiting::Request,
-};
-use tokio::runtime::{Builder, Runtime};
-
-use crate::{
-    cli::Cli,
-    histories::Arrival,
-    oracle::{Column, OnNullKey, Row},
-    project::{TestProject, TextRow},
-};
-use qetl_test_models::growth::{
-    DAILY, DAILY_WITH_LATE_EVENT, Example, MONTHLY, WEEKLY,
-    history::{History, Split, flow_toml, history, split},
-    model::{Model, Options, Outcome, Reason},
+use qetl_test_harness::{growth::SEARCH, search::failed};
+use qetl_test_models::{
+    growth::{DAILY, DAILY_WITH_LATE_EVENT, Example, MONTHLY, WEEKLY, model::Model},
+    text::TextRow,
 };
 
-/// How many cases each test tries; the splits a quarter of them.
-fn cases() -> u32 {
-    std::env::var("QETL_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(1000)
-}
+use crate::cli::Cli;
 
 #[test]
-fn datafusion_is_as_the_model_says() {
-    search(history, cases(), as_the_model_says);
-}
-
-#[test]
-fn where_batches_are_cut_does_not_matter() {
-    search(split, cases().div_ceil(4), same_however_cut);
-}
-
-/// Tries random cases on two threads; the smallest one that fails is told.
-fn search<S>(strategy: fn() -> S, cases: u32, check: fn(&Runtime, &S::Value) -> Result<(), TestCaseError>)
-where
-    S: Strategy,
-    S::Value: Debug,
-{
-    std::thread::scope(|scope| {
-        for _ in 0..2 {
-            scope.spawn(move || {
-                let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-                let config = Config {
-                    cases: cases.div_ceil(2),
-                    max_shrink_iters: std::env::var("QETL_SHRINK").ok().and_then(|text| text.parse().ok()).unwrap_or(400),
-                    failure_persistence: None,
-                    ..Config::default()
-                };
-                match TestRunner::new(config).run(&strategy(), |case| check(&runtime, &case)) {
-                    Ok(()) => (),
-                    Err(TestError::Fail(why, case)) => panic!("{why}\n{case:#?}"),
-                    Err(TestError::Abort(why)) => panic!("{why}"),
-                }
-            });
+fn the_model_counts_as_the_rules_say() {
+    SEARCH.each(|_, history| {
+        let mut model = Model::new(history.options.clone());
+        for arrival in &history.arrivals {
+            model.execute(arrival.batch_id, &arrival.rows);
         }
+        check_invariants(&model.growth().tables().into_iter().collect()).map_err(failed)
     });
 }
 
-fn as_the_model_says(runtime: &Runtime, history: &History) -> Result<(), TestCaseError> {
-    let project = project(&history.options, history.arrivals.len());
-    let mut model = Model::new(history.options.clone());
-    let run = async {
-        for (index, arrival) in history.arrivals.iter().enumerate() {
-            let report = execute(&project, arrival, &history.options.columns, index).await?;
-            compare_outcome(&report, model.execute(arrival.batch_id, &arrival.rows))
-                .map_err(|why| format!("arrival {index} (batch {}): {why}", arrival.batch_id))?;
-            if history.look_often {
-                compare_tables(&project, &model).await.map_err(|why| format!("after arrival {index}: {why}"))?;
-            }
-        }
-        compare_tables(&project, &model).await?;
-        project.verified().await?;
-        let refresh = Request { full_refresh: true, ..Request::default() };
-        project.execute(&refresh).await.map_err(|error| error.to_string())?;
-        compare_tables(&project, &model).await.map_err(|why| format!("after a full refresh: {why}"))
-    };
-    runtime.block_on(run).map_err(|why| told(&why, &history.options))
-}
-
-fn same_however_cut(runtime: &Runtime, split: &Split) -> Result<(), TestCaseError> {
-    let Split { options, whole, parts } = split;
-    let run = async {
-        let one = project(options, 0);
-        let report = execute(&one, whole, &options.columns, 0).await?;
-        compare_outcome(&report, Outcome::Succeeded)?;
-        let several = project(options, parts.len());
-        for (index, part) in parts.iter().enumerate() {
-            let report = execute(&several, part, &options.columns, index).await?;
-            compare_outcome(&report, Outcome::Succeeded)?;
-        }
-        let (one, several) = (tables(&one).await, tables(&several).await);
-        one.iter().try_for_each(|(dataset, rows)| equal(dataset, &several[dataset], rows))
-    };
-    runtime.block_on(run).map_err(|why| told(&why, options))
-}
-
-fn told(why: &str, options: &Options) -> TestCaseError {
-    TestCaseError::fail(format!("{why}\nflow:\n{}", flow_toml(options)))
-}
-
-fn project(options: &Options, count: usize) -> TestProject {
-    TestProject::new(&flow_toml(options), &format!("[engine]\nthreads = {}\n", 1 + count % 3))
-}
-
-async fn execute(project: &TestProject, arrival: &Arrival, columns: &[Column], index: usize) -> Result<RunReport, String> {
-    let inputs = project.write(&format!("arrival_{index}"), &arrival.csv(columns));
-    let request = Request { batch_id: Some(arrival.batch_id), inputs, ..Request::default() };
-    project.execute(&request).await.map_err(|error| error.to_string())
-}
-
-fn compare_outcome(report: &RunReport, expected: Outcome) -> Result<(), String> {
-    let flow = &report.flows[0];
-    let batch = flow.batches.first().ok_or_else(|| format!("no batch: {:?}", flow.error))?;
-    let message = batch.error.as_ref().map_or("", |error| error.message.as_str());
-    let fits = match expected {
-        Outcome::Succeeded => batch.status == Status::Succeeded,
-        Outcome::Unchanged => batch.status == Status::Unchanged,
-        Outcome::Rejected(Reason::NullKey) => batch.status == Status::Rejected && message.contains("NULL"),
-        Outcome::Rejected(Reason::TooManyPeriods) => batch.status == Status::Rejected && message.contains("max_periods"),
-    };
-    if fits { Ok(()) } else { Err(format!("expected {expected:?}, found {batch:?}")) }
-}
-
 type Tables = BTreeMap<&'static str, Vec<TextRow>>;
-
-const DATASETS: [&str; 5] = ["activity_periods", "acquisitions", "churn", "resurrections", "growth_summary"];
-
-/// The five datasets, with all columns that they have.
-async fn tables(project: &TestProject) -> Tables {
-    let mut tables = Tables::new();
-    for dataset in DATASETS {
-        tables.insert(dataset, project.rows(&format!("SELECT * FROM h_{dataset}")).await);
-    }
-    tables
-}
-
-async fn compare_tables(project: &TestProject, model: &Model) -> Result<(), String> {
-    if model.batches.is_empty() {
-        return Ok(());
-    }
-    let found = tables(project).await;
-    for (dataset, rows) in model.growth().tables() {
-        equal(dataset, &found[dataset], &rows)?;
-    }
-    check_invariants(&found)?;
-    let names: Vec<String> = model.options.columns.iter().map(|column| format!("\"{}\"", column.name.replace('"', "\"\""))).collect();
-    let mut landed = vec![("landing", model.landing())];
-    if model.options.on_null_key == OnNullKey::Park {
-        landed.push(("parked", model.parked()));
-    }
-    for (dataset, rows) in landed {
-        let found = project.rows(&format!("SELECT {}, xt_batch_id FROM h_{dataset}", names.join(", "))).await;
-        equal(dataset, &found, &landed_texts(&rows))?;
-    }
-    Ok(())
-}
-
-fn landed_texts(rows: &[(Row, i64)]) -> Vec<TextRow> {
-    let text = |(row, batch): &(Row, i64)| {
-        let cells = row.iter().map(|value| (*value != crate::oracle::Value::Null).then(|| value.text()));
-        cells.chain([Some(batch.to_string())]).collect()
-    };
-    let mut rows: Vec<TextRow> = rows.iter().map(text).collect();
-    rows.sort();
-    rows
-}
-
-fn equal(dataset: &str, found: &[TextRow], expected: &[TextRow]) -> Result<(), String> {
-    if found == expected {
-        return Ok(());
-    }
-    let list = |rows: &[TextRow]| rows.iter().map(|row| format!("\n    {row:?}")).collect::<String>();
-    let only = |a: &[TextRow], b: &[TextRow]| list(&a.iter().filter(|row| !b.contains(row)).cloned().collect::<Vec<_>>());
-    Err(format!(
-        "`{dataset}` differs: {} rows, {} expected\n  too much:{}\n  missing:{}",
-        found.len(),
-        expected.len(),
-        only(found, expected),
-        only(expected, found)
-    ))
-}
 
 /// What holds of the five datasets whatever the events are. ISO dates of equal length sort as texts.
 fn check_invariants(tables: &Tables) -> Result<(), String> {
@@ -381,7 +212,8 @@ fn users_without_events_churn_and_no_longer_as_as_of_moves() {
 fn nothing_to_count_makes_tables_without_rows() {
     for properties in ["period_type = \"daily\"", "period_type = \"daily\"\nas_of = \"2023-12-31\""] {
         let cli = flow("growth", TWO_COLUMNS, properties);
-        let counts = || DATASETS.map(|dataset| cli.query(&format!("SELECT count(*) AS n FROM growth_{dataset}")));
+        let datasets = ["activity_periods", "acquisitions", "churn", "resurrections", "growth_summary"];
+        let counts = || datasets.map(|dataset| cli.query(&format!("SELECT count(*) AS n FROM growth_{dataset}")));
         cli.write("inbox/empty.csv", "user_id,timestamp\n");
         cli.ok(&["execute", "--batch-id", "1", "--input", "inbox/empty.csv"]);
         assert_eq!(counts(), ["n\n0\n"; 5], "{properties}");

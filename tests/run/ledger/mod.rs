@@ -1,28 +1,13 @@
-//! Ledgers, flows of type `delta_publishing`: random histories against a reference model, and from the command line the worked
-//! examples cell by cell.
+//! Ledgers, flows of type `delta_publishing`, from the command line: the worked examples cell by cell.
 
-use proptest::test_runner::TestCaseError;
-use qetl_runtime::{RunError, RunReport, waiting::Request};
+use qetl_test_harness::ledger::SEARCH;
+use qetl_test_models::ledger::model::Ledger;
 
-use crate::{
-    cli::Cli,
-    oracle::Outcome,
-    project::{TestProject, TextRow},
-    properties::{compare_outcome, compare_tables, equal, quoted, search, text},
-};
-use qetl_test_models::ledger::{
-    history::{LedgerHistory, flow_toml, ledger_history, told},
-    model::Ledger,
-};
-
-#[test]
-fn datafusion_keeps_the_ledger_that_the_model_says() {
-    search("datafusion", ledger_history, told, on_datafusion);
-}
+use crate::cli::Cli;
 
 #[test]
 fn the_model_keeps_a_sound_ledger() {
-    search("model", ledger_history, told, |_, history| {
+    SEARCH.each(|_, history| {
         let mut ledger = Ledger::new(history.options.clone(), history.booking.clone());
         for arrival in &history.arrivals {
             ledger.execute(arrival.batch_id, &arrival.rows, arrival.accept_guards);
@@ -30,86 +15,6 @@ fn the_model_keeps_a_sound_ledger() {
         }
         Ok(())
     });
-}
-
-fn on_datafusion(runtime: &tokio::runtime::Runtime, history: &LedgerHistory) -> Result<(), TestCaseError> {
-    let threads = 1 + history.arrivals.len() % 3;
-    let project = TestProject::new(&flow_toml(history), &format!("[engine]\nthreads = {threads}\n"));
-    let mut ledger = Ledger::new(history.options.clone(), history.booking.clone());
-    let failed = |error: RunError| TestCaseError::fail(error.to_string());
-    runtime.block_on(async {
-        for (index, arrival) in history.arrivals.iter().enumerate() {
-            let inputs = project.write(&format!("arrival_{index}"), &arrival.csv(&history.options.columns));
-            let request = Request { batch_id: Some(arrival.batch_id), inputs, accept_guards: arrival.accept_guards, ..Request::default() };
-            let report = project.execute(&request).await.map_err(failed)?;
-            let expected = ledger.execute(arrival.batch_id, &arrival.rows, arrival.accept_guards);
-            compare_outcome(&report, &expected, &history.options)
-                .and_then(|()| compare_step(&report, &expected, &ledger, arrival.batch_id))
-                .map_err(|why| TestCaseError::fail(format!("arrival {index} (batch {}): {why}", arrival.batch_id)))?;
-            if !ledger.feed.batches.is_empty() {
-                let off = project.rows(&differences(&ledger)).await;
-                equal(&format!("positions less state after arrival {index}"), &off, &[])?;
-            }
-        }
-        compare(&project, &ledger).await?;
-        project.verified().await.map_err(TestCaseError::fail)?;
-        // Deriving everything again changes nothing.
-        project.execute(&Request { full_refresh: true, ..Request::default() }).await.map_err(failed)?;
-        compare(&project, &ledger).await
-    })
-}
-
-/// What the run tells of a batch's transactions.
-fn compare_step(report: &RunReport, outcome: &Outcome, ledger: &Ledger, batch_id: i64) -> Result<(), String> {
-    if !matches!(outcome, Outcome::Succeeded { .. }) {
-        return Ok(());
-    }
-    let steps = &report.flows[0].batches[0].steps;
-    let told = steps.iter().find(|step| step.step == "h_delta_transaction").map(|step| step.rows);
-    let posted = ledger.transactions().iter().filter(|posted| posted.batch_id == batch_id).count() as u64;
-    if told == Some(posted) { Ok(()) } else { Err(format!("the batch posts {posted} transactions, the run tells {steps:?}")) }
-}
-
-/// Where the sums of the transactions are not the state's amounts: key, dimensions, and by how much each measure is off.
-fn differences(ledger: &Ledger) -> String {
-    let options = &ledger.feed.options;
-    let names = |columns: &[usize]| columns.iter().map(|column| quoted(&options.columns[*column].name)).collect::<Vec<_>>();
-    let measures = names(&ledger.booking.measures(options));
-    let place = names(&[options.key.clone(), ledger.booking.dimensions(options)].concat()).join(", ");
-    let each = |write: fn(&String) -> String, separator: &str| measures.iter().map(write).collect::<Vec<_>>().join(separator);
-    let negated = each(|measure| format!("-{measure} AS {measure}"), ", ");
-    let sums = each(|measure| format!("SUM({measure})"), ", ");
-    let off = each(|measure| format!("SUM({measure}) <> 0"), " OR ");
-    format!(
-        "SELECT {place}, {sums} FROM (SELECT {place}, {} FROM h_delta_transaction UNION ALL SELECT {place}, {negated} FROM h_state) AS both_sides \
-         GROUP BY {place} HAVING {off}",
-        measures.join(", ")
-    )
-}
-
-async fn compare(project: &TestProject, ledger: &Ledger) -> Result<(), TestCaseError> {
-    if ledger.feed.batches.is_empty() {
-        return Ok(());
-    }
-    compare_tables(project, &ledger.feed).await?;
-    let posted = ledger.transactions();
-    let mut expected: Vec<TextRow> = posted
-        .iter()
-        .map(|posted| {
-            let more = [
-                Some(posted.id.clone()),
-                Some(posted.transaction_type.name().to_owned()),
-                posted.refers_to.clone(),
-                Some(posted.batch_id.to_string()),
-            ];
-            posted.row.iter().map(text).chain(more).collect()
-        })
-        .collect();
-    expected.sort();
-    let names: Vec<String> = ledger.feed.options.columns.iter().map(|column| quoted(&column.name)).collect();
-    let more = "xt_transaction_id, xt_transaction_type, xt_referred_transaction_id, xt_batch_id";
-    let found = project.rows(&format!("SELECT {}, {more} FROM h_delta_transaction", names.join(", "))).await;
-    equal("h_delta_transaction", &found, &expected)
 }
 
 /// A project whose flow `orders` has these lines in `[properties]`.

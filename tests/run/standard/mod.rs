@@ -1,6 +1,5 @@
 //! Standard flows, executed.
 
-mod laws;
 mod pipelines;
 mod scripts;
 

@@ -1,0 +1,398 @@
+//! DuckDB: a database in a file, with the library built in; rows go in through its appender.
+//!
+//! One process has the file at a time, and in it one instance, whose connections are the sessions. The driver has an Arrow
+//! of its own, which is seen in this file alone: batches are handed over buffer by buffer.
+#![expect(clippy::wildcard_enum_match_arm, reason = "of the library's many types and errors a few are answered apart")]
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError, Weak},
+    time::{Duration, Instant},
+};
+
+use ::duckdb::{
+    AccessMode, Config, Error, ToSql,
+    arrow::{
+        array as theirs,
+        array::Array as _,
+        buffer::{BooleanBuffer, Buffer, NullBuffer},
+        datatypes as types,
+        error::ArrowError,
+    },
+    types::{ToSqlOutput, ValueRef},
+};
+use arrow::array::{Array, ArrayRef, RecordBatch};
+use arrow::datatypes::DataType;
+use bytes::Bytes;
+use qetl_core::{Column, Type, project::EngineChoice};
+use qetl_runtime::RunError;
+use qetl_sql::Dialect;
+
+use crate::{
+    cell::{Cell, date_text, decimal_text, timestamp_text},
+    database::{Access, Batches, Connection, Database, Failure, Found, Hold, Naming, Take},
+    lock_file, path_of,
+    tables::TableName,
+    watch::Watch,
+};
+
+const DIALECT: &dyn Dialect = &qetl_sql::dialects::DuckDb::ALONE;
+
+/// How long it is waited before another process's file is tried again.
+const PAUSE: Duration = Duration::from_millis(20);
+
+pub(crate) struct DuckDb {
+    path: PathBuf,
+    lock_timeout: Duration,
+    statement_timeout: Option<Duration>,
+    memory_limit: u64,
+    threads: i64,
+    open: Mutex<Weak<Instance>>,
+}
+
+/// The open file; it is closed with the last session and lock.
+struct Instance {
+    access: Access,
+    root: Mutex<::duckdb::Connection>,
+}
+
+/// 0 is one a core.
+fn threads(wanted: u32) -> i64 {
+    let cores = || std::thread::available_parallelism().map_or(1, |cores| i64::try_from(cores.get()).unwrap_or(1));
+    if wanted == 0 { cores() } else { wanted.into() }
+}
+
+impl DuckDb {
+    pub(crate) fn new(choice: &EngineChoice, project: &Path) -> Result<Self, RunError> {
+        Ok(Self {
+            path: path_of(&choice.config, project)?,
+            lock_timeout: choice.config.lock_timeout(),
+            statement_timeout: choice.config.statement_timeout(),
+            memory_limit: choice.memory_bytes(),
+            threads: threads(choice.threads),
+            open: Mutex::default(),
+        })
+    }
+
+    /// The instance of this process, opened when nobody has it; waits for other processes, and for those who only read.
+    fn instance(&self, access: Access) -> Result<Arc<Instance>, Failure> {
+        let until = Instant::now() + self.lock_timeout;
+        loop {
+            let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+            let busy = match open.upgrade() {
+                Some(instance) if access == Access::Read || instance.access == Access::Write => return Ok(instance),
+                Some(_) => "it is being read".to_owned(),
+                None => match self.file(access) {
+                    Ok(root) => {
+                        let instance = Arc::new(Instance { access, root: Mutex::new(root) });
+                        *open = Arc::downgrade(&instance);
+                        return Ok(instance);
+                    }
+                    Err(Failure::Busy(why)) => why,
+                    Err(other) => return Err(other),
+                },
+            };
+            drop(open);
+            if Instant::now() >= until {
+                return Err(Failure::Busy(busy));
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    fn file(&self, access: Access) -> Result<::duckdb::Connection, Failure> {
+        let config = |mode| -> ::duckdb::Result<Config> {
+            let config = Config::default().access_mode(mode)?.threads(self.threads)?;
+            let config = config.max_memory(&format!("{}B", self.memory_limit))?;
+            // Nothing outside the database is read or written, no extension is loaded, and no statement changes that.
+            config.enable_external_access(false)?.with("preserve_insertion_order", "false")?.with("lock_configuration", "true")
+        };
+        let open = || match access {
+            // A database that is not there is one without tables.
+            Access::Read if !self.path.exists() => ::duckdb::Connection::open_in_memory_with_flags(config(AccessMode::Automatic)?),
+            Access::Read => ::duckdb::Connection::open_with_flags(&self.path, config(AccessMode::ReadOnly)?),
+            Access::Write => ::duckdb::Connection::open_with_flags(&self.path, config(AccessMode::ReadWrite)?),
+        };
+        if let (Access::Write, Some(folder)) = (access, self.path.parent()) {
+            fs::create_dir_all(folder).map_err(|why| Failure::Other(format!("`{}`: {why}", folder.display())))?;
+        }
+        open().map_err(failure)
+    }
+}
+
+impl Database for DuckDb {
+    fn dialect(&self) -> &'static dyn Dialect {
+        DIALECT
+    }
+
+    fn syntax(&self) -> &'static dyn qetl_sql::syntax::Dialect {
+        &qetl_sql::syntax::DuckDbDialect {}
+    }
+
+    fn real_table(&self, dataset: &qetl_core::DatasetName) -> String {
+        crate::tables::table(self, dataset)
+    }
+
+    fn place(&self) -> String {
+        format!("the DuckDB database `{}`", self.path.display())
+    }
+
+    fn connect(&self, access: Access) -> Result<Box<dyn Connection>, Failure> {
+        let instance = self.instance(access)?;
+        let connection = instance.root.lock().unwrap_or_else(PoisonError::into_inner).try_clone().map_err(failure)?;
+        Ok(Box::new(Session { connection, access, in_transaction: false, timeout: self.statement_timeout, _instance: instance }))
+    }
+
+    /// A lock file beside the database. While it is held the database stays open.
+    fn hold(&self, flow: &str) -> Result<Option<Box<dyn Hold>>, Failure> {
+        let Some(lock) = lock_file::hold(&self.path, flow)? else { return Ok(None) };
+        Ok(Some(Box::new(Held { _instance: self.instance(Access::Write)?, _lock: lock })))
+    }
+
+    fn naming(&self) -> Naming {
+        Naming::Schemas { main: "main" }
+    }
+
+    fn begin(&self) -> &'static str {
+        "BEGIN TRANSACTION"
+    }
+
+    fn begin_reading(&self) -> &'static str {
+        "BEGIN TRANSACTION READ ONLY"
+    }
+
+    fn count_tables(&self) -> &'static str {
+        "SELECT COUNT(*) FROM information_schema.tables \
+         WHERE table_catalog = CURRENT_DATABASE() AND LOWER(table_schema) = LOWER(?) AND LOWER(table_name) = LOWER(?)"
+    }
+}
+
+struct Held {
+    _instance: Arc<Instance>,
+    _lock: lock_file::Held,
+}
+
+impl Hold for Held {}
+
+/// The connection goes before the instance does.
+struct Session {
+    connection: ::duckdb::Connection,
+    access: Access,
+    /// The driver does not tell.
+    in_transaction: bool,
+    timeout: Option<Duration>,
+    _instance: Arc<Instance>,
+}
+
+impl Session {
+    fn watched<T>(&self, run: impl FnOnce(&::duckdb::Connection) -> Result<T, Failure>) -> Result<T, Failure> {
+        let Some(timeout) = self.timeout else { return run(&self.connection) };
+        let handle = self.connection.interrupt_handle();
+        let watch = Watch::over(timeout, move || handle.interrupt());
+        let done = run(&self.connection);
+        watch.judge(done)
+    }
+}
+
+impl Connection for Session {
+    fn run(&mut self, sql: &str, values: &[Cell<'_>]) -> Result<u64, Failure> {
+        let rows = self.watched(|connection| {
+            let mut statement = prepare(connection, sql, values)?;
+            statement.raw_execute().map(|rows| rows as u64).map_err(failure)
+        })?;
+        self.in_transaction = sql.starts_with("BEGIN") || (self.in_transaction && !["COMMIT", "ROLLBACK"].contains(&sql));
+        Ok(rows)
+    }
+
+    fn query(&mut self, sql: &str, values: &[Cell<'_>], take: Take<'_>) -> Result<Vec<Found>, Failure> {
+        // The driver would run all statements but the last at once.
+        if !qetl_sql::is_one_statement(sql, self.syntax()) {
+            return Err(Failure::Wrong("one statement at a time".to_owned()));
+        }
+        let alone = self.access == Access::Read && !self.in_transaction;
+        if alone {
+            self.connection.execute_batch("BEGIN TRANSACTION READ ONLY").map_err(failure)?;
+        }
+        let found = self.watched(|connection| read(connection, sql, values, take));
+        if alone {
+            // The statement may have been one that ends transactions.
+            let _ = self.connection.execute_batch("ROLLBACK");
+        }
+        found
+    }
+
+    fn load(&mut self, table: &TableName, columns: &[Column], rows: Batches<'_>) -> Result<(), Failure> {
+        let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
+        let appender = match &table.schema {
+            Some(schema) => self.connection.appender_with_columns_to_db(&table.name, schema, &names),
+            None => self.connection.appender_with_columns_to_catalog_and_db(&table.name, "temp", "main", &names),
+        };
+        let mut appender = appender.map_err(failure)?;
+        for batch in rows {
+            appender.append_record_batch(handed_over(&batch)?).map_err(failure)?;
+        }
+        appender.flush().map_err(failure)
+    }
+}
+
+impl Session {
+    fn syntax(&self) -> &'static dyn qetl_sql::syntax::Dialect {
+        &qetl_sql::syntax::DuckDbDialect {}
+    }
+}
+
+fn prepare<'a>(connection: &'a ::duckdb::Connection, sql: &str, values: &[Cell<'_>]) -> Result<::duckdb::Statement<'a>, Failure> {
+    let mut statement = connection.prepare(sql).map_err(failure)?;
+    for (place, cell) in (1..).zip(values) {
+        statement.raw_bind_parameter(place, Bound(cell)).map_err(failure)?;
+    }
+    Ok(statement)
+}
+
+fn read(connection: &::duckdb::Connection, sql: &str, values: &[Cell<'_>], take: Take<'_>) -> Result<Vec<Found>, Failure> {
+    let mut statement = connection.prepare(sql).map_err(failure)?;
+    let values: Vec<Bound<'_>> = values.iter().map(Bound).collect();
+    // The iterator that this gives ends in a panic when a later row fails: so its steps are taken one by one.
+    let _ = statement.stream_arrow(::duckdb::params_from_iter(&values)).map_err(failure)?;
+    let schema = statement.schema();
+    let found: Vec<Found> =
+        schema.fields().iter().map(|field| Found { name: field.name().clone(), ty: known(field.data_type()), origin: None }).collect();
+    while let Some(batch) = statement.step().map_err(failure)? {
+        for row in 0..batch.len() {
+            let cell = |(column, found): (&theirs::ArrayRef, &Found)| {
+                let what =
+                    || Failure::Other(format!("`{}` is {}, which qetl does not read: cast it to text", found.name, column.data_type()));
+                cell(column, row).ok_or_else(what)
+            };
+            take(&found, batch.columns().iter().zip(&found).map(cell).collect::<Result<_, _>>()?)?;
+        }
+    }
+    Ok(found)
+}
+
+/// The batch in the driver's Arrow: the same buffers, looked over once more.
+fn handed_over(batch: &RecordBatch) -> Result<theirs::RecordBatch, Failure> {
+    struct Owner(arrow::buffer::Buffer);
+    impl AsRef<[u8]> for Owner {
+        fn as_ref(&self) -> &[u8] {
+            self.0.as_slice()
+        }
+    }
+    let buffer = |buffer: &arrow::buffer::Buffer| Buffer::from(Bytes::from_owner(Owner(buffer.clone())));
+    let other = |why: ArrowError| Failure::Other(why.to_string());
+    let column = |column: &ArrayRef| {
+        let data = column.to_data();
+        let nulls = data.nulls().map(|nulls| NullBuffer::new(BooleanBuffer::new(buffer(nulls.buffer()), nulls.offset(), nulls.len())));
+        let ty = match column.data_type() {
+            DataType::Boolean => types::DataType::Boolean,
+            DataType::Int64 => types::DataType::Int64,
+            DataType::Float64 => types::DataType::Float64,
+            DataType::Decimal128(precision, scale) => types::DataType::Decimal128(*precision, *scale),
+            DataType::Date32 => types::DataType::Date32,
+            DataType::Timestamp(_, zone) => types::DataType::Timestamp(types::TimeUnit::Microsecond, zone.clone()),
+            _ => types::DataType::Utf8View,
+        };
+        let builder = theirs::ArrayData::builder(ty).len(data.len()).offset(data.offset()).nulls(nulls);
+        Ok(theirs::make_array(builder.buffers(data.buffers().iter().map(buffer).collect()).build()?))
+    };
+    let columns = batch.columns().iter().map(column).collect::<Result<Vec<_>, _>>().map_err(other)?;
+    let field = |(field, column): (&Arc<arrow::datatypes::Field>, &theirs::ArrayRef)| {
+        types::Field::new(field.name(), column.data_type().clone(), true)
+    };
+    let fields: Vec<types::Field> = batch.schema_ref().fields().iter().zip(&columns).map(field).collect();
+    theirs::RecordBatch::try_new(Arc::new(types::Schema::new(fields)), columns).map_err(other)
+}
+
+/// A value as the database takes it for a column of its type.
+struct Bound<'a>(&'a Cell<'a>);
+
+impl ToSql for Bound<'_> {
+    fn to_sql(&self) -> ::duckdb::Result<ToSqlOutput<'_>> {
+        let text = |text: String| ToSqlOutput::Owned(text.into());
+        Ok(match self.0 {
+            Cell::Null => ToSqlOutput::Borrowed(ValueRef::Null),
+            Cell::Bool(value) => ToSqlOutput::Borrowed(ValueRef::Boolean(*value)),
+            Cell::Int(value) => ToSqlOutput::Borrowed(ValueRef::BigInt(*value)),
+            Cell::Float(value) => ToSqlOutput::Borrowed(ValueRef::Double(*value)),
+            Cell::Text(text) => ToSqlOutput::Borrowed(ValueRef::Text(text.as_bytes())),
+            Cell::Decimal(value, scale) => text(decimal_text(*value, *scale)),
+            Cell::Date(days) => text(date_text(*days)),
+            Cell::Timestamp(micros) => text(timestamp_text(*micros)),
+        })
+    }
+}
+
+/// The type of a column; sums are wider than any type of qetl's.
+fn known(ty: &types::DataType) -> Option<Type> {
+    use types::DataType as Their;
+    match ty {
+        Their::Boolean => Some(Type::Bool),
+        Their::Int8 | Their::Int16 | Their::Int32 | Their::Int64 | Their::UInt8 | Their::UInt16 | Their::UInt32 => Some(Type::Int),
+        Their::Float32 | Their::Float64 => Some(Type::Float),
+        Their::Null => None,
+        Their::UInt64 => Some(Type::Decimal { precision: 38, scale: 0 }),
+        Their::Decimal128(precision, scale) => Some(Type::Decimal { precision: *precision, scale: u8::try_from(*scale).ok()? }),
+        Their::Date32 => Some(Type::Date),
+        Their::Timestamp(..) => Some(Type::Timestamp),
+        _ => Some(Type::Text),
+    }
+}
+
+fn cell(column: &theirs::ArrayRef, row: usize) -> Option<Cell<'static>> {
+    use theirs::AsArray;
+    use types::{DataType as Their, TimeUnit};
+    if column.is_null(row) {
+        return Some(Cell::Null);
+    }
+    Some(match column.data_type() {
+        Their::Null => Cell::Null,
+        Their::Boolean => Cell::Bool(column.as_boolean().value(row)),
+        Their::Int8 => Cell::Int(column.as_primitive::<types::Int8Type>().value(row).into()),
+        Their::Int16 => Cell::Int(column.as_primitive::<types::Int16Type>().value(row).into()),
+        Their::Int32 => Cell::Int(column.as_primitive::<types::Int32Type>().value(row).into()),
+        Their::Int64 => Cell::Int(column.as_primitive::<types::Int64Type>().value(row)),
+        Their::UInt8 => Cell::Int(column.as_primitive::<types::UInt8Type>().value(row).into()),
+        Their::UInt16 => Cell::Int(column.as_primitive::<types::UInt16Type>().value(row).into()),
+        Their::UInt32 => Cell::Int(column.as_primitive::<types::UInt32Type>().value(row).into()),
+        Their::UInt64 => Cell::Decimal(column.as_primitive::<types::UInt64Type>().value(row).into(), 0),
+        Their::Float32 => Cell::Float(column.as_primitive::<types::Float32Type>().value(row).into()),
+        Their::Float64 => Cell::Float(column.as_primitive::<types::Float64Type>().value(row)),
+        Their::Decimal128(_, scale) => Cell::Decimal(column.as_primitive::<types::Decimal128Type>().value(row), u8::try_from(*scale).ok()?),
+        Their::Date32 => Cell::Date(column.as_primitive::<types::Date32Type>().value(row)),
+        Their::Timestamp(TimeUnit::Second, _) => {
+            Cell::Timestamp(column.as_primitive::<types::TimestampSecondType>().value(row).checked_mul(1_000_000)?)
+        }
+        Their::Timestamp(TimeUnit::Millisecond, _) => {
+            Cell::Timestamp(column.as_primitive::<types::TimestampMillisecondType>().value(row).checked_mul(1000)?)
+        }
+        Their::Timestamp(TimeUnit::Microsecond, _) => Cell::Timestamp(column.as_primitive::<types::TimestampMicrosecondType>().value(row)),
+        Their::Utf8 => Cell::from(column.as_string::<i32>().value(row).to_owned()),
+        _ => return None,
+    })
+}
+
+fn failure(error: Error) -> Failure {
+    let why = match error {
+        Error::DuckDBFailure(_, Some(why)) => why,
+        other => other.to_string(),
+    };
+    let has = |words: &[&str]| words.iter().any(|word| why.contains(word));
+    if has(&["Could not set lock on file"]) {
+        Failure::Busy(why)
+    } else if has(&["read-only mode"]) {
+        Failure::Wrong(format!("{why}: `query` reads, and does nothing else"))
+    } else if has(&["No space left on device"]) {
+        Failure::Full(why)
+    } else if why.starts_with("Out of Memory Error") {
+        Failure::Memory(why)
+    } else if why.starts_with("INTERRUPT Error") {
+        Failure::TooSlow(why)
+    } else if why.starts_with("Constraint Error") || why.starts_with("TransactionContext Error") {
+        Failure::Conflict(why)
+    } else if has(&["Parser Error", "Binder Error", "Catalog Error", "Permission Error"]) {
+        Failure::Wrong(why)
+    } else {
+        Failure::Other(why)
+    }
+}

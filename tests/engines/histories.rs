@@ -1,0 +1,52 @@
+//! Random histories of every flow type, on every kind of database.
+
+use qetl_test_harness::{change_feed, growth, ledger, scd2, search::Search, sessions, slt, source, standard};
+
+use crate::server::Kind;
+
+macro_rules! on {
+    ($($database:ident: $kind:expr),*) => {
+        $(mod $database {
+            use super::*;
+            #[test] fn change_feed() { search($kind, &change_feed::SEARCH) }
+            #[test] fn delta_publishing() { search($kind, &ledger::SEARCH) }
+            #[test] fn sessionization() { search($kind, &sessions::SEARCH) }
+            #[test] fn growth_accounting() { search($kind, &growth::SEARCH) }
+            #[test] fn scd2() { search($kind, &scd2::SEARCH) }
+            #[test] fn standard() { search($kind, &standard::SEARCH) }
+            #[test] fn flows_that_read_flows() { search($kind, &source::SEARCH) }
+        })*
+    };
+}
+
+on!(duckdb: Kind::DuckDb, sqlite: Kind::Sqlite, postgres: Kind::Postgres, mariadb: Kind::MariaDb);
+
+fn search<H: std::fmt::Debug>(kind: Kind, search: &Search<H>) {
+    let Some(server) = kind.server() else { return };
+    search.on(&|| server.place());
+}
+
+#[test]
+fn the_same_answers_on_duckdb() {
+    ask(Kind::DuckDb);
+}
+
+#[test]
+fn the_same_answers_on_sqlite() {
+    ask(Kind::Sqlite);
+}
+
+#[test]
+fn the_same_answers_on_postgres() {
+    ask(Kind::Postgres);
+}
+
+#[test]
+fn the_same_answers_on_mariadb() {
+    ask(Kind::MariaDb);
+}
+
+fn ask(kind: Kind) {
+    let Some(server) = kind.server() else { return };
+    slt::ask(&|| server.place());
+}

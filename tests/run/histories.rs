@@ -1,0 +1,67 @@
+//! Random histories of every flow type on the embedded engine, with one to three threads, and all ways to delete rows.
+
+use std::{
+    fmt::Debug,
+    sync::atomic::{AtomicUsize, Ordering},
+};
+
+use qetl_test_harness::{Place, Search, TestProject, change_feed, growth, ledger, scd2, search::cases, sessions, slt, source, standard};
+
+use crate::project::{delete_files, place};
+
+fn search<H: Debug>(search: &Search<H>, look: fn(&TestProject)) {
+    let next = AtomicUsize::new(0);
+    search.on(&|| {
+        let n = next.fetch_add(1, Ordering::Relaxed);
+        Place { look, ..place(1 + n % 3, n / 3) }
+    });
+}
+
+#[test]
+fn change_feed() {
+    search(&change_feed::SEARCH, |_| ());
+}
+
+#[test]
+fn delta_publishing() {
+    search(&ledger::SEARCH, |_| ());
+}
+
+#[test]
+fn sessionization() {
+    static DELETE_FILES: AtomicUsize = AtomicUsize::new(0);
+    search(&sessions::SEARCH, |project| _ = DELETE_FILES.fetch_add(delete_files(project), Ordering::Relaxed));
+    assert!(cases() < 50 || DELETE_FILES.load(Ordering::Relaxed) > 0, "no row was deleted by its place");
+}
+
+#[test]
+fn growth_accounting() {
+    search(&growth::SEARCH, |_| ());
+}
+
+#[test]
+fn growth_accounting_however_it_is_cut() {
+    search(&growth::SPLITS, |_| ());
+}
+
+#[test]
+fn scd2() {
+    static DELETE_FILES: AtomicUsize = AtomicUsize::new(0);
+    search(&scd2::SEARCH, |project| _ = DELETE_FILES.fetch_add(delete_files(project), Ordering::Relaxed));
+    assert!(cases() < 50 || DELETE_FILES.load(Ordering::Relaxed) > 0, "no row was deleted by its place");
+}
+
+#[test]
+fn standard() {
+    search(&standard::SEARCH, |_| ());
+}
+
+#[test]
+fn flows_that_read_flows() {
+    search(&source::SEARCH, |_| ());
+}
+
+#[test]
+fn the_same_answers() {
+    slt::ask(&|| place(2, 0));
+}
