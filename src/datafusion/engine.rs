@@ -383,7 +383,7 @@ impl Tables for Unread<'_> {
 /// The views of a plan, in the words of the catalog's format.
 fn views(plan: &Plan) -> Result<Vec<(DatasetName, String)>, RunError> {
     let table = |dataset: &DatasetName| {
-        let quoted = |name: &str| qetl_sql::ident(DuckDb::ALONE.quote(), name);
+        let quoted = |name: &str| qetl_sql::ident(DuckDb::SHELL.quote(), name);
         qetl_sql::ObjectName::from(vec![
             qetl_sql::Ident::new(query::CATALOG_PLACEHOLDER),
             quoted(&dataset.namespace),
@@ -396,7 +396,7 @@ fn views(plan: &Plan) -> Result<Vec<(DatasetName, String)>, RunError> {
         if let DatasetKind::View(rel) = &dataset.kind {
             let mut steps = Steps::default();
             steps.add(&dataset.name.name, rel.clone());
-            let sql = qetl_sql::query(&DuckDb::ALONE, &steps, &batch, &table).map_err(RunError::failed)?;
+            let sql = qetl_sql::query(&DuckDb::SHELL, &steps, &batch, &table).map_err(RunError::failed)?;
             views.push((dataset.name.clone(), sql));
         }
     }

@@ -1,4 +1,7 @@
 //! The work on a batch of a standard flow: tasks fill tables in one transaction, in the words of their authors.
+//!
+//! What a table's columns are is known once its task has run. Where a CREATE would end the transaction, the work is given up then, the
+//! table is made without rows, and all that was done is done again.
 
 use std::{
     collections::BTreeSet,
@@ -42,6 +45,7 @@ const FILLED: &str = "qetl_filled";
 pub(crate) fn statement(database: &dyn Database, sql: &Rendered, target: &DatasetName) -> Result<Statement, Problems> {
     let read = qetl_sql::task::read(sql, target, database.syntax())?;
     Ok(Statement {
+        temporary: read.temporary.into_iter().map(|table| (table.written, table.query)).collect(),
         kind: read.kind,
         query: read.query,
         columns: read.columns,
@@ -56,6 +60,10 @@ pub(crate) struct SqlBench(Arc<Shared>);
 struct Shared {
     database: Arc<dyn Database>,
     connection: Mutex<Box<dyn Connection>>,
+    /// The work so far, where it may have to be done again.
+    done: Mutex<Vec<Again>>,
+    /// What has to be made first.
+    missing: Mutex<Option<Missing>>,
     flow: String,
     own: Vec<DatasetName>,
     fence: i64,
@@ -63,6 +71,16 @@ struct Shared {
     anew: Option<Mutex<BTreeSet<DatasetName>>>,
     touched: Mutex<Touched>,
     folder: PathBuf,
+}
+
+type Again = Box<dyn Fn(&Shared, &mut dyn Connection) -> Result<(), Failure> + Send + Sync>;
+
+/// A table that is not there yet, or not with all columns.
+struct Missing {
+    dataset: DatasetName,
+    columns: Vec<Column>,
+    keys: Vec<String>,
+    by_batch: bool,
 }
 
 impl Drop for Shared {
@@ -86,7 +104,8 @@ impl SqlBench {
         std::fs::create_dir_all(&folder).map_err(|why| RunError::failed(format!("`{}`: {why}", folder.display())))?;
         let anew = anew.then(Mutex::default);
         let (flow, own, connection) = (flow.to_owned(), own.to_vec(), Mutex::new(connection));
-        Ok(Self(Arc::new(Shared { database, connection, flow, own, fence, anew, touched: Mutex::default(), folder })))
+        let (done, missing, touched) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Ok(Self(Arc::new(Shared { database, connection, done, missing, flow, own, fence, anew, touched, folder })))
     }
 
     async fn with<T: Send + 'static>(
@@ -95,16 +114,43 @@ impl SqlBench {
     ) -> Result<T, RunError> {
         let shared = self.0.clone();
         blocking(move || {
-            let mut connection = shared.connection.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut connection = held(&shared.connection);
             work(&shared, &mut **connection).map_err(|why| told(&*shared.database, why))
+        })
+        .await
+    }
+
+    /// The same for work that fills tables.
+    async fn fills<T: Send + 'static>(
+        &self,
+        work: impl Fn(&Shared, &mut dyn Connection) -> Result<T, Failure> + Send + Sync + 'static,
+    ) -> Result<T, RunError> {
+        self.with(move |shared, connection| {
+            let mut outcome = work(shared, connection);
+            while outcome.is_err()
+                && let Some(missing) = held(&shared.missing).take()
+            {
+                shared.make(connection, &missing)?;
+                let again = held(&shared.done).iter().try_for_each(|work| work(shared, connection));
+                outcome = again.and_then(|()| work(shared, connection));
+            }
+            let value = outcome?;
+            if shared.database.ddl_commits() {
+                held(&shared.done).push(Box::new(move |shared, connection| work(shared, connection).map(|_| ())));
+            }
+            Ok(value)
         })
         .await
     }
 }
 
+fn held<T: ?Sized>(lock: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    lock.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Where rows come from, owned by the thread that reads them.
 enum Source {
-    Query { text: String, reads: Vec<DatasetName>, scope: SourceScope, sql: Box<Rendered>, at: std::ops::Range<usize> },
+    Query { sql: Box<Rendered>, statement: Box<Statement>, scope: SourceScope },
     File(SourceFile),
 }
 
@@ -123,11 +169,11 @@ impl Bench for SqlBench {
         progress: &Progress,
     ) -> Result<Landed, LandError> {
         let (into, files, spec, progress) = (into.clone(), files.to_vec(), spec.clone(), progress.clone());
-        let landed = self.with(move |shared, connection| {
+        let landed = self.fills(move |shared, connection| {
             let database = &*shared.database;
             let own = spec.columns.iter().map(|column| Column::new(&column.name, column.ty.unwrap_or(Type::Text)));
             let columns: Vec<Column> = own.chain(LANDING_COLUMNS.iter().map(|(name, ty)| Column::new(name, *ty))).collect();
-            tables::follow_table(database, connection, &shared.flow, &into, &columns, &[])?;
+            shared.follow(connection, Missing { dataset: into.clone(), columns, keys: Vec::new(), by_batch: true })?;
             let of_batch = format!("{} = {batch_id}", quoted(database, "xt_batch_id"));
             connection.run(&format!("DELETE FROM {} WHERE {of_batch}", table(database, &into)), &[])?;
             shared.touch(&into, batch_id);
@@ -140,32 +186,20 @@ impl Bench for SqlBench {
 
     async fn fill(&self, moment: Moment, from: From<'_>, target: &Target, _progress: &Progress) -> Result<u64, RunError> {
         let source = match from {
-            From::Query { sql, statement, scope } => Source::Query {
-                text: sql.text[statement.query.clone()].to_owned(),
-                reads: statement.reads.iter().map(|(dataset, _)| dataset.clone()).collect(),
-                scope,
-                sql: Box::new(sql.clone()),
-                at: statement.query.clone(),
-            },
+            From::Query { sql, statement, scope } => {
+                Source::Query { sql: Box::new(sql.clone()), statement: Box::new(statement.clone()), scope }
+            }
             From::File(file) => Source::File(file.clone()),
         };
-        let listed = match from {
-            From::Query { statement, .. } => statement.columns.clone(),
-            From::File(_) => Vec::new(),
-        };
         let target = target.clone();
-        self.with(move |shared, connection| {
-            let found = match &source {
-                Source::Query { text, reads, scope, sql, at } => {
-                    shared.run_query(connection, moment, text, reads, *scope).map_err(|why| {
-                        let Failure::Wrong(message) = why else { return why };
-                        let problem = sql.problem("qetl::sql::engine", at.clone(), message).label("this query");
-                        RunError::from(sql.placed(problem.into())).into()
-                    })?
+        self.fills(move |shared, connection| {
+            let (found, listed) = match &source {
+                Source::Query { sql, statement, scope } => {
+                    (shared.run_statements(connection, moment, sql, statement, *scope)?, statement.columns.as_slice())
                 }
-                Source::File(file) => shared.read_file(connection, file)?,
+                Source::File(file) => (shared.read_file(connection, file)?, &[] as &[String]),
             };
-            shared.fill(connection, moment, &target, &found, &listed)
+            shared.fill(connection, moment, &target, &found, listed)
         })
         .await
     }
@@ -181,7 +215,7 @@ impl Bench for SqlBench {
             if !records::keeps_fence(database, connection, &publish.flow, shared.fence)? {
                 return Err(RunError::Locked { flow: publish.flow.clone() }.into());
             }
-            let touched = shared.touched.lock().unwrap_or_else(PoisonError::into_inner);
+            let touched = held(&shared.touched);
             records::publish(database, connection, &publish, &touched, chrono::Utc::now().timestamp_micros())?;
             commit(database, connection, &publish)
         })
@@ -191,7 +225,41 @@ impl Bench for SqlBench {
 
 impl Shared {
     fn touch(&self, dataset: &DatasetName, batch_id: i64) {
-        self.touched.lock().unwrap_or_else(PoisonError::into_inner).insert((dataset.clone(), batch_id));
+        held(&self.touched).insert((dataset.clone(), batch_id));
+    }
+
+    /// Sees to it that the table has these columns, if that can be done here.
+    fn follow(&self, connection: &mut dyn Connection, table: Missing) -> Result<(), Failure> {
+        let database = &*self.database;
+        let stored = records::datasets(database, connection)?.into_iter().find(|stored| stored.name == table.dataset);
+        if stored.is_some_and(|stored| table.columns.iter().all(|column| stored.columns.contains(column))) {
+            return Ok(());
+        }
+        if database.ddl_commits() {
+            *held(&self.missing) = Some(table);
+            return Err(Failure::Other("a table has to be made first".to_owned()));
+        }
+        tables::follow_table(database, connection, &self.flow, &table.dataset, &table.columns, &table.keys)
+    }
+
+    /// Gives the work up, makes the table, and begins anew.
+    fn make(&self, connection: &mut dyn Connection, table: &Missing) -> Result<(), Failure> {
+        let database = &*self.database;
+        connection.run("ROLLBACK", &[])?;
+        if let Some(made) = &self.anew {
+            held(made).clear();
+        }
+        let is_new = !records::datasets(database, connection)?.iter().any(|stored| stored.name == table.dataset);
+        tables::follow_table(database, connection, &self.flow, &table.dataset, &table.columns, &table.keys)?;
+        if is_new {
+            records::keeps_by_batch(database, connection, &table.dataset, table.by_batch)?;
+        }
+        connection.run(database.begin(), &[]).map(|_| ())
+    }
+
+    fn drop_scratch(&self, connection: &mut dyn Connection, name: &str) -> Result<(), Failure> {
+        let temporary = if self.database.ddl_commits() { "TEMPORARY " } else { "" };
+        connection.run(&format!("DROP {temporary}TABLE IF EXISTS {name}"), &[]).map(|_| ())
     }
 
     /// The condition that a task's rows of a dataset meet, if not all do.
@@ -209,30 +277,46 @@ impl Shared {
         }
     }
 
-    /// Runs an author's query into the scratch table: what it must not see of a dataset is hidden by an expression of its name.
-    fn run_query(
+    /// Runs an author's statements, the last one's query into the scratch table: what they must not see of a dataset is hidden by an
+    /// expression of its name.
+    fn run_statements(
         &self,
         connection: &mut dyn Connection,
         moment: Moment,
-        text: &str,
-        reads: &[DatasetName],
+        sql: &Rendered,
+        statement: &Statement,
         scope: SourceScope,
     ) -> Result<Vec<Column>, Failure> {
         let database = &*self.database;
         let mut hidden = Vec::new();
         for stored in records::datasets(database, connection)? {
-            if !reads.iter().any(|read| same_dataset(read, &stored.name)) {
+            if !statement.reads.iter().any(|(read, _)| same_dataset(read, &stored.name)) {
                 continue;
             }
             if let Some(condition) = self.condition(&stored, moment, scope) {
                 let real = database.real_table(&stored.name);
-                hidden.push(format!("{} AS (SELECT * FROM {real} WHERE {condition})", quoted(database, &stored.name.name)));
+                let expression = format!("{} AS (SELECT * FROM {real} WHERE {condition})", quoted(database, &stored.name.name));
+                hidden.push((stored.name.name, expression));
             }
         }
-        hidden.push(format!("qetl_result AS (\n{text}\n)"));
-        connection.run(&format!("DROP TABLE IF EXISTS {FILLED}"), &[])?;
-        let query = format!("WITH {} SELECT * FROM qetl_result", hidden.join(", "));
-        connection.run(&format!("CREATE TEMPORARY TABLE {FILLED} AS {query}"), &[])?;
+        self.drop_scratch(connection, FILLED)?;
+        let last = (FILLED.to_owned(), statement.query.clone());
+        for (name, query) in statement.temporary.iter().chain([&last]) {
+            let mut expressions: Vec<&str> = hidden.iter().map(|(_, expression)| expression.as_str()).collect();
+            let own = format!("qetl_result AS (\n{}\n)", &sql.text[query.clone()]);
+            expressions.push(&own);
+            let made = format!("CREATE TEMPORARY TABLE {name} AS WITH {} SELECT * FROM qetl_result", expressions.join(", "));
+            connection.run(&made, &[]).map_err(|why| {
+                let Failure::Wrong(message) = why else { return why };
+                let problem = sql.problem("qetl::sql::engine", query.clone(), message).label("this query");
+                RunError::from(sql.placed(problem.into())).into()
+            })?;
+            // From here on the name is the temporary table's.
+            hidden.retain(|(dataset, _)| !dataset.eq_ignore_ascii_case(name) && quoted(database, dataset) != *name);
+        }
+        for (name, _) in &statement.temporary {
+            self.drop_scratch(connection, name)?;
+        }
         let mut seen: Vec<Option<Type>> = Vec::new();
         let found = connection.query(&format!("SELECT * FROM {FILLED}"), &[], &mut |found, row| {
             seen.resize(found.len(), None);
@@ -268,7 +352,7 @@ impl Shared {
         }
         let found: Vec<Column> = names.iter().zip(&types).map(|(name, found)| Column::new(name, found.ty)).collect();
         let database = &*self.database;
-        connection.run(&format!("DROP TABLE IF EXISTS {FILLED}"), &[])?;
+        self.drop_scratch(connection, FILLED)?;
         connection.run(&format!("CREATE TEMPORARY TABLE {FILLED} ({})", tables::declared(database, &found)?), &[])?;
         let filled = TableName { schema: None, name: FILLED.to_owned() };
         tables::load_all(connection, &filled, &found, qetl_ingest::read(file, &spec).map_err(data)?)?;
@@ -296,12 +380,13 @@ impl Shared {
         let result: Vec<(String, Column)> = found.iter().enumerate().map(named).collect();
         let result: Vec<(String, Column)> =
             result.into_iter().filter(|(_, column)| !column.name.to_ascii_lowercase().starts_with("xt_")).collect();
-        let first =
-            self.anew.as_ref().is_some_and(|made| made.lock().unwrap_or_else(PoisonError::into_inner).insert(target.dataset.clone()));
+        let first = self.anew.as_ref().is_some_and(|made| held(made).insert(target.dataset.clone()));
         let stored = records::datasets(database, connection)?.into_iter().find(|stored| stored.name == target.dataset);
         let replaces = target.mode == WriteMode::Replace || first;
         let by_batch = target.mode == WriteMode::ReplaceBatch;
-        let kept: Vec<Column> = stored.as_ref().filter(|_| !replaces).map(|stored| stored.columns.clone()).unwrap_or_default();
+        // A table is made anew with other columns only in the transaction itself.
+        let stays = !replaces || database.ddl_commits();
+        let kept: Vec<Column> = stored.as_ref().filter(|_| stays).map(|stored| stored.columns.clone()).unwrap_or_default();
         let mut columns = Vec::new();
         let into = table(database, &target.dataset);
         for (_, column) in &result {
@@ -316,7 +401,7 @@ impl Shared {
         }
         columns.extend(OWN.map(|(name, ty)| Column::new(name, ty)));
         match &stored {
-            Some(stored) if replaces && stored.columns != columns => {
+            Some(stored) if !stays && stored.columns != columns => {
                 connection.run(&format!("DROP TABLE {into}"), &[])?;
                 records::forget_dataset(database, connection, &target.dataset)?;
             }
@@ -336,13 +421,13 @@ impl Shared {
         if by_batch {
             self.touch(&target.dataset, moment.batch_id);
         }
-        tables::follow_table(database, connection, &self.flow, &target.dataset, &columns, &target.unique_key)?;
+        let fills = quoted_list(database, columns.iter().map(|column| column.name.as_str()));
+        self.follow(connection, Missing { dataset: target.dataset.clone(), columns, keys: target.unique_key.clone(), by_batch })?;
         records::keeps_by_batch(database, connection, &target.dataset, by_batch)?;
         let distinct = if target.mode == WriteMode::Merge { "DISTINCT " } else { "" };
         if target.mode == WriteMode::Merge {
             self.make_way(connection, target, &result, &into)?;
         }
-        let fills = quoted_list(database, columns.iter().map(|column| column.name.as_str()));
         let mut values: Vec<String> = result.iter().map(|(place, _)| place.clone()).collect();
         for (_, ty) in OWN {
             let ty = database.dialect().type_name(ty).map_err(|what| Failure::Other(what.to_string()))?;
@@ -382,7 +467,7 @@ impl Shared {
             let help = "`merge` keeps one row a key: let the query give one, such as with `GROUP BY` or `ROW_NUMBER()`";
             return Err(RunError::refused(Place::default(), message, help).into());
         }
-        let same: Vec<String> = keys.iter().map(|(place, key)| format!("n.{place} IS NOT DISTINCT FROM {into}.{key}")).collect();
+        let same: Vec<String> = keys.iter().map(|(place, key)| format!("n.{place} {} {into}.{key}", database.same())).collect();
         connection.run(&format!("DELETE FROM {into} WHERE EXISTS (SELECT 1 FROM {FILLED} n WHERE {})", same.join(" AND ")), &[])?;
         Ok(())
     }

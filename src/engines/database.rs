@@ -57,9 +57,19 @@ pub(crate) trait Database: Send + Sync {
         None
     }
 
+    /// Whether its SQL finds time zones in the table [`qetl_sql::dialects::ZONES`].
+    fn lacks_time_zones(&self) -> bool {
+        false
+    }
+
     /// Whether a CREATE or ALTER ends the transaction that it stands in.
     fn ddl_commits(&self) -> bool {
         false
+    }
+
+    /// Stands between two values that are equal, or both NULL.
+    fn same(&self) -> &'static str {
+        "IS NOT DISTINCT FROM"
     }
 
     /// The statements that put a table in the place of another one of its schema, which goes.
@@ -77,7 +87,12 @@ pub(crate) trait Database: Send + Sync {
         true
     }
 
-    /// What the database cannot hold of a value, if anything.
+    /// The type of which it cannot hold all values, if there is one.
+    fn picky_about(&self) -> Option<Type> {
+        None
+    }
+
+    /// What the database cannot hold of a value of that type, if anything.
     fn refuses(&self, _cell: &Cell<'_>) -> Option<&'static str> {
         None
     }

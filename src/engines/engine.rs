@@ -27,6 +27,7 @@ use crate::{
     statements::Statements,
     tables::{self, TableName, quoted, table},
     work::SqlWork,
+    zones,
 };
 
 /// Rows of a query that go on together.
@@ -128,6 +129,9 @@ impl Engine for SqlEngine {
             let begin = || {
                 Statements { database: &*database, plan: &plan, batch: &some_batch() }.check()?;
                 let mut connection = database.connect(Access::Write)?;
+                if database.lacks_time_zones() {
+                    zones::make_table(&*database, &mut *connection, &plan)?;
+                }
                 if database.ddl_commits() {
                     tables::follow(&*database, &mut *connection, &plan)?;
                     connection.run(database.begin(), &[])?;
@@ -244,11 +248,6 @@ impl Engine for SqlEngine {
         run_id: &str,
         anew: bool,
     ) -> Result<Box<dyn Bench>, RunError> {
-        if self.database.ddl_commits() {
-            let message = format!("standard flows do not run on {}", self.database.dialect().name());
-            let help = "it ends a transaction wherever a table is made, so that a batch could be half there: choose another engine";
-            return Err(RunError::usage(message, help));
-        }
         let (database, flow, own, fence, run_id) = (self.database.clone(), flow.to_owned(), own.to_vec(), lock.fence(), run_id.to_owned());
         let bench = blocking(move || {
             let begin = || {

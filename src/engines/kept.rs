@@ -1,6 +1,10 @@
 //! Steps that the flow type calls small, worked out once a batch: a check and a task often ask for the same ones.
 
-use qetl_core::{Task, ir::Steps, plan::WriteMode};
+use qetl_core::{
+    Task,
+    ir::{Expr, Step, Steps, Value},
+    plan::WriteMode,
+};
 
 use crate::{
     database::{Access, Connection, Database, Failure},
@@ -15,9 +19,28 @@ pub(crate) struct Kept {
     /// A session that only reads makes no tables.
     access: Access,
     batch_id: i64,
-    /// The steps, the small one last, and the table that has its rows.
-    tables: Vec<(Steps, String)>,
+    tables: Vec<Table>,
     made: usize,
+}
+
+#[derive(Debug)]
+struct Table {
+    /// The steps, the small one last, of which it has the rows.
+    from: Steps,
+    name: String,
+    is_empty: bool,
+}
+
+impl Table {
+    /// The step as a read of the table. A planner that knows that nothing is there leaves out what is joined with it.
+    fn read(&self, step: &Step) -> Result<Step, Failure> {
+        let mut step = qetl_sql::kept(&self.name, step);
+        if self.is_empty {
+            let nothing = step.rel.filter(Expr::Literal(Value::Bool(false)));
+            step.rel = nothing.map_err(|why| Failure::Other(why.to_string()))?;
+        }
+        Ok(step)
+    }
 }
 
 impl Kept {
@@ -59,27 +82,29 @@ impl Kept {
             }
             // What a name means is said by the steps before it.
             let made_from = Steps(steps.0[..=place].to_vec()).needed();
-            let table = match self.tables.iter().find(|(from, _)| *from == made_from) {
-                Some((_, table)) => table.clone(),
+            let table = match self.tables.iter().position(|table| table.from == made_from) {
+                Some(known) => &self.tables[known],
                 None => {
-                    let table = format!("qetl_kept_{}", self.made);
+                    let name = format!("qetl_kept_{}", self.made);
                     self.made += 1;
                     let from = Steps(known.0[..=place].to_vec()).needed();
-                    let rows = connection.run(&statements.keep(&table, &from, &steps.0[place].name)?, &[])?;
-                    learn(statements.database, connection, &quoted(statements.database, &table), rows)?;
-                    self.tables.push((made_from, table.clone()));
-                    table
+                    let rows = connection.run(&statements.keep(&name, &from, &steps.0[place].name)?, &[])?;
+                    let quoted = quoted(statements.database, &name);
+                    learn(statements.database, connection, &quoted, rows)?;
+                    let is_empty = connection.rows(&format!("SELECT 1 FROM {quoted} LIMIT 1"), &[])?.is_empty();
+                    self.tables.push(Table { from: made_from, name, is_empty });
+                    &self.tables[self.tables.len() - 1]
                 }
             };
-            known.0[place] = qetl_sql::kept(&table, &steps.0[place]);
+            known.0[place] = table.read(&steps.0[place])?;
         }
         Ok(known)
     }
 
     /// Takes all of it away.
     pub(crate) fn forget(&mut self, database: &dyn Database, connection: &mut dyn Connection) -> Result<(), Failure> {
-        for (_, table) in std::mem::take(&mut self.tables) {
-            connection.run(&format!("DROP TABLE {}", quoted(database, &table)), &[])?;
+        for table in std::mem::take(&mut self.tables) {
+            connection.run(&format!("DROP TABLE {}", quoted(database, &table.name)), &[])?;
         }
         Ok(())
     }

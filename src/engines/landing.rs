@@ -8,7 +8,7 @@ use std::{
 
 use qetl_core::{Column, DatasetName, Type, plan::LANDING_COLUMNS};
 use qetl_ingest::{
-    DataProblem, DatasetRows, ProblemKind, ReadColumn, ReadSpec, RowHasher, SourceFile, content_hash, lines_of_rows, with_place,
+    DataProblem, DatasetRows, ProblemKind, ReadColumn, ReadSpec, RowHasher, SourceFile, arrow_type, content_hash, lines_of_rows, with_place,
 };
 use qetl_runtime::{
     RunError,
@@ -162,8 +162,9 @@ impl Landing<'_> {
 
     /// Refuses a value that the database cannot hold, by its place.
     fn refuse(&self, file: &SourceFile, batch: &RecordBatch, rows_before: i64) -> Result<(), DataProblem> {
+        let Some(ty) = self.database.picky_about().map(arrow_type) else { return Ok(()) };
         let cells = Cells::of(batch);
-        for column in 0..cells.width() {
+        for column in (0..cells.width()).filter(|column| *batch.column(*column).data_type() == ty) {
             for row in 0..batch.num_rows() {
                 let cell = cells.cell(row, column);
                 let Some(what) = self.database.refuses(&cell) else { continue };

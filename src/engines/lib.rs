@@ -28,6 +28,7 @@ mod tables;
 #[cfg(any(feature = "duckdb", feature = "sqlite"))]
 mod watch;
 mod work;
+mod zones;
 
 use std::{path::Path, sync::Arc};
 

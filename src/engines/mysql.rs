@@ -85,7 +85,7 @@ impl MySql {
 
 impl Database for MySql {
     fn dialect(&self) -> &'static dyn Dialect {
-        &qetl_sql::dialects::MySql
+        &qetl_sql::dialects::MySql::ENGINE
     }
 
     fn syntax(&self) -> &'static dyn qetl_sql::syntax::Dialect {
@@ -135,6 +135,14 @@ impl Database for MySql {
         "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY"
     }
 
+    fn same(&self) -> &'static str {
+        "<=>"
+    }
+
+    fn lacks_time_zones(&self) -> bool {
+        true
+    }
+
     fn ddl_commits(&self) -> bool {
         true
     }
@@ -153,6 +161,10 @@ impl Database for MySql {
     /// They are numbers, in views like any other.
     fn tells_booleans(&self) -> bool {
         false
+    }
+
+    fn picky_about(&self) -> Option<Type> {
+        Some(Type::Float)
     }
 
     fn refuses(&self, cell: &Cell<'_>) -> Option<&'static str> {

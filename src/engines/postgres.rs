@@ -135,6 +135,10 @@ impl Database for Postgres {
          WHERE n.nspname = CAST(? AS TEXT) AND c.relname = CAST(? AS TEXT)"
     }
 
+    fn picky_about(&self) -> Option<Type> {
+        Some(Type::Text)
+    }
+
     fn refuses(&self, cell: &Cell<'_>) -> Option<&'static str> {
         matches!(cell, Cell::Text(text) if text.contains('\0')).then_some("the text has a NUL character")
     }

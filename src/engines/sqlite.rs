@@ -10,14 +10,15 @@ use std::{
 use qetl_core::{Column, Type, project::EngineConfig};
 use qetl_runtime::RunError;
 use qetl_sql::Dialect;
-use rusqlite::{ErrorCode, OpenFlags, types::ToSqlOutput, types::Value, types::ValueRef};
+use rusqlite::{ErrorCode, OpenFlags, functions::Context, functions::FunctionFlags, types::ToSqlOutput, types::Value, types::ValueRef};
 
 use crate::{
-    cell::{Cell, Cells, date_text, decimal_text, timestamp_text},
+    cell::{Cell, Cells, coerce, date_text, decimal_text, timestamp_text},
     database::{Access, Batches, Connection, Database, Failure, Found, Hold, Naming, Take},
     lock_file, path_of,
     tables::TableName,
     watch::Watch,
+    zones,
 };
 
 pub(crate) struct Sqlite {
@@ -35,7 +36,7 @@ impl Sqlite {
 
 impl Database for Sqlite {
     fn dialect(&self) -> &'static dyn Dialect {
-        &qetl_sql::dialects::Sqlite
+        &qetl_sql::dialects::Sqlite::EMBEDDED
     }
 
     fn syntax(&self) -> &'static dyn qetl_sql::syntax::Dialect {
@@ -65,6 +66,8 @@ impl Database for Sqlite {
                 Access::Write => connection.query_row("PRAGMA journal_mode = WAL", (), |_| Ok(()))?,
             }
             connection.set_prepared_statement_cache_capacity(64);
+            let pure = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC | FunctionFlags::SQLITE_INNOCUOUS;
+            connection.create_scalar_function(qetl_sql::dialects::DATE_IN, 2, pure, date_in)?;
             Ok(connection)
         };
         if let (Access::Write, Some(folder)) = (access, self.path.parent()) {
@@ -98,9 +101,23 @@ impl Database for Sqlite {
         "SELECT COUNT(*) FROM sqlite_master WHERE ? = '' AND name = ? COLLATE NOCASE"
     }
 
+    fn picky_about(&self) -> Option<Type> {
+        Some(Type::Float)
+    }
+
     fn refuses(&self, cell: &Cell<'_>) -> Option<&'static str> {
         matches!(cell, Cell::Float(value) if value.is_nan()).then_some("the value is NaN")
     }
+}
+
+/// The function of that name.
+fn date_in(call: &Context<'_>) -> rusqlite::Result<Option<String>> {
+    let failed = |why: String| rusqlite::Error::UserFunctionError(why.into());
+    let Some(instant) = call.get::<Option<String>>(0)? else { return Ok(None) };
+    let Some(Cell::Timestamp(micros)) = coerce(Cell::from(instant.as_str()), Type::Timestamp) else {
+        return Err(failed(format!("`{instant}` is no instant")));
+    };
+    zones::date_in(micros, call.get_raw(1).as_str()?).map(|days| Some(date_text(days))).map_err(failed)
 }
 
 struct Session {

@@ -34,7 +34,7 @@ pub(crate) struct Adapter {
 
 /// SQLite's adapter has not been kept up with dbt since its version 1.4.
 const ADAPTERS: [Adapter; 2] = [
-    Adapter { dialect: &DuckDb::WITH_TIME_ZONES, naming: Naming::Schemas { main: "main" } },
+    Adapter { dialect: &DuckDb::SHELL, naming: Naming::Schemas { main: "main" } },
     Adapter { dialect: &Postgres, naming: Naming::Schemas { main: "public" } },
 ];
 

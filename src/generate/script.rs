@@ -26,10 +26,10 @@ pub(crate) struct Shell {
 }
 
 const SHELLS: [Shell; 4] = [
-    Shell { dialect: &DuckDb::WITH_TIME_ZONES, naming: Naming::Schemas { main: "main" } },
-    Shell { dialect: &MySql, naming: Naming::Prefixes },
+    Shell { dialect: &DuckDb::SHELL, naming: Naming::Schemas { main: "main" } },
+    Shell { dialect: &MySql::SHELL, naming: Naming::Prefixes },
     Shell { dialect: &Postgres, naming: Naming::Schemas { main: "public" } },
-    Shell { dialect: &Sqlite, naming: Naming::Prefixes },
+    Shell { dialect: &Sqlite::SHELL, naming: Naming::Prefixes },
 ];
 
 pub(crate) fn dialects() -> Vec<&'static str> {

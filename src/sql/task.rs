@@ -1,5 +1,5 @@
-//! The SQL of a task that an author wrote: a query, or an INSERT of one into the task's target. What it reads and calls is
-//! known here; whether names and types fit, an engine says.
+//! The SQL of a task that an author wrote: a query, or an INSERT of one into the task's target, after temporary tables that it
+//! is made from. What it reads and calls is known here; whether names and types fit, an engine says.
 #![expect(clippy::wildcard_enum_match_arm, reason = "of the parser's many nodes, few may stand in a task")]
 
 use std::ops::{ControlFlow, Range};
@@ -15,18 +15,32 @@ use sqlparser::{
     tokenizer::{Location, Token, TokenWithSpan, Tokenizer},
 };
 
-/// A task's statement.
+/// A task's statements.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TaskSql {
+    /// The temporary tables that are made first, in their order.
+    pub temporary: Vec<TemporaryTable>,
     pub kind: StatementKind,
     /// The query alone, as bytes of the rendered text: [`Rendered::span`] places what an engine says about it.
     pub query: Range<usize>,
     /// The columns that an INSERT lists, in its order; empty: as the query has them.
     pub columns: Vec<String>,
-    /// The tables that it reads, each once, in the order of the text.
+    /// The tables that are read, each once, in the order of the text. Temporary ones are not among them.
     pub reads: Vec<Read>,
-    /// The functions that it calls, table functions included, each once, in lower case, with their place in the flow file.
+    /// The functions that are called, table functions included, each once, in lower case, with their place in the flow file.
     pub functions: Vec<(String, Span)>,
+}
+
+/// `CREATE TEMPORARY TABLE name AS query`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TemporaryTable {
+    pub name: String,
+    /// The name as it is written, quoted or not.
+    pub written: String,
+    /// As bytes of the rendered text.
+    pub query: Range<usize>,
+    /// Of the name, in the flow file.
+    pub span: Span,
 }
 
 /// A table that a task's SQL reads.
@@ -43,6 +57,9 @@ pub fn read(sql: &Rendered, target: &DatasetName, dialect: &dyn Dialect) -> Resu
     Reader { sql, target, dialect }.read().map_err(|problem| sql.placed(problem.into()))
 }
 
+/// The last statement: its kind, the columns that it lists, its query as tokens and as a tree.
+type Last<'s, 't> = (StatementKind, Vec<String>, &'t [TokenWithSpan], &'s Query);
+
 struct Reader<'a> {
     sql: &'a Rendered,
     target: &'a DatasetName,
@@ -52,43 +69,74 @@ struct Reader<'a> {
 /// What to write instead.
 const HELP: &str = "a task's SQL is one query, or `INSERT INTO {{ target_dataset }} SELECT …`";
 
+/// What may stand before that.
+const BEFORE: &str = "only `CREATE TEMPORARY TABLE name AS SELECT …` may stand before a task's query: make a task of each";
+
 impl Reader<'_> {
     fn read(&self) -> Result<TaskSql, Problem> {
         let tokens = self.tokens()?;
-        let is_end = |token: &TokenWithSpan| token.token == Token::SemiColon;
-        let Some(first) = tokens.iter().position(|token| !is_end(token)) else {
+        let texts: Vec<&[TokenWithSpan]> = tokens.split(|token| token.token == Token::SemiColon).filter(|text| !text.is_empty()).collect();
+        let statements = Parser::new(self.dialect).try_with_sql(&self.sql.text).and_then(|mut parser| parser.parse_statements());
+        let statements = statements.map_err(|error| self.syntax(&error))?;
+        let mut all: Vec<(&Statement, &[TokenWithSpan])> = statements.iter().zip(texts).collect();
+        let Some((last, tokens)) = all.pop() else {
             return Err(self.problem("qetl::sql::empty", 0..0, "the SQL is empty").help(HELP));
         };
-        let tokens = &tokens[first..];
-        let length = tokens.iter().position(is_end).unwrap_or(tokens.len());
-        if let Some(second) = tokens[length..].iter().find(|token| !is_end(token)) {
-            let problem = self.problem("qetl::sql::several_statements", self.bytes(second), "the SQL has several statements");
-            return Err(problem.label("the second begins here").help("make a task of each"));
+        let mut found =
+            Found { reader: self, temporary: Vec::new(), scopes: Vec::new(), function: None, reads: Vec::new(), functions: Vec::new() };
+        for (statement, tokens) in all {
+            let Some((table, query)) = self.temporary(statement, tokens)? else {
+                let problem = self.problem("qetl::sql::several_statements", self.bytes(&tokens[0]), "the SQL has several statements");
+                return Err(problem.label("not the last one").help(BEFORE));
+            };
+            self.visit(&mut found, query)?;
+            found.temporary.push(table);
         }
-        let tokens = &tokens[..length];
-        let statement = self.statement()?;
-        match &statement {
-            Statement::Query(query) => {
-                self.refuse_writing(query, &tokens[0])?;
-                self.result(StatementKind::Query, tokens, Vec::new(), query)
-            }
-            Statement::Insert(insert) => self.insert(insert, tokens),
+        let (kind, columns, tokens, query) = match last {
+            Statement::Query(query) => (StatementKind::Query, Vec::new(), tokens, &**query),
+            Statement::Insert(insert) => self.insert(insert, tokens)?,
             _ => {
                 let words: Vec<String> = tokens.iter().take(2).map_while(|token| word(&token.token)).collect();
                 let what = format!("a task cannot run {}", if words.is_empty() { "this".to_owned() } else { words.join(" ") });
                 let problem = self.problem("qetl::sql::statement", self.bytes(&tokens[0]), what).label("not a query");
-                Err(problem.help(format!("{HELP}; qetl creates and fills the target itself")))
+                return Err(problem.help(format!("{HELP}; qetl creates and fills the target itself")));
             }
+        };
+        self.refuse_writing(query, &tokens[0])?;
+        self.visit(&mut found, query)?;
+        let Found { temporary, reads, functions, .. } = found;
+        Ok(TaskSql { temporary, kind, query: self.all_of(tokens), columns, reads, functions })
+    }
+
+    fn all_of(&self, tokens: &[TokenWithSpan]) -> Range<usize> {
+        let (Some(first), Some(last)) = (tokens.first(), tokens.last()) else { unreachable!("a query has words") };
+        self.bytes(first).start..self.bytes(last).end
+    }
+
+    /// Adds what a query reads and calls.
+    fn visit(&self, found: &mut Found<'_>, query: &Query) -> Result<(), Problem> {
+        match query.visit(found) {
+            ControlFlow::Break(problem) => Err(problem),
+            ControlFlow::Continue(()) => Ok(()),
         }
     }
 
-    fn statement(&self) -> Result<Statement, Problem> {
-        let parsed = Parser::new(self.dialect).try_with_sql(&self.sql.text).and_then(|mut parser| parser.parse_statements());
-        match parsed {
-            Ok(mut statements) if !statements.is_empty() => Ok(statements.remove(0)),
-            Ok(_) => Err(self.problem("qetl::sql::empty", 0..0, "the SQL is empty").help(HELP)),
-            Err(error) => Err(self.syntax(&error)),
+    /// The statement as a temporary table with its query, if it makes one, and says nothing else.
+    fn temporary<'s>(&self, statement: &'s Statement, tokens: &[TokenWithSpan]) -> Result<Option<(TemporaryTable, &'s Query)>, Problem> {
+        let Statement::CreateTable(ast::CreateTable { query: Some(query), .. }) = statement else { return Ok(None) };
+        let [create, temporary, table, name, is, rest @ ..] = tokens else { return Ok(None) };
+        let words = [(create, &["CREATE"][..]), (temporary, &["TEMP", "TEMPORARY"]), (table, &["TABLE"]), (is, &["AS"])];
+        let Token::Word(word) = &name.token else { return Ok(None) };
+        if rest.is_empty() || !words.iter().all(|(token, words)| is_word(&token.token, words)) {
+            return Ok(None);
         }
+        if word.value.to_ascii_lowercase().starts_with("qetl_") {
+            let problem = self.problem("qetl::sql::table_name", self.bytes(name), "names that begin with `qetl_` are qetl's own");
+            return Err(problem.label("not for a temporary table").help("give it another name"));
+        }
+        self.refuse_writing(query, &rest[0])?;
+        let span = self.sql.span(self.bytes(name));
+        Ok(Some((TemporaryTable { name: word.value.clone(), written: name.token.to_string(), query: self.all_of(rest), span }, query)))
     }
 
     fn tokens(&self) -> Result<Vec<TokenWithSpan>, Problem> {
@@ -97,7 +145,8 @@ impl Reader<'_> {
         Ok(tokens.into_iter().filter(|token| !matches!(token.token, Token::Whitespace(_) | Token::EOF)).collect())
     }
 
-    fn insert(&self, insert: &ast::Insert, tokens: &[TokenWithSpan]) -> Result<TaskSql, Problem> {
+    /// Its listed columns, and its query.
+    fn insert<'s, 't>(&self, insert: &'s ast::Insert, tokens: &'t [TokenWithSpan]) -> Result<Last<'s, 't>, Problem> {
         let refuse = |what: &str| {
             let problem = self.problem("qetl::sql::statement", self.bytes(&tokens[0]), format!("a task's INSERT has no {what}"));
             Err(problem.label("this INSERT").help(HELP))
@@ -126,7 +175,6 @@ impl Reader<'_> {
             let problem = self.problem("qetl::sql::other_target", self.bytes_of(name), what).label("not the task's target");
             return Err(problem.help("write `INSERT INTO {{ target_dataset }} SELECT …`"));
         }
-        self.refuse_writing(query, &tokens[0])?;
         let mut columns: Vec<String> = Vec::new();
         for column in &insert.columns {
             let Some(name) = column.0.last().and_then(ObjectNamePart::as_ident) else { return refuse("column that is not a name") };
@@ -142,17 +190,7 @@ impl Reader<'_> {
         if !columns.is_empty() {
             begin += 1 + tokens[begin..].iter().position(|token| token.token == Token::RParen).unwrap_or(0);
         }
-        self.result(StatementKind::Insert, tokens.get(begin..).unwrap_or_default(), columns, query)
-    }
-
-    fn result(&self, kind: StatementKind, tokens: &[TokenWithSpan], columns: Vec<String>, query: &Query) -> Result<TaskSql, Problem> {
-        let (Some(first), Some(last)) = (tokens.first(), tokens.last()) else { unreachable!("a query has words") };
-        let mut found = Found { reader: self, scopes: Vec::new(), function: None, reads: Vec::new(), functions: Vec::new() };
-        if let ControlFlow::Break(problem) = query.visit(&mut found) {
-            return Err(problem);
-        }
-        let Found { reads, functions, .. } = found;
-        Ok(TaskSql { kind, query: self.bytes(first).start..self.bytes(last).end, columns, reads, functions })
+        Ok((StatementKind::Insert, columns, tokens.get(begin..).unwrap_or_default(), query))
     }
 
     /// A query may hide a statement that writes.
@@ -227,6 +265,8 @@ impl Reader<'_> {
 /// What a query reads and calls. A name of a WITH hides a table, in its scope.
 struct Found<'a> {
     reader: &'a Reader<'a>,
+    /// The tables that the statements before made.
+    temporary: Vec<TemporaryTable>,
     scopes: Vec<Scope>,
     /// A table function, which the parser tells as a table right afterwards.
     function: Option<ObjectName>,
@@ -299,8 +339,8 @@ impl Visitor for Found<'_> {
             return ControlFlow::Continue(());
         }
         if let [ObjectNamePart::Identifier(bare)] = name.0.as_slice() {
-            let mut known = self.scopes.iter().flat_map(|scope| &scope.names[..scope.known]);
-            if known.any(|(cte, _)| cte.eq_ignore_ascii_case(&bare.value)) {
+            let ctes = self.scopes.iter().flat_map(|scope| &scope.names[..scope.known]).map(|(cte, _)| cte);
+            if ctes.chain(self.temporary.iter().map(|table| &table.name)).any(|known| known.eq_ignore_ascii_case(&bare.value)) {
                 return ControlFlow::Continue(());
             }
         }

@@ -21,6 +21,11 @@ fn sqlite_runs_its_own_words() {
 }
 
 #[test]
+fn mariadb_runs_its_own_words() {
+    pipeline(Kind::MariaDb, "DATE_SUB(CURRENT_DATE, INTERVAL 60 DAY)", "DATE_SUB(CURRENT_DATE, INTERVAL n DAY)");
+}
+
+#[test]
 fn postgres_runs_its_own_words() {
     pipeline(Kind::Postgres, "CURRENT_DATE - 60", "CURRENT_DATE - CAST(n AS INTEGER)");
 }
@@ -53,7 +58,15 @@ id = "sum_up"
 task_type = "sql_processing"
 source_dataset = "recent_sales"
 target_dataset = "per_customer"
-sql = "WITH sums AS (SELECT customer, COUNT(*) AS sales, SUM(amount) AS amount FROM {{ source_dataset }} GROUP BY customer) SELECT * FROM sums"
+sql = """
+CREATE TEMPORARY TABLE sums AS
+SELECT customer, COUNT(*) AS sales, SUM(amount) AS amount FROM {{ source_dataset }} GROUP BY customer;
+
+-- From here on the name is this table's.
+CREATE TEMP TABLE recent_sales AS SELECT * FROM sums WHERE sales > 0;
+
+SELECT customer, sales, amount FROM recent_sales;
+"""
 
 [[tasks]]
 id = "newest"
@@ -69,7 +82,7 @@ sql = "SELECT customer, MAX(id) AS id FROM raw_sales GROUP BY customer"
 /// Days are told from today, as the bound is.
 fn pipeline(kind: Kind, bound: &str, day: &str) {
     let Some(server) = kind.server() else { return };
-    let project = TestProject::new(server.place(), &FLOW.replace("BOUND", bound).replace("DAY", day));
+    let project = TestProject::new(server.place(), &FLOW.replace("DAY", day).replace("BOUND", bound));
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let write = |batch: u32, rows: &str| {
         let path = project.folder.path().join(format!("data/sales_{batch}.csv"));

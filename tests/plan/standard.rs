@@ -286,6 +286,11 @@ fn other_sql_is_refused_where_it_stands() {
         ("truncate table x", "qetl::sql::statement", "truncate"),
         ("copy x to 'y'", "qetl::sql::statement", "copy"),
         ("select 1;\n select 2", "qetl::sql::several_statements", "select"),
+        ("create table x as select 1; select 1", "qetl::sql::several_statements", "create"),
+        ("create temp table x (a int); select 1", "qetl::sql::several_statements", "create"),
+        ("create temp table x as select 1 into y; select 1", "qetl::sql::statement", "select"),
+        ("create temp table x as select 1", "qetl::sql::statement", "create"),
+        ("create temp table qetl_x as select 1; select 1", "qetl::sql::table_name", "qetl_x"),
         ("insert into other select 1", "qetl::sql::other_target", "other"),
         ("insert into user default values", "qetl::sql::statement", "insert"),
         ("insert into user select 1 returning 1", "qetl::sql::statement", "insert"),
@@ -305,6 +310,22 @@ fn other_sql_is_refused_where_it_stands() {
         let problem = &problems.0[0];
         assert_eq!((problem.code, &text[problem.span.start..problem.span.end]), (code, at), "{sql}: {problems}");
     }
+}
+
+#[test]
+fn temporary_tables_stand_before_the_query() {
+    let text = "CREATE TEMP TABLE big AS SELECT * FROM {{ source_dataset }} WHERE now() > t;
+        create temporary table \"Orders\" as select * from big, other, \"Order\";
+        INSERT INTO {{ target_dataset }} (a) SELECT * FROM orders, big, late;";
+    let (rendered, sql) = sql_of(text).unwrap_or_else(|problems| panic!("{problems}"));
+    let tables: Vec<(&str, &str)> =
+        sql.temporary.iter().map(|table| (table.written.as_str(), &rendered.text[table.query.clone()])).collect();
+    let expected = [("big", "SELECT * FROM raw.orders WHERE now() > t"), ("\"Orders\"", "select * from big, other, \"Order\"")];
+    assert_eq!(tables, expected);
+    let reads: Vec<String> = sql.reads.iter().map(|read| read.dataset.to_string()).collect();
+    assert_eq!(reads, ["raw.orders", "other", "Order", "late"], "temporary tables are no datasets");
+    assert_eq!((sql.kind, &rendered.text[sql.query.clone()]), (StatementKind::Insert, "SELECT * FROM orders, big, late"));
+    assert_eq!(sql.functions.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["now"]);
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod expand;
 mod expr;
 mod rel;
 mod text;
+mod walk;
 
 pub use expand::expand;
 pub use expr::{BinaryOp, Expr, Function, Param, Period, Side, Value};
@@ -15,3 +16,4 @@ pub use rel::{
     AggregateFunction, AsOf, Classify, Gone, JoinKind, LatestPerKey, Op, Order, Rel, RelError, Sessionize, Sessions, Step, Steps,
     WindowFunction,
 };
+pub use walk::time_zones;

@@ -25,7 +25,7 @@ use datafusion::{
     prelude::{SessionContext, lit},
 };
 use qetl_core::{
-    Column, DatasetName, Problems,
+    Column, DatasetName, Problem, Problems,
     plan::LANDING_COLUMNS,
     schema::Schema,
     standard::{Rendered, SourceScope, same_dataset},
@@ -59,7 +59,13 @@ const CATALOG: &str = "warehouse";
 /// Reads a task's SQL.
 pub(crate) fn statement(sql: &Rendered, target: &DatasetName) -> Result<Statement, Problems> {
     let read = qetl_sql::task::read(sql, target, &qetl_sql::syntax::GenericDialect {})?;
+    if let Some(table) = read.temporary.first() {
+        let what = "the embedded engine makes no temporary tables";
+        let problem = Problem::new("qetl::sql::temporary_table", table.span, what).label("made here");
+        return Err(problem.help(format!("name the query in the task's own: `WITH {} AS (SELECT …) SELECT …`", table.name)).into());
+    }
     Ok(Statement {
+        temporary: Vec::new(),
         kind: read.kind,
         query: read.query,
         columns: read.columns,

@@ -18,6 +18,8 @@ use crate::{
 /// What the SQL of a task says, as far as its text alone tells.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Statement {
+    /// The temporary tables that are made first: their names as they are written, and their queries as bytes of the rendered text.
+    pub temporary: Vec<(String, Range<usize>)>,
     pub kind: StatementKind,
     /// The query alone, as bytes of the rendered text.
     pub query: Range<usize>,

@@ -6,20 +6,20 @@ use qetl_core::{
 };
 use sqlparser::ast;
 
-use super::{Dialect, Fold, concat_ws, said, standard_call, unsupported};
+use super::{Dialect, Fold, concat_ws, standard_call};
 use crate::{Unsupported, tree};
 
 #[derive(Debug)]
 pub struct DuckDb {
-    /// Whether dates in other time zones than UTC can be told.
-    time_zones: bool,
+    /// Whether it is qetl's own, which has [`super::DATE_IN`] in place of the extension that knows time zones.
+    embedded: bool,
 }
 
 impl DuckDb {
     /// With its extension `icu`, which is part of what its makers give out.
-    pub const WITH_TIME_ZONES: Self = Self { time_zones: true };
-    /// The library alone.
-    pub const ALONE: Self = Self { time_zones: false };
+    pub const SHELL: Self = Self { embedded: false };
+    /// As qetl's engine has it.
+    pub const EMBEDDED: Self = Self { embedded: true };
 }
 
 impl Dialect for DuckDb {
@@ -74,10 +74,10 @@ impl Dialect for DuckDb {
             Function::AddDays(days) => tree::fill("a + b", &[arguments, vec![tree::number(days)]].concat()),
             Function::DaysBetween => tree::fill("a - b", &arguments),
             Function::DateIn { zone } if zone == "UTC" => tree::fill("CAST(MAKE_TIMESTAMP(EPOCH_US(a)) AS DATE)", &arguments),
-            Function::DateIn { zone } if self.time_zones => {
-                tree::fill("CAST(TIMEZONE(b, a) AS DATE)", &[arguments, vec![tree::text(zone)]].concat())
+            Function::DateIn { zone } => {
+                let date = if self.embedded { "qetl_date_in(EPOCH_US(a), b)" } else { "CAST(TIMEZONE(b, a) AS DATE)" };
+                tree::fill(date, &[arguments, vec![tree::text(zone)]].concat())
             }
-            Function::DateIn { .. } => return Err(unsupported(self, &said(function))),
             Function::PeriodStart(Period::Day) => tree::fill("a", &arguments),
             Function::PeriodStart(Period::Week) => tree::fill("CAST(DATE_TRUNC('week', a) AS DATE)", &arguments),
             Function::PeriodStart(Period::Month) => tree::fill("CAST(DATE_TRUNC('month', a) AS DATE)", &arguments),

@@ -33,7 +33,15 @@ pub use trino::Trino;
 
 /// Every dialect, by name.
 pub const DIALECTS: [&dyn Dialect; 10] =
-    [&Ansi, &BigQuery, &ClickHouse, &Databricks, &DuckDb::WITH_TIME_ZONES, &MySql, &Postgres, &Snowflake, &Sqlite, &Trino];
+    [&Ansi, &BigQuery, &ClickHouse, &Databricks, &DuckDb::SHELL, &MySql::SHELL, &Postgres, &Snowflake, &Sqlite::SHELL, &Trino];
+
+/// A function that qetl's engines add to embedded databases, which know no time zones: the date that an instant has in a zone.
+/// DuckDB's instant is in microseconds.
+pub const DATE_IN: &str = "qetl_date_in";
+
+/// A table that qetl's engine for MySQL adds, as the server's own tables of time zones may be empty: `seconds` is how much a zone's
+/// clocks are ahead of UTC from `since` on, in microseconds since 1970.
+pub const ZONES: &str = "qetl_zones";
 
 /// The dialect of that name.
 pub fn dialect(name: &str) -> Option<&'static dyn Dialect> {

@@ -10,7 +10,24 @@ use super::{Dialect, Fold, Scratch, bool_text, cast_as, concat_ws, ordered, said
 use crate::{Unsupported, tree};
 
 #[derive(Debug)]
-pub struct MySql;
+pub struct MySql {
+    /// Whether qetl's engine runs it, which has the table [`super::ZONES`].
+    engine: bool,
+}
+
+impl MySql {
+    /// As its shell has it, whose tables of time zones may be empty.
+    pub const SHELL: Self = Self { engine: false };
+    /// As qetl's engine has it.
+    pub const ENGINE: Self = Self { engine: true };
+}
+
+/// The date of the instant `a` in the time zone `b`, by the table [`super::ZONES`].
+const DATE_IN: &str = "CAST(TIMESTAMPADD(SECOND, (
+    SELECT zones.seconds FROM qetl_zones AS zones
+    WHERE zones.zone = b AND zones.since <= TIMESTAMPDIFF(MICROSECOND, CAST('1970-01-01' AS DATETIME(6)), a)
+    ORDER BY zones.since DESC LIMIT 1
+), a) AS DATE)";
 
 /// Compares bytes, with blanks at the end. The two have it under different names, each in a comment that it alone reads.
 const COLLATION: &str = "CHARACTER SET utf8mb4 /*M! COLLATE utf8mb4_nopad_bin */ /*!80003 COLLATE utf8mb4_0900_bin */";
@@ -143,6 +160,7 @@ impl Dialect for MySql {
             Function::AddDays(days) => tree::fill("DATE_ADD(a, INTERVAL b DAY)", &[arguments, vec![tree::number(days)]].concat()),
             Function::DaysBetween => tree::fill("DATEDIFF(a, b)", &arguments),
             Function::DateIn { zone } if zone == "UTC" => tree::fill("CAST(a AS DATE)", &arguments),
+            Function::DateIn { zone } if self.engine => tree::fill(DATE_IN, &[arguments, vec![self.text(zone)]].concat()),
             Function::DateIn { .. } => {
                 return Err(unsupported(
                     self,

@@ -13,7 +13,17 @@ use crate::{Unsupported, tree};
 /// Dates and instants are ISO 8601 text, which sorts as they do. Decimals are text with all the digits of their scale; they
 /// are computed with as integers of 64 bits.
 #[derive(Debug)]
-pub struct Sqlite;
+pub struct Sqlite {
+    /// Whether it is qetl's own, which has [`super::DATE_IN`].
+    embedded: bool,
+}
+
+impl Sqlite {
+    /// As its makers give it out, without time zones.
+    pub const SHELL: Self = Self { embedded: false };
+    /// As qetl's engine has it.
+    pub const EMBEDDED: Self = Self { embedded: true };
+}
 
 /// Digits that an integer of 64 bits surely holds.
 const DIGITS: u8 = 18;
@@ -132,6 +142,7 @@ impl Dialect for Sqlite {
             Function::AddDays(days) => tree::fill("DATE(a, b)", &[arguments, vec![tree::text(&format!("{days:+} days"))]].concat()),
             Function::DaysBetween => tree::fill("CAST(JULIANDAY(a) - JULIANDAY(b) AS INTEGER)", &arguments),
             Function::DateIn { zone } if zone == "UTC" => tree::fill("SUBSTR(a, 1, 10)", &arguments),
+            Function::DateIn { zone } if self.embedded => tree::fill("qetl_date_in(a, b)", &[arguments, vec![tree::text(zone)]].concat()),
             Function::DateIn { .. } => return Err(unsupported(self, &format!("{}: it knows no time zones", said(function)))),
             Function::PeriodStart(Period::Day) => tree::fill("a", &arguments),
             Function::PeriodStart(Period::Week) => tree::fill("DATE(a, 'weekday 0', '-6 days')", &arguments),

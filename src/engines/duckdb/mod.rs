@@ -1,31 +1,25 @@
-//! DuckDB: a database in a file, with the library built in; rows go in through its appender.
+//! DuckDB: a database in a file, with the library built in; rows go in through a table function, on all threads.
 //!
-//! One process has the file at a time, and in it one instance, whose connections are the sessions. The driver has an Arrow
-//! of its own, which is seen in this file alone: batches are handed over buffer by buffer.
+//! One process has the file at a time, and in it one instance, whose connections are the sessions.
 #![expect(clippy::wildcard_enum_match_arm, reason = "of the library's many types and errors a few are answered apart")]
+
+mod arrow;
+mod functions;
 
 use std::{
     fs,
+    panic::resume_unwind,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError, Weak},
+    thread,
     time::{Duration, Instant},
 };
 
 use ::duckdb::{
     AccessMode, Config, Error, ToSql,
-    arrow::{
-        array as theirs,
-        array::Array as _,
-        buffer::{BooleanBuffer, Buffer, NullBuffer},
-        datatypes as types,
-        error::ArrowError,
-    },
     types::{ToSqlOutput, ValueRef},
 };
-use arrow::array::{Array, ArrayRef, RecordBatch};
-use arrow::datatypes::DataType;
-use bytes::Bytes;
-use qetl_core::{Column, Type, project::EngineChoice};
+use qetl_core::{Column, project::EngineChoice};
 use qetl_runtime::RunError;
 use qetl_sql::Dialect;
 
@@ -36,8 +30,10 @@ use crate::{
     tables::TableName,
     watch::Watch,
 };
+use arrow::{cell, known};
+use functions::{RowsIn, send};
 
-const DIALECT: &dyn Dialect = &qetl_sql::dialects::DuckDb::ALONE;
+const DIALECT: &dyn Dialect = &qetl_sql::dialects::DuckDb::EMBEDDED;
 
 /// How long it is waited before another process's file is tried again.
 const PAUSE: Duration = Duration::from_millis(20);
@@ -59,7 +55,7 @@ struct Instance {
 
 /// 0 is one a core.
 fn threads(wanted: u32) -> i64 {
-    let cores = || std::thread::available_parallelism().map_or(1, |cores| i64::try_from(cores.get()).unwrap_or(1));
+    let cores = || thread::available_parallelism().map_or(1, |cores| i64::try_from(cores.get()).unwrap_or(1));
     if wanted == 0 { cores() } else { wanted.into() }
 }
 
@@ -97,7 +93,7 @@ impl DuckDb {
             if Instant::now() >= until {
                 return Err(Failure::Busy(busy));
             }
-            std::thread::sleep(PAUSE);
+            thread::sleep(PAUSE);
         }
     }
 
@@ -106,7 +102,9 @@ impl DuckDb {
             let config = Config::default().access_mode(mode)?.threads(self.threads)?;
             let config = config.max_memory(&format!("{}B", self.memory_limit))?;
             // Nothing outside the database is read or written, no extension is loaded, and no statement changes that.
-            config.enable_external_access(false)?.with("preserve_insertion_order", "false")?.with("lock_configuration", "true")
+            let config = config.enable_external_access(false)?.with("preserve_insertion_order", "false")?;
+            // Each row group is written once it is full: so the rows of a batch need not be in memory together, and COMMIT has little left.
+            config.with("write_buffer_row_group_count", "1")?.with("lock_configuration", "true")
         };
         let open = || match access {
             // A database that is not there is one without tables.
@@ -117,7 +115,9 @@ impl DuckDb {
         if let (Access::Write, Some(folder)) = (access, self.path.parent()) {
             fs::create_dir_all(folder).map_err(|why| Failure::Other(format!("`{}`: {why}", folder.display())))?;
         }
-        open().map_err(failure)
+        let connection = open().map_err(failure)?;
+        functions::register(&connection).map_err(failure)?;
+        Ok(connection)
     }
 }
 
@@ -223,16 +223,22 @@ impl Connection for Session {
     }
 
     fn load(&mut self, table: &TableName, columns: &[Column], rows: Batches<'_>) -> Result<(), Failure> {
-        let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
-        let appender = match &table.schema {
-            Some(schema) => self.connection.appender_with_columns_to_db(&table.name, schema, &names),
-            None => self.connection.appender_with_columns_to_catalog_and_db(&table.name, "temp", "main", &names),
-        };
-        let mut appender = appender.map_err(failure)?;
-        for batch in rows {
-            appender.append_record_batch(handed_over(&batch)?).map_err(failure)?;
-        }
-        appender.flush().map_err(failure)
+        let names: Vec<String> = columns.iter().map(|column| qetl_sql::ident('"', &column.name).to_string()).collect();
+        let (rows_in, sender) = RowsIn::new(columns);
+        let sql = format!("INSERT INTO {} ({}) {}", table.object('"'), names.join(", "), rows_in.query());
+        let connection = &mut self.connection;
+        thread::scope(|scope| {
+            let inserting = scope.spawn(move || {
+                let inserted = connection.execute(&sql, []).map_err(failure);
+                // Whoever sends learns that nobody takes any more.
+                drop(rows_in);
+                inserted
+            });
+            let sent = send(rows, &sender);
+            drop(sender);
+            inserting.join().unwrap_or_else(|panic| resume_unwind(panic))?;
+            sent
+        })
     }
 }
 
@@ -259,8 +265,8 @@ fn read(connection: &::duckdb::Connection, sql: &str, values: &[Cell<'_>], take:
     let found: Vec<Found> =
         schema.fields().iter().map(|field| Found { name: field.name().clone(), ty: known(field.data_type()), origin: None }).collect();
     while let Some(batch) = statement.step().map_err(failure)? {
-        for row in 0..batch.len() {
-            let cell = |(column, found): (&theirs::ArrayRef, &Found)| {
+        for row in 0..::duckdb::arrow::array::Array::len(&batch) {
+            let cell = |(column, found): (&::duckdb::arrow::array::ArrayRef, &Found)| {
                 let what =
                     || Failure::Other(format!("`{}` is {}, which qetl does not read: cast it to text", found.name, column.data_type()));
                 cell(column, row).ok_or_else(what)
@@ -269,39 +275,6 @@ fn read(connection: &::duckdb::Connection, sql: &str, values: &[Cell<'_>], take:
         }
     }
     Ok(found)
-}
-
-/// The batch in the driver's Arrow: the same buffers, looked over once more.
-fn handed_over(batch: &RecordBatch) -> Result<theirs::RecordBatch, Failure> {
-    struct Owner(arrow::buffer::Buffer);
-    impl AsRef<[u8]> for Owner {
-        fn as_ref(&self) -> &[u8] {
-            self.0.as_slice()
-        }
-    }
-    let buffer = |buffer: &arrow::buffer::Buffer| Buffer::from(Bytes::from_owner(Owner(buffer.clone())));
-    let other = |why: ArrowError| Failure::Other(why.to_string());
-    let column = |column: &ArrayRef| {
-        let data = column.to_data();
-        let nulls = data.nulls().map(|nulls| NullBuffer::new(BooleanBuffer::new(buffer(nulls.buffer()), nulls.offset(), nulls.len())));
-        let ty = match column.data_type() {
-            DataType::Boolean => types::DataType::Boolean,
-            DataType::Int64 => types::DataType::Int64,
-            DataType::Float64 => types::DataType::Float64,
-            DataType::Decimal128(precision, scale) => types::DataType::Decimal128(*precision, *scale),
-            DataType::Date32 => types::DataType::Date32,
-            DataType::Timestamp(_, zone) => types::DataType::Timestamp(types::TimeUnit::Microsecond, zone.clone()),
-            _ => types::DataType::Utf8View,
-        };
-        let builder = theirs::ArrayData::builder(ty).len(data.len()).offset(data.offset()).nulls(nulls);
-        Ok(theirs::make_array(builder.buffers(data.buffers().iter().map(buffer).collect()).build()?))
-    };
-    let columns = batch.columns().iter().map(column).collect::<Result<Vec<_>, _>>().map_err(other)?;
-    let field = |(field, column): (&Arc<arrow::datatypes::Field>, &theirs::ArrayRef)| {
-        types::Field::new(field.name(), column.data_type().clone(), true)
-    };
-    let fields: Vec<types::Field> = batch.schema_ref().fields().iter().zip(&columns).map(field).collect();
-    theirs::RecordBatch::try_new(Arc::new(types::Schema::new(fields)), columns).map_err(other)
 }
 
 /// A value as the database takes it for a column of its type.
@@ -321,55 +294,6 @@ impl ToSql for Bound<'_> {
             Cell::Timestamp(micros) => text(timestamp_text(*micros)),
         })
     }
-}
-
-/// The type of a column; sums are wider than any type of qetl's.
-fn known(ty: &types::DataType) -> Option<Type> {
-    use types::DataType as Their;
-    match ty {
-        Their::Boolean => Some(Type::Bool),
-        Their::Int8 | Their::Int16 | Their::Int32 | Their::Int64 | Their::UInt8 | Their::UInt16 | Their::UInt32 => Some(Type::Int),
-        Their::Float32 | Their::Float64 => Some(Type::Float),
-        Their::Null => None,
-        Their::UInt64 => Some(Type::Decimal { precision: 38, scale: 0 }),
-        Their::Decimal128(precision, scale) => Some(Type::Decimal { precision: *precision, scale: u8::try_from(*scale).ok()? }),
-        Their::Date32 => Some(Type::Date),
-        Their::Timestamp(..) => Some(Type::Timestamp),
-        _ => Some(Type::Text),
-    }
-}
-
-fn cell(column: &theirs::ArrayRef, row: usize) -> Option<Cell<'static>> {
-    use theirs::AsArray;
-    use types::{DataType as Their, TimeUnit};
-    if column.is_null(row) {
-        return Some(Cell::Null);
-    }
-    Some(match column.data_type() {
-        Their::Null => Cell::Null,
-        Their::Boolean => Cell::Bool(column.as_boolean().value(row)),
-        Their::Int8 => Cell::Int(column.as_primitive::<types::Int8Type>().value(row).into()),
-        Their::Int16 => Cell::Int(column.as_primitive::<types::Int16Type>().value(row).into()),
-        Their::Int32 => Cell::Int(column.as_primitive::<types::Int32Type>().value(row).into()),
-        Their::Int64 => Cell::Int(column.as_primitive::<types::Int64Type>().value(row)),
-        Their::UInt8 => Cell::Int(column.as_primitive::<types::UInt8Type>().value(row).into()),
-        Their::UInt16 => Cell::Int(column.as_primitive::<types::UInt16Type>().value(row).into()),
-        Their::UInt32 => Cell::Int(column.as_primitive::<types::UInt32Type>().value(row).into()),
-        Their::UInt64 => Cell::Decimal(column.as_primitive::<types::UInt64Type>().value(row).into(), 0),
-        Their::Float32 => Cell::Float(column.as_primitive::<types::Float32Type>().value(row).into()),
-        Their::Float64 => Cell::Float(column.as_primitive::<types::Float64Type>().value(row)),
-        Their::Decimal128(_, scale) => Cell::Decimal(column.as_primitive::<types::Decimal128Type>().value(row), u8::try_from(*scale).ok()?),
-        Their::Date32 => Cell::Date(column.as_primitive::<types::Date32Type>().value(row)),
-        Their::Timestamp(TimeUnit::Second, _) => {
-            Cell::Timestamp(column.as_primitive::<types::TimestampSecondType>().value(row).checked_mul(1_000_000)?)
-        }
-        Their::Timestamp(TimeUnit::Millisecond, _) => {
-            Cell::Timestamp(column.as_primitive::<types::TimestampMillisecondType>().value(row).checked_mul(1000)?)
-        }
-        Their::Timestamp(TimeUnit::Microsecond, _) => Cell::Timestamp(column.as_primitive::<types::TimestampMicrosecondType>().value(row)),
-        Their::Utf8 => Cell::from(column.as_string::<i32>().value(row).to_owned()),
-        _ => return None,
-    })
 }
 
 fn failure(error: Error) -> Failure {
