@@ -108,14 +108,14 @@ impl Server {
 /// What tests have to know of a kind of database.
 fn place(kind: Kind, config: &str) -> Place {
     let (engine, name, quote, holds, refuses): (_, _, _, fn(&Value) -> bool, &'static [&'static str]) = match kind {
-        Kind::DuckDb => ("duckdb", "duckdb", '"', |_| true, &["cannot say the date of an instant in the time zone"]),
+        Kind::DuckDb => ("duckdb", "duckdb", '"', |_| true, &[]),
         Kind::Sqlite => (
             "sqlite",
             "sqlite",
             '"',
             |value| !matches!(value, Value::Float(value) if value.is_nan()),
             // A sum that does not fit is an error in its `verify`.
-            &["cannot say the date of an instant in the time zone", "integer overflow"],
+            &["integer overflow"],
         ),
         Kind::Postgres => ("postgres", "postgres", '"', |_| true, &[]),
         Kind::MariaDb => (
@@ -123,15 +123,13 @@ fn place(kind: Kind, config: &str) -> Place {
             "mysql",
             '`',
             |value| !matches!(value, Value::Float(value) if !value.is_finite()),
-            &[
-                "cannot say the date of an instant in the time zone",
-                "cannot say the canonical text of a float",
-                "standard flows do not run on mysql",
-            ],
+            &["cannot say the date of an instant in the time zone", "cannot say the canonical text of a float"],
         ),
     };
     Place {
         engine,
+        // For histories of a few rows, these two take ten times as long as the others.
+        cases: if matches!(kind, Kind::DuckDb | Kind::MariaDb) { 30 } else { 100 },
         settings: format!("[engine]\nname = \"{name}\"\nthreads = 1\n[engine.config]\n{config}\n"),
         folder: None,
         open: Arc::new(open),

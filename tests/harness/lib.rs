@@ -7,7 +7,6 @@
 pub mod change_feed;
 pub mod growth;
 pub mod ledger;
-pub mod outcomes;
 pub mod place;
 pub mod project;
 pub mod scd2;

@@ -16,6 +16,8 @@ pub type Open = Arc<dyn Fn(&Workspace) -> Arc<dyn Engine> + Send + Sync>;
 pub struct Place {
     /// As results are told of: `datafusion`, `duckdb`, `sqlite`, `postgres`, `mariadb`.
     pub engine: &'static str,
+    /// How many histories a search tries here, unless it is told.
+    pub cases: u32,
     /// The project file.
     pub settings: String,
     /// Gone with the last project in it.

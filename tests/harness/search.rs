@@ -11,10 +11,10 @@ use proptest::{
     strategy::BoxedStrategy,
     test_runner::{Config, RngAlgorithm, TestCaseError, TestError, TestRng, TestRunner},
 };
-use qetl_test_models::text::TextRow;
+use qetl_test_models::{outcomes, outcomes::Outcome, text::TextRow};
 use tokio::runtime::{Builder, Runtime};
 
-use crate::{outcomes, place::Place};
+use crate::place::Place;
 
 /// What became of a history.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,21 +39,21 @@ pub type Places<'a> = &'a (dyn Fn() -> Place + Sync);
 impl<H: Debug> Search<H> {
     /// Lives histories on an engine, and records what it proves.
     pub fn on(&self, places: Places<'_>) {
-        let engine = places().engine;
+        let Place { engine, cases: usual, .. } = places();
         let refused = Mutex::new(BTreeMap::<String, u32>::new());
-        self.each(|runtime, history| {
+        self.each(usual, |runtime, history| {
             if let Lived::Refused(why) = (self.live)(runtime, places, history)? {
                 *refused.lock().unwrap().entry(why).or_default() += 1;
             }
             Ok(())
         });
         let refused = refused.into_inner().unwrap();
-        outcomes::proven(engine, self.flow_type, cases(), &refused);
+        outcomes::record(engine, self.flow_type, &Outcome { histories: cases(usual), refused });
     }
 
-    /// Tries as many histories as `QETL_CASES` says, on two threads; the smallest one that fails is told.
-    pub fn each(&self, check: impl Fn(&Runtime, &H) -> Result<(), TestCaseError> + Sync) {
-        let (seed, each) = (seed(), cases().div_ceil(2));
+    /// Tries as many histories as `cases` says, on two threads; the smallest one that fails is told.
+    pub fn each(&self, usual: u32, check: impl Fn(&Runtime, &H) -> Result<(), TestCaseError> + Sync) {
+        let (seed, each) = (seed(), cases(usual).div_ceil(2));
         println!("{}: QETL_SEED={seed}", self.flow_type);
         std::thread::scope(|scope| {
             for thread in 0..2 {
@@ -78,9 +78,9 @@ impl<H: Debug> Search<H> {
     }
 }
 
-/// How many histories each search tries.
-pub fn cases() -> u32 {
-    number("QETL_CASES").unwrap_or(100)
+/// How many histories a search tries: `QETL_CASES`, or what is usual there.
+pub fn cases(usual: u32) -> u32 {
+    number("QETL_CASES").unwrap_or(usual)
 }
 
 /// Which histories these are; the time, when nobody says.

@@ -5,6 +5,7 @@ pub mod growth;
 pub mod histories;
 pub mod ledger;
 pub mod oracle;
+pub mod outcomes;
 pub mod scd2;
 pub mod sessions;
 pub mod tables;

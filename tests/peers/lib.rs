@@ -4,4 +4,6 @@
 mod dialects;
 #[cfg(test)]
 mod generated;
+#[cfg(test)]
+mod portability;
 pub mod venv;

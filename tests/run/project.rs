@@ -15,6 +15,7 @@ pub(crate) fn place(threads: usize, n: usize) -> Place {
     let most_deleted = MOST_DELETED[n % MOST_DELETED.len()];
     Place {
         engine: "datafusion",
+        cases: 100,
         settings: format!("[engine]\nthreads = {threads}\n"),
         folder: None,
         open: Arc::new(move |workspace| open(workspace, threads, most_deleted)),

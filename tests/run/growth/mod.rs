@@ -12,7 +12,7 @@ use crate::cli::Cli;
 
 #[test]
 fn the_model_counts_as_the_rules_say() {
-    SEARCH.each(|_, history| {
+    SEARCH.each(100, |_, history| {
         let mut model = Model::new(history.options.clone());
         for arrival in &history.arrivals {
             model.execute(arrival.batch_id, &arrival.rows);

@@ -7,7 +7,7 @@ use crate::cli::Cli;
 
 #[test]
 fn the_model_keeps_a_sound_ledger() {
-    SEARCH.each(|_, history| {
+    SEARCH.each(100, |_, history| {
         let mut ledger = Ledger::new(history.options.clone(), history.booking.clone());
         for arrival in &history.arrivals {
             ledger.execute(arrival.batch_id, &arrival.rows, arrival.accept_guards);
