@@ -217,7 +217,20 @@ impl EngineConfig {
             },
             _ => (),
         }
+        if let Some(url) = self.url.as_ref().filter(|url| url.value.0.matches('@').count() > 1) {
+            let problem = Problem::new("qetl::project::engine_config", url.span, "the address of the server has more than one `@`");
+            problems.push(problem.label("this address").help("in a user's name or password, write `@` as `%40` and `/` as `%2F`"));
+        }
     }
+}
+
+/// The text for people: what may be a password, between `://` and `@`, is made stars, as many as it has bytes.
+fn without_secrets(text: &str) -> String {
+    let line = |line: &str| {
+        let hidden = line.find("://").and_then(|begin| Some((begin + 3, line.rfind('@')?))).filter(|(begin, end)| begin < end);
+        hidden.map_or_else(|| line.to_owned(), |(begin, end)| format!("{}{}{}", &line[..begin], "*".repeat(end - begin), &line[end..]))
+    };
+    text.split_inclusive('\n').map(line).collect()
 }
 
 /// A text that may hold a password: it is never printed.
@@ -234,7 +247,7 @@ impl fmt::Debug for Secret {
 impl Project {
     /// Reads `qetl.toml`. `env` gives the value of an environment variable.
     pub fn parse(name: &str, text: &str, profile: Option<&str>, env: &dyn Fn(&str) -> Option<String>) -> Result<Project, Problems> {
-        let source = SourceText::new(name, text);
+        let source = SourceText::new(name, &without_secrets(text));
         Self::decode(text, profile, env).map_err(|problems| problems.in_source(&source))
     }
 
@@ -406,6 +419,14 @@ mod tests {
         let postgres = parse("[engine]\nname = \"postgres\"\n[engine.config]\nurl_env = \"HOME_OF_DATA\"\n", None).unwrap();
         assert_eq!(postgres.engine.config.url.as_ref().map(|url| url.value.0.as_str()), Some("/data"));
         assert!(!format!("{postgres:?}").contains("/data"), "what may be a secret is not printed");
+        let two = "[engine]\nname = \"postgres\"\n[engine.config]\nurl = \"postgres://shop:s3c@ret@db/shop\"\n";
+        insta::assert_snapshot!(told(two), @"qetl.toml:4:7: the address of the server has more than one `@`");
+        insta::assert_snapshot!(without_secrets(two), @r#"
+        [engine]
+        name = "postgres"
+        [engine.config]
+        url = "postgres://**************@db/shop"
+        "#);
         insta::assert_snapshot!(told("[engine]\nname = \"sqlite\"\n[engine.config]\nurl = \"sqlite://\"\n"), @r"
         qetl.toml:2:8: the engine `sqlite` needs the file of its database
         qetl.toml:4:7: `url` means nothing to the engine `sqlite`

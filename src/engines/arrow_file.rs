@@ -2,6 +2,7 @@
 
 use std::{
     fs::{self, File},
+    io::ErrorKind,
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -87,11 +88,16 @@ pub(crate) struct Temporary(PathBuf);
 impl Temporary {
     pub(crate) fn new() -> Result<Self, String> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
-        let name = format!("qetl-{}-{}.arrow", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-        let path = std::env::temp_dir().join(name);
-        // Nobody else's file is written to.
-        File::create_new(&path).map_err(|why| format!("`{}`: {why}", path.display()))?;
-        Ok(Self(path))
+        loop {
+            let name = format!("qetl-{}-{}.arrow", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+            let path = std::env::temp_dir().join(name);
+            match File::create_new(&path) {
+                Ok(_) => return Ok(Self(path)),
+                // Nobody else's file is written to.
+                Err(why) if why.kind() == ErrorKind::AlreadyExists => (),
+                Err(why) => return Err(format!("`{}`: {why}", path.display())),
+            }
+        }
     }
 
     pub(crate) fn path(&self) -> &Path {

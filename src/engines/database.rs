@@ -163,6 +163,8 @@ impl dyn Connection + '_ {
 pub(crate) enum Failure {
     /// The connection is gone: whether its last statement took effect is not known.
     Lost(String),
+    /// The server is not to be had.
+    Unreachable(String),
     /// A lock, or the database as a whole, was not to be had in time.
     Busy(String),
     /// The statement took longer than it may.
@@ -190,6 +192,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Failure::Lost(why)
+            | Failure::Unreachable(why)
             | Failure::Busy(why)
             | Failure::TooSlow(why)
             | Failure::Full(why)
@@ -202,6 +205,14 @@ impl fmt::Display for Failure {
     }
 }
 
+/// The failure of a connection that was to be made.
+pub(crate) fn unreachable(failure: Failure) -> Failure {
+    match failure {
+        Failure::Lost(why) | Failure::Wrong(why) | Failure::Other(why) => Failure::Unreachable(why),
+        other => other,
+    }
+}
+
 /// The failure as a run tells it.
 pub(crate) fn told(database: &dyn Database, failure: Failure) -> RunError {
     let place = database.place();
@@ -210,6 +221,10 @@ pub(crate) fn told(database: &dyn Database, failure: Failure) -> RunError {
         Failure::Lost(why) => {
             (format!("the connection to {place} was lost: {why}"), "nothing of the batch is visible: run again when the database answers")
         }
+        Failure::Unreachable(why) => (
+            format!("there is no connection to {place}: {why}"),
+            "see whether it runs, and what `[engine.config]` says of its address, user and password",
+        ),
         Failure::Busy(why) => {
             (format!("{place} is held by somebody else: {why}"), "run again when they are done, or give a longer `lock_timeout_seconds`")
         }

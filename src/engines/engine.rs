@@ -231,6 +231,14 @@ impl Engine for SqlEngine {
         Ok(filled.iter().map(|statement| format!("{statement};\n")).collect())
     }
 
+    fn table(&self, dataset: &DatasetName) -> String {
+        table(&*self.database, dataset)
+    }
+
+    fn quote(&self) -> char {
+        self.database.dialect().quote()
+    }
+
     fn statement(&self, sql: &Rendered, target: &DatasetName) -> Result<Statement, Problems> {
         bench::statement(&*self.database, sql, target)
     }

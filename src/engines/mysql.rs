@@ -18,7 +18,7 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use crate::{
     cell::{Cell, Cells, date_text, decimal_text, parse_decimal},
-    database::{Access, Batches, Connection, Database, Failure, Found, Hold, Naming, Take},
+    database::{Access, Batches, Connection, Database, Failure, Found, Hold, Naming, Take, unreachable},
     tables::TableName,
     url_of,
 };
@@ -53,7 +53,7 @@ impl MySql {
     }
 
     fn client(&self, access: Access) -> Result<(Conn, bool), Failure> {
-        let mut client = Conn::new(self.opts.clone()).map_err(failure)?;
+        let mut client = Conn::new(self.opts.clone()).map_err(failure).map_err(unreachable)?;
         for statement in self.dialect().session() {
             client.query_drop(statement).map_err(failure)?;
         }

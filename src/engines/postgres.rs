@@ -22,7 +22,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
     cell::{Cell, Cells},
-    database::{Access, Batches, Connection, Database, Failure, Found, Hold, Naming, Take},
+    database::{Access, Batches, Connection, Database, Failure, Found, Hold, Naming, Take, unreachable},
     numeric,
     tables::TableName,
     url_of,
@@ -58,7 +58,7 @@ impl Postgres {
     }
 
     fn client(&self, access: Access) -> Result<Client, Failure> {
-        let mut client = self.config.connect(NoTls).map_err(failure)?;
+        let mut client = self.config.connect(NoTls).map_err(failure).map_err(unreachable)?;
         let milliseconds = |time: Duration| time.as_millis();
         let read_only = if access == Access::Read { "on" } else { "off" };
         let session = format!(

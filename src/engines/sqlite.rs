@@ -233,7 +233,9 @@ fn failure(error: rusqlite::Error) -> Failure {
             ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => Failure::Busy(why),
             ErrorCode::DiskFull => Failure::Full(why),
             ErrorCode::ConstraintViolation => Failure::Conflict(why),
-            ErrorCode::ReadOnly => Failure::Wrong(format!("{why}: `query` reads, and does nothing else")),
+            ErrorCode::ReadOnly => Failure::Wrong(format!(
+                "{why}: `query` reads, and does nothing else; a run needs the right to write the file and its folder"
+            )),
             ErrorCode::Unknown => Failure::Wrong(why),
             _ => Failure::Other(why),
         },

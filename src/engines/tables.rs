@@ -127,12 +127,27 @@ pub(crate) fn follow_table(
     let Some(old) = stored.iter().find(|stored| stored.name == *name) else {
         create_schema(database, connection, name)?;
         refuse_strangers(database, connection, name, &stored)?;
+        // Where each statement commits, a table that is there must be known as qetl's.
+        records::add_dataset(database, connection, flow, name, wanted, None)?;
         connection.run(&create_table(database, name, wanted)?, &[])?;
-        index(database, connection, name, wanted, keys)?;
-        return records::add_dataset(database, connection, flow, name, wanted, None);
+        return index(database, connection, name, wanted, keys);
     };
+    let mut there = None;
+    if database.ddl_commits() {
+        if !exists(database, connection, &TableName::of(database, name))? {
+            connection.run(&create_table(database, name, &old.columns)?, &[])?;
+            index(database, connection, name, &old.columns, keys)?;
+        }
+        let all = format!("SELECT * FROM {} LIMIT 0", table(database, name));
+        there = Some(connection.query(&all, &[], &mut |_, _| Ok(()))?);
+    }
     let mut columns = old.columns.clone();
     for column in wanted.iter().filter(|column| !old.columns.iter().any(|old| old.name == column.name)) {
+        // A run that was cut off may have added it.
+        if there.iter().flatten().any(|there| there.name == column.name) {
+            columns.push(column.clone());
+            continue;
+        }
         let (name, ty) = (quoted(database, &column.name), column_type(database, column.ty)?);
         connection.run(&format!("ALTER TABLE {} ADD COLUMN {name} {ty}", table(database, &old.name)), &[])?;
         columns.push(column.clone());
@@ -149,6 +164,20 @@ pub(crate) fn follow_table(
     Ok(())
 }
 
+/// The table with other columns, and no rows.
+pub(crate) fn make_anew(
+    database: &dyn Database,
+    connection: &mut dyn Connection,
+    name: &DatasetName,
+    columns: &[Column],
+    keys: &[String],
+) -> Result<(), Failure> {
+    connection.run(&format!("DROP TABLE {}", table(database, name)), &[])?;
+    connection.run(&create_table(database, name, columns)?, &[])?;
+    index(database, connection, name, columns, keys)?;
+    records::change_columns(database, connection, name, columns)
+}
+
 /// Columns as a CREATE TABLE declares them.
 pub(crate) fn declared(database: &dyn Database, columns: &[Column]) -> Result<String, Failure> {
     let one = |column: &Column| Ok(format!("{} {}", quoted(database, &column.name), column_type(database, column.ty)?));
@@ -161,15 +190,19 @@ fn follow_views(database: &dyn Database, connection: &mut dyn Connection, plan: 
         let DatasetKind::View(rel) = &dataset.kind else { continue };
         let view = create_view(database, &dataset.name, rel)?;
         let old = stored.iter().find(|stored| stored.name == dataset.name);
-        if old.is_some_and(|old| old.definition.as_deref() == Some(&view)) {
+        // A run that was cut off where each statement commits may have left a record alone.
+        let is_there = |connection: &mut dyn Connection| {
+            Ok::<_, Failure>(!database.ddl_commits() || exists(database, connection, &TableName::of(database, &dataset.name))?)
+        };
+        if old.is_some_and(|old| old.definition.as_deref() == Some(&view)) && is_there(connection)? {
             continue;
         }
         match old {
             Some(old) => drop_view(database, connection, old)?,
             None => refuse_strangers(database, connection, &dataset.name, &stored)?,
         }
-        connection.run(&view, &[])?;
         records::add_dataset(database, connection, plan.flow.id(), &dataset.name, dataset.schema.columns(), Some(&view))?;
+        connection.run(&view, &[])?;
     }
     Ok(())
 }

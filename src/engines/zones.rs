@@ -8,6 +8,7 @@ use qetl_sql::dialects::ZONES;
 use crate::{
     cell::Cell,
     database::{Connection, Database, Failure},
+    records::int,
     tables::quoted,
 };
 
@@ -64,15 +65,19 @@ pub(crate) fn make_table(database: &dyn Database, connection: &mut dyn Connectio
     let columns = format!("zone {key}, since BIGINT, seconds BIGINT, PRIMARY KEY (zone, since)");
     connection.run(&format!("CREATE TABLE IF NOT EXISTS {table} ({columns})"), &[])?;
     for name in wanted {
-        if !connection.rows(&format!("SELECT 1 FROM {table} WHERE zone = ? LIMIT 1"), &[name.into()])?.is_empty() {
+        let changes = changes(zone(name).map_err(Failure::Other)?);
+        let known = connection.rows(&format!("SELECT since, seconds FROM {table} WHERE zone = ? ORDER BY since"), &[name.into()])?;
+        if known.iter().map(|row| (int(&row[0]), int(&row[1]))).eq(changes.iter().copied()) {
             continue;
         }
-        let changes = changes(zone(name).map_err(Failure::Other)?);
         let places = vec!["(?, ?, ?)"; changes.len()].join(", ");
         let values: Vec<Cell<'_>> =
             changes.into_iter().flat_map(|(since, seconds)| [name.into(), Cell::Int(since), Cell::Int(seconds)]).collect();
-        // All at once; another process may do the same.
-        connection.run(&format!("INSERT IGNORE INTO {table} VALUES {places}"), &values)?;
+        // The rules of another version of this program go. Another process may do the same.
+        connection.run(database.begin(), &[])?;
+        connection.run(&format!("DELETE FROM {table} WHERE zone = ?"), &[name.into()])?;
+        connection.run(&format!("INSERT INTO {table} VALUES {places} ON DUPLICATE KEY UPDATE seconds = VALUES(seconds)"), &values)?;
+        connection.run("COMMIT", &[])?;
     }
     Ok(())
 }

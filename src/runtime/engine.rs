@@ -138,6 +138,17 @@ pub trait Engine: Send + Sync {
     /// The engine's own form of a task's instructions, for people: `sql` or `logical`.
     async fn show(&self, plan: Arc<Plan>, task: &Task) -> Result<String, RunError>;
 
+    /// What a dataset is called in its SQL.
+    fn table(&self, dataset: &DatasetName) -> String {
+        let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
+        format!("{}.{}", quoted(&dataset.namespace), quoted(&dataset.name))
+    }
+
+    /// Stands around names in its SQL that need it.
+    fn quote(&self) -> char {
+        '"'
+    }
+
     /// Reads the SQL of a task that an author wrote. Problems stand in the flow file.
     fn statement(&self, sql: &Rendered, target: &DatasetName) -> Result<Statement, Problems>;
 

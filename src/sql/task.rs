@@ -27,6 +27,8 @@ pub struct TaskSql {
     pub columns: Vec<String>,
     /// The tables that are read, each once, in the order of the text. Temporary ones are not among them.
     pub reads: Vec<Read>,
+    /// Where a table is named with its namespace, as bytes of the rendered text.
+    pub qualified: Vec<(Range<usize>, DatasetName)>,
     /// The functions that are called, table functions included, each once, in lower case, with their place in the flow file.
     pub functions: Vec<(String, Span)>,
 }
@@ -82,8 +84,15 @@ impl Reader<'_> {
         let Some((last, tokens)) = all.pop() else {
             return Err(self.problem("qetl::sql::empty", 0..0, "the SQL is empty").help(HELP));
         };
-        let mut found =
-            Found { reader: self, temporary: Vec::new(), scopes: Vec::new(), function: None, reads: Vec::new(), functions: Vec::new() };
+        let mut found = Found {
+            reader: self,
+            temporary: Vec::new(),
+            scopes: Vec::new(),
+            function: None,
+            reads: Vec::new(),
+            qualified: Vec::new(),
+            functions: Vec::new(),
+        };
         for (statement, tokens) in all {
             let Some((table, query)) = self.temporary(statement, tokens)? else {
                 let problem = self.problem("qetl::sql::several_statements", self.bytes(&tokens[0]), "the SQL has several statements");
@@ -104,8 +113,8 @@ impl Reader<'_> {
         };
         self.refuse_writing(query, &tokens[0])?;
         self.visit(&mut found, query)?;
-        let Found { temporary, reads, functions, .. } = found;
-        Ok(TaskSql { temporary, kind, query: self.all_of(tokens), columns, reads, functions })
+        let Found { temporary, reads, qualified, functions, .. } = found;
+        Ok(TaskSql { temporary, kind, query: self.all_of(tokens), columns, reads, qualified, functions })
     }
 
     fn all_of(&self, tokens: &[TokenWithSpan]) -> Range<usize> {
@@ -271,6 +280,7 @@ struct Found<'a> {
     /// A table function, which the parser tells as a table right afterwards.
     function: Option<ObjectName>,
     reads: Vec<Read>,
+    qualified: Vec<(Range<usize>, DatasetName)>,
     functions: Vec<(String, Span)>,
 }
 
@@ -346,6 +356,9 @@ impl Visitor for Found<'_> {
         }
         match self.reader.dataset(name) {
             Ok(dataset) => {
+                if name.0.len() > 1 {
+                    self.qualified.push((self.reader.bytes_of(name), dataset.clone()));
+                }
                 if !self.reads.iter().any(|read| same_dataset(&read.dataset, &dataset)) {
                     let span = self.reader.sql.span(self.reader.bytes_of(name));
                     self.reads.push(Read { dataset, span });

@@ -138,3 +138,71 @@ fn pipeline(kind: Kind, bound: &str, day: &str) {
     assert!(error.message.contains("nothing") && error.message.contains("flows/flow.toml:"), "{error:?}");
     assert_eq!(all(), before);
 }
+
+/// A flow over two batches of a file `data/t_N.csv`; the rows of its last dataset, sorted.
+fn rows_after(kind: Kind, flow: &str, batches: &[&str], sql: &str) -> Option<Vec<String>> {
+    let server = kind.server()?;
+    let project = TestProject::new(server.place(), flow);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    for (number, text) in (1..).zip(batches) {
+        std::fs::write(project.folder.path().join(format!("data/t_{number}.csv")), text).unwrap();
+        let report = runtime.block_on(project.execute(&Request::default())).unwrap();
+        let flow = &report.flows[0];
+        assert!(flow.error.is_none() && flow.batches.iter().all(|batch| batch.error.is_none()), "{report:?}");
+        assert_eq!(flow.batches.len(), 1);
+    }
+    let rows = runtime.block_on(project.rows(sql));
+    Some(rows.into_iter().map(|row| row.into_iter().map(Option::unwrap_or_default).collect::<Vec<_>>().join(",")).collect())
+}
+
+#[test]
+fn a_dataset_with_a_namespace_is_read_batch_by_batch() {
+    let flow = r#"
+id = "raw_sales"
+flow_type = "standard"
+namespace = "raw"
+[[tasks]]
+id = "ingest"
+task_type = "ingestion"
+target_dataset = "t"
+[tasks.config]
+path = "data/t_*.csv"
+columns = [{ name = "id", schema_type = "integer" }]
+[[tasks]]
+id = "copy"
+task_type = "sql_processing"
+source_dataset = "t"
+target_dataset = "copied"
+source_scope = "batch"
+sql = "INSERT INTO {{ target_dataset }} SELECT t.id FROM {{ source_dataset }} AS t WHERE EXISTS (SELECT 1 FROM raw.t AS other WHERE other.id = t.id)"
+"#;
+    for kind in [Kind::DuckDb, Kind::Postgres] {
+        let Some(rows) = rows_after(kind, flow, &["id\n1\n2\n", "id\n3\n"], "SELECT id, xt_batch_id FROM raw.copied") else { continue };
+        assert_eq!(rows, ["1,1", "2,1", "3,2"], "{kind:?}");
+    }
+}
+
+#[test]
+fn a_column_that_widens_takes_its_tasks_along() {
+    let flow = r#"
+id = "widening"
+flow_type = "standard"
+[[tasks]]
+id = "ingest"
+task_type = "ingestion"
+target_dataset = "t"
+[tasks.config]
+path = "data/t_*.csv"
+[[tasks]]
+id = "doubled"
+task_type = "sql_processing"
+source_dataset = "t"
+target_dataset = "doubled"
+sql = "SELECT id, amount + amount AS amount FROM t"
+"#;
+    for kind in [Kind::DuckDb, Kind::Sqlite, Kind::Postgres, Kind::MariaDb] {
+        let batches = ["id,amount\n1,5\n", "id,amount\n2,1.5\n"];
+        let Some(rows) = rows_after(kind, flow, &batches, "SELECT id FROM doubled WHERE amount IS NOT NULL") else { continue };
+        assert_eq!(rows, ["1", "2"], "{kind:?}");
+    }
+}

@@ -66,7 +66,9 @@ pub(crate) async fn datasets(project: &Project, format: Format, output: &Output)
                 if dataset.view {
                     return vec![dataset.name.to_string(), "view".to_owned(), String::new(), String::new(), schema];
                 }
-                vec![dataset.name.to_string(), dataset.rows.to_string(), size(dataset.bytes), dataset.batches.to_string(), schema]
+                // Databases do not tell.
+                let size = if dataset.bytes == 0 && dataset.rows > 0 { String::new() } else { size(dataset.bytes) };
+                vec![dataset.name.to_string(), dataset.rows.to_string(), size, dataset.batches.to_string(), schema]
             };
             output.table(&["dataset", "rows", "size", "batches", "schema"], &datasets.iter().map(row).collect::<Vec<_>>());
         }

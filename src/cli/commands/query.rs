@@ -44,9 +44,8 @@ pub(crate) async fn show(
         let help = suggest::help(dataset, names.iter().map(String::as_str));
         return Err(RunError::usage(format!("there is no dataset `{dataset}`"), help));
     };
-    let quoted = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
     let only = batch.map_or_else(String::new, |id| format!(" WHERE xt_batch_id = {id}"));
-    let sql = format!("SELECT * FROM {}.{}{only} LIMIT {limit}", quoted(&found.name.namespace), quoted(&found.name.name));
+    let sql = format!("SELECT * FROM {}{only} LIMIT {limit}", project.engine.table(&found.name));
     run(project, &sql, args, output).await
 }
 

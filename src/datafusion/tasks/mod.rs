@@ -66,6 +66,7 @@ pub(crate) fn statement(sql: &Rendered, target: &DatasetName) -> Result<Statemen
     }
     Ok(Statement {
         temporary: Vec::new(),
+        qualified: read.qualified,
         kind: read.kind,
         query: read.query,
         columns: read.columns,

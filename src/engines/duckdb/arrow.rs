@@ -68,7 +68,8 @@ pub(super) fn known(ty: &types::DataType) -> Option<Type> {
         Their::Decimal128(precision, scale) => Some(Type::Decimal { precision: *precision, scale: u8::try_from(*scale).ok()? }),
         Their::Date32 => Some(Type::Date),
         Their::Timestamp(..) => Some(Type::Timestamp),
-        _ => Some(Type::Text),
+        Their::Utf8 => Some(Type::Text),
+        _ => None,
     }
 }
 

@@ -33,6 +33,7 @@ use crate::{
 use arrow::{cell, known};
 use functions::{RowsIn, send};
 
+const SYNTAX: &dyn qetl_sql::syntax::Dialect = &qetl_sql::syntax::DuckDbDialect {};
 const DIALECT: &dyn Dialect = &qetl_sql::dialects::DuckDb::EMBEDDED;
 
 /// How long it is waited before another process's file is tried again.
@@ -127,7 +128,7 @@ impl Database for DuckDb {
     }
 
     fn syntax(&self) -> &'static dyn qetl_sql::syntax::Dialect {
-        &qetl_sql::syntax::DuckDbDialect {}
+        SYNTAX
     }
 
     fn real_table(&self, dataset: &qetl_core::DatasetName) -> String {
@@ -207,7 +208,7 @@ impl Connection for Session {
 
     fn query(&mut self, sql: &str, values: &[Cell<'_>], take: Take<'_>) -> Result<Vec<Found>, Failure> {
         // The driver would run all statements but the last at once.
-        if !qetl_sql::is_one_statement(sql, self.syntax()) {
+        if !qetl_sql::is_one_statement(sql, SYNTAX) {
             return Err(Failure::Wrong("one statement at a time".to_owned()));
         }
         let alone = self.access == Access::Read && !self.in_transaction;
@@ -239,12 +240,6 @@ impl Connection for Session {
             inserting.join().unwrap_or_else(|panic| resume_unwind(panic))?;
             sent
         })
-    }
-}
-
-impl Session {
-    fn syntax(&self) -> &'static dyn qetl_sql::syntax::Dialect {
-        &qetl_sql::syntax::DuckDbDialect {}
     }
 }
 
@@ -306,6 +301,8 @@ fn failure(error: Error) -> Failure {
         Failure::Busy(why)
     } else if has(&["read-only mode"]) {
         Failure::Wrong(format!("{why}: `query` reads, and does nothing else"))
+    } else if has(&["Permission denied"]) {
+        Failure::Other(format!("{why}: a run needs the right to write the file and its folder"))
     } else if has(&["No space left on device"]) {
         Failure::Full(why)
     } else if why.starts_with("Out of Memory Error") {

@@ -18,8 +18,8 @@ use crate::{
 /// What the SQL of a task says, as far as its text alone tells.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Statement {
-    /// The temporary tables that are made first: their names as they are written, and their queries as bytes of the rendered text.
-    pub temporary: Vec<(String, Range<usize>)>,
+    /// The temporary tables that are made first, in their order.
+    pub temporary: Vec<TemporaryTable>,
     pub kind: StatementKind,
     /// The query alone, as bytes of the rendered text.
     pub query: Range<usize>,
@@ -27,8 +27,22 @@ pub struct Statement {
     pub columns: Vec<String>,
     /// The datasets that it reads, with their place in the flow file.
     pub reads: Vec<(DatasetName, Span)>,
+    /// Where a dataset is named with its namespace, as bytes of the rendered text.
+    pub qualified: Vec<(Range<usize>, DatasetName)>,
     /// The functions that it calls, in lower case, with their place in the flow file.
     pub functions: Vec<(String, Span)>,
+}
+
+/// A table that lasts as long as its task.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TemporaryTable {
+    pub name: String,
+    /// The name as it is written, quoted or not.
+    pub written: String,
+    /// As bytes of the rendered text.
+    pub query: Range<usize>,
+    /// Of the name, in the flow file.
+    pub span: Span,
 }
 
 /// A dataset's columns, as far as they are known before it is there.

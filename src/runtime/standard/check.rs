@@ -112,7 +112,7 @@ pub(super) fn text(
 pub(crate) fn modes(engine: &dyn Engine, flow: &StandardFlow, records: &FlowRecords, now: i64) -> Vec<(DatasetName, WriteMode)> {
     let job = super::files::empty_job(records.greatest_id().unwrap_or(0) + 1, records, &Default::default(), now);
     let mode = |task: &StandardTask| {
-        let text = text(engine, flow, task, &job.context()).ok()?;
+        let text = text(engine, flow, task, &job.context(engine.quote())).ok()?;
         Some((task.target.clone(), text.mode.unwrap_or(WriteMode::ReplaceBatch)))
     };
     flow.tasks.iter().filter_map(mode).collect()
@@ -239,7 +239,7 @@ async fn standard_flow(
     now: i64,
 ) -> Result<Found, RunError> {
     let job = super::files::empty_job(records.greatest_id().unwrap_or(0) + 1, records, &Default::default(), now);
-    let (standard, texts, mut warnings) = texts(engine, standard, &job.context())?;
+    let (standard, texts, mut warnings) = texts(engine, standard, &job.context(engine.quote()))?;
     let mut problems = standard.missing_sources(others);
     for task in &standard.tasks {
         if let Some(other) = others.iter().find(|other| same_dataset(other, &task.target)) {

@@ -44,8 +44,9 @@ impl StandardJob {
         all
     }
 
-    pub(super) fn context(&self) -> TemplateContext<'_> {
-        TemplateContext { batch_id: self.batch_id, execution_date: self.processed_at, vars: &self.vars, quote: '"' }
+    /// `quote`: around names in the engine's SQL.
+    pub(super) fn context(&self, quote: char) -> TemplateContext<'_> {
+        TemplateContext { batch_id: self.batch_id, execution_date: self.processed_at, vars: &self.vars, quote }
     }
 }
 
@@ -99,7 +100,7 @@ impl Finder<'_> {
             return self.again(record, job);
         }
         for (task, ingestion) in self.ingestions() {
-            let rendered = self.flow.render(task, &job.context())?;
+            let rendered = self.flow.render(task, &job.context('"'))?;
             let listed = self.list(task, ingestion, &rendered)?;
             if listed.single && listed.files.is_empty() {
                 let message = format!("{}: `{}` is not there, and batch {batch_id} is to be read from it", self.at(task), rendered.text);
@@ -116,7 +117,7 @@ impl Finder<'_> {
         let ingestions: Vec<_> = self.ingestions().collect();
         let mut left: BTreeSet<&str> = record.files.iter().map(|file| file.name.as_str()).collect();
         for (task, ingestion) in &ingestions {
-            let rendered = self.flow.render(task, &job.context())?;
+            let rendered = self.flow.render(task, &job.context('"'))?;
             let glob = GlobBuilder::new(&rendered.text).literal_separator(true).build().map_err(|error| self.no_pattern(task, &error))?;
             let glob = glob.compile_matcher();
             let mut files = Vec::new();
@@ -149,7 +150,7 @@ impl Finder<'_> {
         let mut job = empty_job(next, self.records, self.request, self.now);
         let mut again = BTreeSet::new();
         for (task, ingestion) in self.ingestions() {
-            let rendered = self.flow.render(task, &job.context())?;
+            let rendered = self.flow.render(task, &job.context('"'))?;
             let listed = self.list(task, ingestion, &rendered)?;
             let is_fixed = rendered.text == ingestion.path.text.value;
             if listed.single && listed.files.is_empty() && is_fixed && self.records.batches.is_empty() {

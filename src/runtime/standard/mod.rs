@@ -8,7 +8,7 @@ mod run;
 mod script;
 mod types;
 
-pub use bench::{Bench, Checked, From, Known, KnownColumns, Moment, Statement, Target};
+pub use bench::{Bench, Checked, From, Known, KnownColumns, Moment, Statement, Target, TemporaryTable};
 pub use check::check_project;
 pub(crate) use check::modes;
 pub use files::StandardJob;

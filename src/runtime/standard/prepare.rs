@@ -73,7 +73,7 @@ pub async fn prepare(
     let now = micros(SystemTime::now());
     let next = request.batch_id.unwrap_or_else(|| records.greatest_id().unwrap_or(0) + 1);
     let template = empty_job(next, &records, request, now);
-    let (standard, texts, mut warnings) = check::texts(engine, standard, &template.context())?;
+    let (standard, texts, mut warnings) = check::texts(engine, standard, &template.context(engine.quote()))?;
 
     let foreign: Vec<DatasetName> = standard.foreign_sources().into_iter().map(|source| source.dataset.clone()).collect();
     let versions = engine.changed(&foreign).await?;

@@ -325,7 +325,7 @@ impl StandardRun<'_> {
         task: &StandardTask,
     ) -> Result<u64, RunError> {
         let moment = Moment { batch_id: job.batch_id, processed_at: job.processed_at };
-        let TaskText { rendered, statement, mode } = check::text(self.engine, &planned.flow, task, &job.context())?;
+        let TaskText { rendered, statement, mode } = check::text(self.engine, &planned.flow, task, &job.context(self.engine.quote()))?;
         let target = |keys: &[qetl_core::decode::Sp<String>]| Target {
             dataset: task.target.clone(),
             mode: mode.unwrap_or(WriteMode::ReplaceBatch),

@@ -1,6 +1,8 @@
 //! SQLite, from 3.39 on.
 #![expect(clippy::wildcard_enum_match_arm, reason = "few types and nodes are special")]
 
+use std::ops::ControlFlow;
+
 use qetl_core::{
     ir::{BinaryOp, Function, Period},
     schema::Type,
@@ -23,6 +25,28 @@ impl Sqlite {
     pub const SHELL: Self = Self { embedded: false };
     /// As qetl's engine has it.
     pub const EMBEDDED: Self = Self { embedded: true };
+}
+
+/// The tables that EXISTS asks.
+struct LookedUp(Vec<String>);
+
+impl ast::Visitor for LookedUp {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &ast::Expr) -> ControlFlow<()> {
+        if let ast::Expr::Exists { subquery, .. } = expr
+            && let ast::SetExpr::Select(select) = &*subquery.body
+        {
+            for from in &select.from {
+                if let ast::TableFactor::Table { name, .. } = &from.relation
+                    && let Some(ident) = name.0.last().and_then(ast::ObjectNamePart::as_ident)
+                {
+                    self.0.push(ident.value.clone());
+                }
+            }
+        }
+        ControlFlow::Continue(())
+    }
 }
 
 /// Digits that an integer of 64 bits surely holds.
@@ -52,6 +76,22 @@ impl Dialect for Sqlite {
             Type::Date => "DATE_TEXT".to_owned(),
             Type::Timestamp => "TIMESTAMP_TEXT".to_owned(),
         })
+    }
+
+    /// There are some, but by reading one side whole for each row of the other.
+    fn full_join(&self) -> Option<()> {
+        None
+    }
+
+    /// What is looked up row by row must stand somewhere: only then does SQLite make itself an index of it.
+    fn finish_query(&self, query: &mut ast::Query) {
+        let mut looked_up = LookedUp(Vec::new());
+        let _ = ast::Visit::visit(query, &mut looked_up);
+        for cte in query.with.iter_mut().flat_map(|with| &mut with.cte_tables) {
+            if looked_up.0.contains(&cte.alias.name.value) {
+                cte.materialized = Some(ast::CteAsMaterialized::Materialized);
+            }
+        }
     }
 
     fn null(&self, _ty: Type) -> Result<ast::Expr, Unsupported> {

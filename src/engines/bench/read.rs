@@ -1,0 +1,173 @@
+//! What a task gives, into the scratch table: an author's statements, of which each sees what it should, or a script's file.
+
+use std::ops::Range;
+
+use qetl_core::{
+    Column, DatasetName, Problem, Type,
+    format::ReaderOptions,
+    load::OnExtraColumns,
+    standard::{Rendered, SourceScope, same_dataset},
+};
+use qetl_ingest::{ReadColumn, ReadSpec, SourceFile};
+use qetl_runtime::{
+    RunError,
+    standard::{Moment, Statement},
+};
+
+use super::{FILLED, Shared};
+use crate::{
+    cell::joined,
+    database::{Connection, Failure, Found},
+    records::{self, Stored},
+    tables::{self, TableName, quoted},
+};
+
+/// A dataset of which a task must not see all: an expression of its name stands before the task's query.
+struct Hidden {
+    dataset: DatasetName,
+    expression: String,
+}
+
+impl Shared {
+    /// The condition that a task's rows of a dataset meet, if not all do.
+    pub(super) fn condition(&self, stored: &Stored, moment: Moment, scope: SourceScope) -> Option<String> {
+        if !stored.columns.iter().any(|column| column.name == "xt_batch_id") {
+            return None;
+        }
+        let column = quoted(&*self.database, "xt_batch_id");
+        let is_own = self.own.iter().any(|own| same_dataset(own, &stored.name));
+        match scope {
+            SourceScope::Batch => Some(format!("{column} = {}", moment.batch_id)),
+            // A batch that is derived again must not find later ones.
+            SourceScope::All if is_own && stored.by_batch => Some(format!("{column} <= {}", moment.batch_id)),
+            SourceScope::All => None,
+        }
+    }
+
+    /// What the statements must not see all of.
+    fn hidden(
+        &self,
+        connection: &mut dyn Connection,
+        moment: Moment,
+        sql: &Rendered,
+        statement: &Statement,
+        scope: SourceScope,
+    ) -> Result<Vec<Hidden>, Failure> {
+        let database = &*self.database;
+        let mut hidden = Vec::new();
+        for stored in records::datasets(database, connection)? {
+            let same = |other: &DatasetName| same_dataset(other, &stored.name);
+            if !statement.reads.iter().any(|(read, _)| same(read)) {
+                continue;
+            }
+            let Some(condition) = self.condition(&stored, moment, scope) else { continue };
+            let name = &stored.name.name;
+            let is_twin = |other: &DatasetName| !same(other) && other.name.eq_ignore_ascii_case(name);
+            let twin = statement.reads.iter().find(|(read, _)| is_twin(read)).map(|(_, span)| *span);
+            // Behind the temporary table of its name, the dataset is still read under its full one.
+            let shadow = statement.temporary.iter().find(|table| {
+                let later = |(range, dataset): &(Range<usize>, DatasetName)| same(dataset) && range.start > table.query.end;
+                table.name.eq_ignore_ascii_case(name) && statement.qualified.iter().any(later)
+            });
+            if let Some(span) = twin.or(shadow.map(|table| table.span)) {
+                let what = format!("the task reads `{}` batch by batch, and another table of that name", stored.name);
+                let problem = Problem::new("qetl::sql::two_of_a_name", span, what).label("the other one");
+                return Err(RunError::from(sql.placed(problem.help("read one of them in a task of its own").into())).into());
+            }
+            let real = database.real_table(&stored.name);
+            let expression = format!("{} AS (SELECT * FROM {real} WHERE {condition})", quoted(database, name));
+            hidden.push(Hidden { dataset: stored.name, expression });
+        }
+        Ok(hidden)
+    }
+
+    /// The text of one of the queries. Hidden datasets go by the names of their expressions.
+    fn text(&self, sql: &Rendered, statement: &Statement, query: &Range<usize>, hidden: &[Hidden]) -> String {
+        let mut names: Vec<(&Range<usize>, &Hidden)> = Vec::new();
+        for (range, dataset) in statement.qualified.iter().filter(|(range, _)| query.contains(&range.start)) {
+            names.extend(hidden.iter().find(|hidden| same_dataset(&hidden.dataset, dataset)).map(|hidden| (range, hidden)));
+        }
+        names.sort_by_key(|(range, _)| range.start);
+        let (mut text, mut at) = (String::new(), query.start);
+        for (range, hidden) in names {
+            text.push_str(&sql.text[at..range.start]);
+            text.push_str(&quoted(&*self.database, &hidden.dataset.name));
+            at = range.end;
+        }
+        text + &sql.text[at..query.end]
+    }
+
+    /// Runs an author's statements, the last one's query into the scratch table; the columns of that.
+    pub(super) fn run_statements(
+        &self,
+        connection: &mut dyn Connection,
+        moment: Moment,
+        sql: &Rendered,
+        statement: &Statement,
+        scope: SourceScope,
+    ) -> Result<Vec<Column>, Failure> {
+        let mut hidden = self.hidden(connection, moment, sql, statement, scope)?;
+        self.drop_scratch(connection, FILLED)?;
+        let tables = statement.temporary.iter().map(|table| (table.written.as_str(), table.name.as_str(), &table.query));
+        for (written, name, query) in tables.chain([(FILLED, FILLED, &statement.query)]) {
+            let mut expressions: Vec<&str> = hidden.iter().map(|hidden| hidden.expression.as_str()).collect();
+            let own = format!("qetl_result AS (\n{}\n)", self.text(sql, statement, query, &hidden));
+            expressions.push(&own);
+            let made = format!("CREATE TEMPORARY TABLE {written} AS WITH {} SELECT * FROM qetl_result", expressions.join(", "));
+            connection.run(&made, &[]).map_err(|why| {
+                let Failure::Wrong(message) = why else { return why };
+                let problem = sql.problem("qetl::sql::engine", query.clone(), message).label("this query");
+                RunError::from(sql.placed(problem.into())).into()
+            })?;
+            // From here on the name is the temporary table's.
+            hidden.retain(|hidden| !hidden.dataset.name.eq_ignore_ascii_case(name));
+        }
+        for table in &statement.temporary {
+            self.drop_scratch(connection, &table.written)?;
+        }
+        types(connection)
+    }
+
+    /// Reads a script's result into the scratch table, as any Arrow file is read.
+    pub(super) fn read_file(&self, connection: &mut dyn Connection, file: &SourceFile) -> Result<Vec<Column>, Failure> {
+        let data = |problem: qetl_ingest::DataProblem| Failure::from(RunError::from(problem));
+        let names = qetl_ingest::column_names(file, &ReaderOptions::default()).map_err(data)?;
+        let names: Vec<String> = names.into_iter().filter(|name| !name.to_ascii_lowercase().starts_with("xt_")).collect();
+        if let Some((name, why)) = names.iter().find_map(|name| Some((name, qetl_core::schema::refuse_column_name(name)?))) {
+            return Err(
+                RunError::usage(format!("`{name}` cannot be a column of a dataset"), format!("{why}; rename it in the script")).into()
+            );
+        }
+        let column = |name: &String| ReadColumn { name: name.clone(), ty: None, required: false, inferred: false };
+        let columns = names.iter().map(column).collect();
+        let mut spec = ReadSpec { columns, options: ReaderOptions::default(), on_extra_columns: OnExtraColumns::Ignore };
+        let types = qetl_ingest::infer(std::slice::from_ref(file), &spec).map_err(data)?;
+        for (column, found) in spec.columns.iter_mut().zip(&types) {
+            column.ty = Some(found.ty);
+        }
+        let found: Vec<Column> = names.iter().zip(&types).map(|(name, found)| Column::new(name, found.ty)).collect();
+        let database = &*self.database;
+        self.drop_scratch(connection, FILLED)?;
+        connection.run(&format!("CREATE TEMPORARY TABLE {FILLED} ({})", tables::declared(database, &found)?), &[])?;
+        let filled = TableName { schema: None, name: FILLED.to_owned() };
+        tables::load_all(connection, &filled, &found, qetl_ingest::read(file, &spec).map_err(data)?)?;
+        Ok(found)
+    }
+}
+
+/// The columns of the scratch table. Where the database does not say a type, the values do.
+fn types(connection: &mut dyn Connection) -> Result<Vec<Column>, Failure> {
+    const UNBOUNDED: Option<Type> = Some(Type::Decimal { precision: 38, scale: 0 });
+    let found = connection.query(&format!("SELECT * FROM {FILLED} LIMIT 0"), &[], &mut |_, _| Ok(()))?;
+    let mut seen: Vec<Option<Type>> = vec![None; found.len()];
+    if found.iter().any(|found| found.ty.is_none() || found.ty == UNBOUNDED) {
+        connection.query(&format!("SELECT * FROM {FILLED}"), &[], &mut |_, row| {
+            for (seen, cell) in seen.iter_mut().zip(&row) {
+                *seen = joined(*seen, cell.ty());
+            }
+            Ok(())
+        })?;
+    }
+    let ty = |found: &Found, seen: Option<Type>| if found.ty == UNBOUNDED { joined(found.ty, seen) } else { found.ty.or(seen) };
+    Ok(found.iter().zip(seen).map(|(found, seen)| Column::new(&found.name, ty(found, seen).unwrap_or(Type::Text))).collect())
+}
