@@ -425,7 +425,7 @@ mod tests {
         [engine]
         name = "postgres"
         [engine.config]
-        url = "postgres://**************@db/shop"
+        url = "postgres://************@db/shop"
         "#);
         insta::assert_snapshot!(told("[engine]\nname = \"sqlite\"\n[engine.config]\nurl = \"sqlite://\"\n"), @r"
         qetl.toml:2:8: the engine `sqlite` needs the file of its database

@@ -259,21 +259,9 @@ impl Computed {
                 AggregateFunction::Count => (None, &[], &[]),
                 AggregateFunction::Sum(expr) | AggregateFunction::Min(expr) | AggregateFunction::Max(expr) => (Some(expr), &[], &[]),
             },
-            Computation::Window { function, partition, order } => (argument(function), partition, order),
+            Computation::Window { function, partition, order } => (function.argument(), partition, order),
         };
         argument.into_iter().chain(partition).chain(order.iter().map(|order| &order.by))
-    }
-}
-
-/// What a window function is of.
-pub(crate) fn argument(function: &WindowFunction) -> Option<&Expr> {
-    match function {
-        WindowFunction::RowNumber => None,
-        WindowFunction::Lag(expr)
-        | WindowFunction::Lead(expr)
-        | WindowFunction::RunningSum(expr)
-        | WindowFunction::RunningMax(expr)
-        | WindowFunction::MinBeyond { of: expr, .. } => Some(expr),
     }
 }
 

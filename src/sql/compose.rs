@@ -320,7 +320,7 @@ impl Builder<'_> {
     ) -> Result<Block, Unsupported> {
         let mut exprs = columns(partition);
         exprs.extend(order.iter().map(|key| key.by.clone()));
-        exprs.extend(crate::block::argument(function).cloned());
+        exprs.extend(function.argument().cloned());
         let fits = |block: &Block| {
             let computed = exprs.iter().any(|expr| block.is_computed(&block.inline(expr)));
             block.group.is_none() && block.is_whole() && !computed && block.can_inline(&exprs)

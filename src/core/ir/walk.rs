@@ -22,6 +22,20 @@ impl Expr {
     }
 }
 
+impl WindowFunction {
+    /// What it is of.
+    pub fn argument(&self) -> Option<&Expr> {
+        match self {
+            WindowFunction::RowNumber => None,
+            WindowFunction::Lag(expr)
+            | WindowFunction::Lead(expr)
+            | WindowFunction::RunningSum(expr)
+            | WindowFunction::RunningMax(expr)
+            | WindowFunction::MinBeyond { of: expr, .. } => Some(expr),
+        }
+    }
+}
+
 impl Rel {
     /// The expressions of its own, without those of its inputs.
     pub fn expressions(&self) -> Vec<&Expr> {
@@ -35,17 +49,7 @@ impl Rel {
                     AggregateFunction::Sum(expr) | AggregateFunction::Min(expr) | AggregateFunction::Max(expr) => Some(expr),
                 })
                 .collect(),
-            Op::Window { function, order, .. } => {
-                let of = match function {
-                    WindowFunction::RowNumber => None,
-                    WindowFunction::Lag(expr)
-                    | WindowFunction::Lead(expr)
-                    | WindowFunction::RunningSum(expr)
-                    | WindowFunction::RunningMax(expr)
-                    | WindowFunction::MinBeyond { of: expr, .. } => Some(expr),
-                };
-                order.iter().map(|order| &order.by).chain(of).collect()
-            }
+            Op::Window { function, order, .. } => order.iter().map(|order| &order.by).chain(function.argument()).collect(),
             Op::Sort { order, .. } => order.iter().map(|order| &order.by).collect(),
             Op::LatestPerKey(latest) => latest.dead.iter().collect(),
             Op::Sessionize(sessionize) => sessionize.order.iter().collect(),
