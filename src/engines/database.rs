@@ -209,7 +209,13 @@ impl fmt::Display for Failure {
 pub(crate) fn unreachable(failure: Failure) -> Failure {
     match failure {
         Failure::Lost(why) | Failure::Wrong(why) | Failure::Other(why) => Failure::Unreachable(why),
-        other => other,
+        other @ (Failure::Unreachable(_)
+        | Failure::Busy(_)
+        | Failure::TooSlow(_)
+        | Failure::Full(_)
+        | Failure::Memory(_)
+        | Failure::Conflict(_)
+        | Failure::Run(_)) => other,
     }
 }
 
