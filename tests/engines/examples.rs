@@ -30,7 +30,7 @@ macro_rules! each {
 
 each!(the_worked_example, a_finer_amount_widens_its_column, nobody_else_is_disturbed, what_cannot_be_held_is_refused, two_at_once);
 
-fn on(kind: Kind, test: fn(&Runtime, &Server)) {
+fn on(kind: Kind, test: fn(&Runtime, &'static Server)) {
     let Some(server) = kind.server() else { return };
     test(&tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap(), server);
 }
@@ -72,7 +72,7 @@ fn lines(rows: Vec<TextRow>) -> Vec<String> {
 
 const FEED: &str = "SELECT xt_batch_id, id, xt_record_type, amount FROM orders_change_feed ORDER BY xt_batch_id, id";
 
-fn the_worked_example(runtime: &Runtime, server: &Server) {
+fn the_worked_example(runtime: &Runtime, server: &'static Server) {
     let project = TestProject::new(server.place(), &flow("", COLUMNS));
     runtime.block_on(async {
         for batch in [1, 2, 4, 5, 6] {
@@ -110,7 +110,7 @@ fn the_worked_example(runtime: &Runtime, server: &Server) {
 }
 
 /// The column was one of integers; its table follows, in a namespace too.
-fn a_finer_amount_widens_its_column(runtime: &Runtime, server: &Server) {
+fn a_finer_amount_widens_its_column(runtime: &Runtime, server: &'static Server) {
     let project = TestProject::new(server.place(), &flow("namespace = \"raw\"", COLUMNS));
     let feed = match server.kind() {
         Kind::DuckDb | Kind::Postgres => "raw.orders_change_feed",
@@ -124,7 +124,7 @@ fn a_finer_amount_widens_its_column(runtime: &Runtime, server: &Server) {
     });
 }
 
-fn nobody_else_is_disturbed(runtime: &Runtime, server: &Server) {
+fn nobody_else_is_disturbed(runtime: &Runtime, server: &'static Server) {
     let project = TestProject::new(server.place(), &flow("", COLUMNS));
     runtime.block_on(async {
         assert_eq!(load(&project, 1, example(1)).await, Ok(Status::Succeeded));
@@ -178,7 +178,7 @@ fn nobody_else_is_disturbed(runtime: &Runtime, server: &Server) {
     }
 }
 
-fn what_cannot_be_held_is_refused(runtime: &Runtime, server: &Server) {
+fn what_cannot_be_held_is_refused(runtime: &Runtime, server: &'static Server) {
     let columns = "\"id\", \"status\", { name = \"amount\", schema_type = \"float\" }";
     let project = TestProject::new(server.place(), &flow("", columns));
     runtime.block_on(async {
@@ -198,7 +198,7 @@ fn what_cannot_be_held_is_refused(runtime: &Runtime, server: &Server) {
     });
 }
 
-fn two_at_once(runtime: &Runtime, server: &Server) {
+fn two_at_once(runtime: &Runtime, server: &'static Server) {
     let project = TestProject::new(server.place(), &flow("", COLUMNS));
     runtime.block_on(async {
         let held = project.engine.lock("orders_change_feed", Duration::ZERO).await.unwrap();

@@ -61,14 +61,18 @@ impl Server {
     }
 
     /// A database that nobody else uses.
-    pub(crate) fn place(&self) -> Place {
+    pub(crate) fn place(&'static self) -> Place {
         match self.kind {
             Kind::DuckDb | Kind::Sqlite => {
-                let folder = Arc::new(temporary());
+                let folder = temporary();
                 let path = folder.path().join("test.db").display().to_string();
-                Place { folder: Some(folder), ..place(self.kind, &format!("path = \"{path}\"")) }
+                Place { database: Some(Arc::new(folder)), ..place(self.kind, &format!("path = \"{path}\"")) }
             }
-            Kind::Postgres | Kind::MariaDb => self.place_at(&self.address()),
+            Kind::Postgres | Kind::MariaDb => {
+                let url = self.address();
+                let name = url.rsplit('/').next().unwrap_or_default().to_owned();
+                Place { database: Some(Arc::new(Dropped { server: self, name })), ..self.place_at(&url) }
+            }
         }
     }
 
@@ -85,7 +89,12 @@ impl Server {
 
     /// Runs a statement as a client of the database's own.
     pub(crate) fn sql(&self, database: &str, sql: &str) {
-        let mut client = match self.kind {
+        let output = self.client(database, sql).output().unwrap();
+        assert!(output.status.success(), "{sql}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+
+    fn client(&self, database: &str, sql: &str) -> Command {
+        match self.kind {
             Kind::DuckDb | Kind::Sqlite => unreachable!("a file has no server"),
             Kind::Postgres => {
                 let mut psql = Command::new(postgres_bin().unwrap().join("psql"));
@@ -99,9 +108,21 @@ impl Server {
                 mariadb.args(["--no-defaults", "-h", "127.0.0.1", "-P", port, "-u", "root", "-e", sql, database]);
                 mariadb
             }
-        };
-        let output = client.output().unwrap();
-        assert!(output.status.success(), "{sql}: {}", String::from_utf8_lossy(&output.stderr));
+        }
+    }
+}
+
+/// A database that is dropped: hundreds of histories fit into a server, one after another.
+struct Dropped {
+    server: &'static Server,
+    name: String,
+}
+
+impl Drop for Dropped {
+    fn drop(&mut self) {
+        let force = if self.server.kind == Kind::Postgres { " WITH (FORCE)" } else { "" };
+        // The server goes with the tests, and all that is left in it.
+        let _ = self.server.client("", &format!("DROP DATABASE {}{force}", self.name)).output();
     }
 }
 
@@ -131,7 +152,7 @@ fn place(kind: Kind, config: &str) -> Place {
         // For histories of a few rows, these two take ten times as long as the others.
         cases: if matches!(kind, Kind::DuckDb | Kind::MariaDb) { 30 } else { 100 },
         settings: format!("[engine]\nname = \"{name}\"\nthreads = 1\n[engine.config]\n{config}\n"),
-        folder: None,
+        database: None,
         open: Arc::new(open),
         quote,
         holds,

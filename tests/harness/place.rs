@@ -1,10 +1,9 @@
 //! Where flows run: an engine, and what tests have to know of it.
 
-use std::sync::Arc;
+use std::{any::Any, sync::Arc};
 
 use qetl_runtime::{Engine, RunReport, Workspace};
 use qetl_test_models::{histories::Arrival, oracle::Value};
-use tempfile::TempDir;
 
 use crate::TestProject;
 
@@ -20,8 +19,8 @@ pub struct Place {
     pub cases: u32,
     /// The project file.
     pub settings: String,
-    /// Gone with the last project in it.
-    pub folder: Option<Arc<TempDir>>,
+    /// What removes the database when the last project in it is gone.
+    pub database: Option<Arc<dyn Any + Send + Sync>>,
     pub open: Open,
     /// Around names in its SQL.
     pub quote: char,

@@ -17,7 +17,7 @@ pub(crate) fn place(threads: usize, n: usize) -> Place {
         engine: "datafusion",
         cases: 100,
         settings: format!("[engine]\nthreads = {threads}\n"),
-        folder: None,
+        database: None,
         open: Arc::new(move |workspace| open(workspace, threads, most_deleted)),
         quote: '"',
         holds: |_| true,
