@@ -242,6 +242,8 @@ impl FlowRun<'_> {
             && (known.content_hash, known.rows) == (landed.content_hash, i64::try_from(landed.rows).unwrap_or(i64::MAX))
         {
             report.status = Status::Unchanged;
+            // Its transaction would keep the records from being written.
+            drop(work);
             return match job.input {
                 JobInput::Files(_) => Ok(()),
                 // Else it would be looked at again by each run.

@@ -28,7 +28,14 @@ macro_rules! each {
     };
 }
 
-each!(the_worked_example, a_finer_amount_widens_its_column, nobody_else_is_disturbed, what_cannot_be_held_is_refused, two_at_once);
+each!(
+    the_worked_example,
+    a_finer_amount_widens_its_column,
+    nobody_else_is_disturbed,
+    what_cannot_be_held_is_refused,
+    what_is_as_it_was_is_read_once,
+    two_at_once
+);
 
 fn on(kind: Kind, test: fn(&Runtime, &'static Server)) {
     let Some(server) = kind.server() else { return };
@@ -195,6 +202,31 @@ fn what_cannot_be_held_is_refused(runtime: &Runtime, server: &'static Server) {
                 assert_eq!(project.ordered(landed).await, before, "nothing of the batch is there");
             }
         }
+    });
+}
+
+/// A reader of a batch that was replaced, and then had its first content back.
+fn what_is_as_it_was_is_read_once(runtime: &Runtime, server: &'static Server) {
+    let (maker, _) = flow("", COLUMNS).split_once("[properties.load]").map(|(flow, rest)| (flow.to_owned(), rest.to_owned())).unwrap();
+    let reader = maker.replacen("orders_change_feed", "copies_change_feed", 1);
+    let reader = reader.replacen("[input]\n", "[input]\nsource_dataset = \"orders_landing\"\n", 1);
+    let project = TestProject::new(server.place(), &flow("", COLUMNS)).and("reader", &reader);
+    let run = async |id: &str, request: &Request| {
+        let report = project.execute_some(&[id.to_owned()], request).await.unwrap();
+        let flow = &report.flows[0];
+        assert!(flow.error.is_none(), "{:?}", flow.error);
+        flow.batches.first().map_or(flow.status, |batch| batch.status)
+    };
+    let write = async |content: i64| {
+        let text = format!("id,status,amount\n{}\n", example(content).join("\n"));
+        let inputs = project.write(&format!("content_{content}"), &[text]);
+        run("orders_change_feed", &Request { batch_id: Some(1), inputs, ..Request::default() }).await
+    };
+    let read = async || run("copies_change_feed", &Request::default()).await;
+    runtime.block_on(async {
+        assert_eq!((write(1).await, read().await), (Status::Succeeded, Status::Succeeded));
+        assert_eq!((write(2).await, write(1).await), (Status::Succeeded, Status::Succeeded));
+        assert_eq!((read().await, read().await), (Status::Unchanged, Status::UpToDate));
     });
 }
 
