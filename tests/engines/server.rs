@@ -149,8 +149,12 @@ fn place(kind: Kind, config: &str) -> Place {
     };
     Place {
         engine,
-        // For histories of a few rows, these two take ten times as long as the others.
-        cases: if matches!(kind, Kind::DuckDb | Kind::MariaDb) { 30 } else { 100 },
+        // As many as take about as long on each.
+        cases: match kind {
+            Kind::Sqlite => 100,
+            Kind::Postgres | Kind::MariaDb => 50,
+            Kind::DuckDb => 30,
+        },
         settings: format!("[engine]\nname = \"{name}\"\nthreads = 1\n[engine.config]\n{config}\n"),
         database: None,
         open: Arc::new(open),
