@@ -149,10 +149,10 @@ fn place(kind: Kind, config: &str) -> Place {
     };
     Place {
         engine,
-        // As many as take about as long on each.
+        // As many as a run of all tests has time for.
         cases: match kind {
-            Kind::Sqlite => 100,
-            Kind::Postgres | Kind::MariaDb => 50,
+            Kind::Sqlite | Kind::Postgres => 100,
+            Kind::MariaDb => 50,
             Kind::DuckDb => 30,
         },
         settings: format!("[engine]\nname = \"{name}\"\nthreads = 1\n[engine.config]\n{config}\n"),
