@@ -172,6 +172,7 @@ pub(crate) enum Failure {
     /// There is no room left.
     Full(String),
     /// The work needs more memory than it may use.
+    #[cfg_attr(not(feature = "duckdb"), expect(dead_code, reason = "only DuckDB has a limit of its own"))]
     Memory(String),
     /// What was to be unique is there already, or was changed by somebody else meanwhile.
     Conflict(String),

@@ -151,9 +151,10 @@ fn place(kind: Kind, config: &str) -> Place {
         engine,
         // As many as a run of all tests has time for.
         cases: match kind {
-            Kind::Sqlite | Kind::Postgres => 100,
-            Kind::MariaDb => 50,
-            Kind::DuckDb => 30,
+            Kind::Sqlite => 100,
+            Kind::Postgres => 40,
+            Kind::MariaDb => 30,
+            Kind::DuckDb => 20,
         },
         settings: format!("[engine]\nname = \"{name}\"\nthreads = 1\n[engine.config]\n{config}\n"),
         database: None,

@@ -65,7 +65,8 @@ impl Cli {
     pub(crate) fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_qetl-under-test"));
         command.args(args).current_dir(self.folder.path()).env_clear().stdin(Stdio::null());
-        for name in ["PATH", "HOME"] {
+        // The last two: where DuckDB's library is, which `scripts/duckdb` fetched.
+        for name in ["PATH", "HOME", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"] {
             if let Some(value) = std::env::var_os(name) {
                 command.env(name, value);
             }
