@@ -90,10 +90,13 @@ impl SqlEngine {
     }
 }
 
-/// Makes the records, unless they are there. Two who make them at once disturb each other; the second look settles it.
+/// Makes the records, or brings older ones up to date. Two who make them at once disturb each other; the second look settles it.
 fn prepare(database: &dyn Database, connection: &mut dyn Connection) -> Result<(), Failure> {
     if records::there(database, connection)? {
-        return Ok(());
+        return match records::upgrade(database, connection) {
+            Err(_) if records::is_current(database, connection)? => Ok(()),
+            other => other,
+        };
     }
     match records::make(database, connection) {
         Err(_) if records::there(database, connection)? => Ok(()),

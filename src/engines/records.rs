@@ -6,7 +6,7 @@ use qetl_core::{Column, DatasetName, Type};
 use qetl_runtime::{
     FlowRecords, RunError,
     engine::Publish,
-    records::{BatchRecord, FileRecord, PinnedColumn, RunRecord},
+    records::{BatchRecord, FileRecord, PinnedColumn, RunRecord, details_text, read_details},
 };
 
 use crate::{
@@ -16,7 +16,10 @@ use crate::{
 };
 
 /// The version of these tables.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
+
+/// The oldest version that is read; it has no details.
+const OLDEST: i64 = 2;
 
 #[derive(Clone, Copy)]
 enum Kind {
@@ -30,7 +33,10 @@ enum Kind {
 /// A table of records; the first columns, so many of them, are unique together.
 type Record = (&'static str, &'static [(&'static str, Kind)], usize);
 
-const RECORDS: [Record; 9] = [
+/// Tables of records that have details, as JSON.
+const WITH_DETAILS: [&str; 3] = ["batches", "files", "columns"];
+
+const RECORDS: [Record; 10] = [
     ("meta", &[("version", Kind::Int)], 1),
     // Grows with every holder of a flow's lock; a publish under an older number is refused. `publishes` is written by each.
     ("fences", &[("flow", Kind::Key), ("fence", Kind::Int), ("publishes", Kind::Int)], 1),
@@ -47,6 +53,7 @@ const RECORDS: [Record; 9] = [
             ("row_count", Kind::Int),
             ("content_hash", Kind::Text),
             ("shape", Kind::Text),
+            ("details", Kind::Text),
         ],
         3,
     ),
@@ -62,10 +69,23 @@ const RECORDS: [Record; 9] = [
             ("modified", Kind::Int),
             ("content_hash", Kind::Text),
             ("loaded_at", Kind::Int),
+            ("details", Kind::Text),
         ],
         4,
     ),
-    ("columns", &[("flow", Kind::Key), ("position", Kind::Int), ("name", Kind::Text), ("type", Kind::Text), ("inferred", Kind::Int)], 2),
+    (
+        "columns",
+        &[
+            ("flow", Kind::Key),
+            ("position", Kind::Int),
+            ("name", Kind::Text),
+            ("type", Kind::Text),
+            ("inferred", Kind::Int),
+            ("details", Kind::Text),
+        ],
+        2,
+    ),
+    ("flows", &[("flow", Kind::Key), ("details", Kind::Text)], 1),
     (
         "runs",
         &[
@@ -138,14 +158,39 @@ pub(crate) fn there(database: &dyn Database, connection: &mut dyn Connection) ->
     if !exists(database, connection, &TableName::of(database, &record("dataset_columns")))? {
         return Ok(false);
     }
+    version(database, connection).map(|_| true)
+}
+
+/// The version of the records that are there, if this qetl knows it.
+fn version(database: &dyn Database, connection: &mut dyn Connection) -> Result<i64, Failure> {
     let rows = connection.rows(&sql(database, "SELECT [version] FROM {meta}"), &[])?;
     match rows.first().and_then(|row| row.first()) {
-        Some(Cell::Int(VERSION)) => Ok(true),
+        Some(Cell::Int(version @ OLDEST..=VERSION)) => Ok(*version),
         found => {
             let message = format!("{} has records of another version of qetl ({found:?})", database.place());
             Err(RunError::usage(message, "use the qetl that made them").into())
         }
     }
+}
+
+pub(crate) fn is_current(database: &dyn Database, connection: &mut dyn Connection) -> Result<bool, Failure> {
+    Ok(version(database, connection)? == VERSION)
+}
+
+/// Brings records of an older qetl up to date; a step that is done already is left out.
+pub(crate) fn upgrade(database: &dyn Database, connection: &mut dyn Connection) -> Result<(), Failure> {
+    if is_current(database, connection)? {
+        return Ok(());
+    }
+    let text = database.dialect().column_type(Type::Text).map_err(|what| Failure::Other(what.to_string()))?;
+    for name in WITH_DETAILS {
+        if connection.rows(&sql(database, &format!("SELECT [details] FROM {{{name}}} WHERE 1 = 0")), &[]).is_err() {
+            connection.run(&sql(database, &format!("ALTER TABLE {{{name}}} ADD COLUMN [details] {text}")), &[])?;
+        }
+    }
+    make(database, connection)?;
+    connection.run(&sql(database, "UPDATE {meta} SET [version] = ?"), &[Cell::Int(VERSION)])?;
+    Ok(())
 }
 
 /// Makes the tables of records, unless they are there.
@@ -174,7 +219,7 @@ pub(crate) fn make(database: &dyn Database, connection: &mut dyn Connection) -> 
         connection.run(&made, &[])?;
     }
     if connection.rows(&sql(database, "SELECT [version] FROM {meta}"), &[])?.is_empty() {
-        connection.run(&sql(database, "INSERT INTO {meta} VALUES (?)"), &[Cell::Int(VERSION)])?;
+        connection.run(&sql(database, "INSERT INTO {meta} ([version]) VALUES (?)"), &[Cell::Int(VERSION)])?;
     }
     Ok(())
 }
@@ -183,7 +228,7 @@ pub(crate) fn make(database: &dyn Database, connection: &mut dyn Connection) -> 
 pub(crate) fn next_fence(database: &dyn Database, connection: &mut dyn Connection, flow: &str) -> Result<i64, Failure> {
     let values = [Cell::from(flow)];
     if connection.run(&sql(database, "UPDATE {fences} SET [fence] = [fence] + 1 WHERE [flow] = ?"), &values)? == 0 {
-        connection.run(&sql(database, "INSERT INTO {fences} VALUES (?, 1, 0)"), &values)?;
+        connection.run(&sql(database, "INSERT INTO {fences} ([flow], [fence], [publishes]) VALUES (?, 1, 0)"), &values)?;
     }
     let rows = connection.rows(&sql(database, "SELECT [fence] FROM {fences} WHERE [flow] = ?"), &values)?;
     Ok(rows.first().map_or(0, |row| int(&row[0])))
@@ -227,9 +272,20 @@ pub(crate) fn publish(
     connection.run(&sql(database, "DELETE FROM {columns} WHERE [flow] = ?"), &[flow.into()])?;
     for (position, column) in (0_i64..).zip(&publish.columns) {
         let inferred = i64::from(column.inferred);
-        let values = [flow.into(), position.into(), Cell::from(column.name.as_str()), column.ty.to_string().into(), inferred.into()];
-        connection.run(&sql(database, "INSERT INTO {columns} VALUES (?, ?, ?, ?, ?)"), &values)?;
+        let values = [
+            flow.into(),
+            position.into(),
+            Cell::from(column.name.as_str()),
+            column.ty.to_string().into(),
+            inferred.into(),
+            details_text(&column.details).into(),
+        ];
+        let text = "INSERT INTO {columns} ([flow], [position], [name], [type], [inferred], [details]) VALUES (?, ?, ?, ?, ?, ?)";
+        connection.run(&sql(database, text), &values)?;
     }
+    connection.run(&sql(database, "DELETE FROM {flows} WHERE [flow] = ?"), &[flow.into()])?;
+    let values = [flow.into(), details_text(&publish.details).into()];
+    connection.run(&sql(database, "INSERT INTO {flows} ([flow], [details]) VALUES (?, ?)"), &values)?;
     // One by one, by their key: so no database locks the rows of other flows.
     for stored in datasets(database, connection)?.iter().filter(|stored| stored.flow == flow) {
         let key = [Cell::from(stored.name.namespace.as_str()), stored.name.name.as_str().into()];
@@ -239,7 +295,10 @@ pub(crate) fn publish(
             let text = "DELETE FROM {dataset_batches} WHERE [namespace] = ? AND [dataset] = ? AND [batch_id] = ?";
             connection.run(&sql(database, text), &own)?;
             let values: Vec<Cell<'_>> = own.into_iter().chain([Cell::Int(stored.changes + 1)]).collect();
-            connection.run(&sql(database, "INSERT INTO {dataset_batches} VALUES (?, ?, ?, ?)"), &values)?;
+            connection.run(
+                &sql(database, "INSERT INTO {dataset_batches} ([namespace], [dataset], [batch_id], [version]) VALUES (?, ?, ?, ?)"),
+                &values,
+            )?;
         }
     }
     insert_run(database, connection, &publish.run)
@@ -263,8 +322,11 @@ fn insert_batch(
         batch.rows.into(),
         hash_text(batch.content_hash),
         batch.shape.to_string().into(),
+        details_text(&batch.details).into(),
     ];
-    connection.run(&sql(database, "INSERT INTO {batches} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"), &values)?;
+    let text = "INSERT INTO {batches} ([flow], [batch_id], [generation], [run_id], [processed_at], [published_at], [row_count],
+        [content_hash], [shape], [details]) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    connection.run(&sql(database, text), &values)?;
     for (position, file) in (0_i64..).zip(&batch.files) {
         insert_file(database, connection, flow, (batch.batch_id, batch.generation, position), file)?;
     }
@@ -289,8 +351,11 @@ fn insert_file(
         file.modified.into(),
         hash_text(file.content_hash),
         file.loaded_at.into(),
+        details_text(&file.details).into(),
     ];
-    connection.run(&sql(database, "INSERT INTO {files} VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"), &values)?;
+    let text = "INSERT INTO {files} ([flow], [batch_id], [generation], [position], [path], [size], [modified], [content_hash], [loaded_at],
+        [details]) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    connection.run(&sql(database, text), &values)?;
     Ok(())
 }
 
@@ -338,7 +403,9 @@ pub(crate) fn insert_run(database: &dyn Database, connection: &mut dyn Connectio
         // No database of all holds a NUL in a text, and a message may repeat what a file has.
         run.message.replace('\0', "\u{fffd}").into(),
     ];
-    connection.run(&sql(database, "INSERT INTO {runs} VALUES (?, ?, ?, ?, ?, ?, ?, ?)"), &values)?;
+    let text = "INSERT INTO {runs} ([run_id], [flow], [batch_id], [status], [started_at], [seconds], [row_count], [message])
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
+    connection.run(&sql(database, text), &values)?;
     Ok(())
 }
 
@@ -365,10 +432,14 @@ pub(crate) fn runs(database: &dyn Database, connection: &mut dyn Connection, flo
 
 pub(crate) fn read(database: &dyn Database, connection: &mut dyn Connection, flow: &str) -> Result<FlowRecords, Failure> {
     let own = [Cell::from(flow)];
-    let text_of = "SELECT [batch_id], [generation], [processed_at], [row_count], [content_hash], [shape] FROM {batches}
-        WHERE [flow] = ? ORDER BY [batch_id], [generation]";
+    let has_details = version(database, connection)? > OLDEST;
+    let details = if has_details { "[details]" } else { "NULL" };
+    let text_of = format!(
+        "SELECT [batch_id], [generation], [processed_at], [row_count], [content_hash], [shape], {details} FROM {{batches}}
+        WHERE [flow] = ? ORDER BY [batch_id], [generation]"
+    );
     let mut records = FlowRecords::default();
-    for row in connection.rows(&sql(database, text_of), &own)? {
+    for row in connection.rows(&sql(database, &text_of), &own)? {
         let batch = BatchRecord {
             batch_id: int(&row[0]),
             generation: int(&row[1]),
@@ -377,20 +448,24 @@ pub(crate) fn read(database: &dyn Database, connection: &mut dyn Connection, flo
             content_hash: hash(&row[4]),
             shape: serde_json::from_str(&text(&row[5])).unwrap_or_default(),
             files: Vec::new(),
+            details: read_details(&text(&row[6])),
         };
         // The greatest generation comes last.
         records.batches.retain(|other| other.batch_id != batch.batch_id);
         records.batches.push(batch);
     }
-    let text_of = "SELECT [path], [size], [modified], [content_hash], [loaded_at], [batch_id], [generation] FROM {files}
-        WHERE [flow] = ? ORDER BY [batch_id], [generation], [position]";
-    for row in connection.rows(&sql(database, text_of), &own)? {
+    let text_of = format!(
+        "SELECT [path], [size], [modified], [content_hash], [loaded_at], [batch_id], [generation], {details} FROM {{files}}
+        WHERE [flow] = ? ORDER BY [batch_id], [generation], [position]"
+    );
+    for row in connection.rows(&sql(database, &text_of), &own)? {
         let file = FileRecord {
             name: text(&row[0]),
             size: u64::try_from(int(&row[1])).unwrap_or(0),
             modified: int(&row[2]),
             content_hash: hash(&row[3]),
             loaded_at: int(&row[4]),
+            details: read_details(&text(&row[7])),
         };
         let (batch_id, generation) = (int(&row[5]), int(&row[6]));
         if let Some(batch) = records.batches.iter_mut().find(|batch| (batch.batch_id, batch.generation) == (batch_id, generation)) {
@@ -398,10 +473,14 @@ pub(crate) fn read(database: &dyn Database, connection: &mut dyn Connection, flo
         }
         records.ledger.push((batch_id, file));
     }
-    let text_of = "SELECT [name], [type], [inferred] FROM {columns} WHERE [flow] = ? ORDER BY [position]";
-    for row in connection.rows(&sql(database, text_of), &own)? {
+    let text_of = format!("SELECT [name], [type], [inferred], {details} FROM {{columns}} WHERE [flow] = ? ORDER BY [position]");
+    for row in connection.rows(&sql(database, &text_of), &own)? {
         let ty = text(&row[1]).parse().unwrap_or(Type::Text);
-        records.columns.push(PinnedColumn { name: text(&row[0]), ty, inferred: int(&row[2]) != 0 });
+        records.columns.push(PinnedColumn { name: text(&row[0]), ty, inferred: int(&row[2]) != 0, details: read_details(&text(&row[3])) });
+    }
+    if has_details {
+        let rows = connection.rows(&sql(database, "SELECT [details] FROM {flows} WHERE [flow] = ?"), &own)?;
+        records.details = rows.first().map(|row| read_details(&text(&row[0]))).unwrap_or_default();
     }
     Ok(records)
 }
@@ -458,7 +537,8 @@ pub(crate) fn add_dataset(
         definition.map_or(Cell::Null, Cell::from),
         Cell::Int(1),
     ];
-    connection.run(&sql(database, "INSERT INTO {datasets} VALUES (?, ?, ?, ?, ?, ?)"), &values)?;
+    let text = "INSERT INTO {datasets} ([namespace], [name], [flow], [changes], [definition], [by_batch]) VALUES (?, ?, ?, ?, ?, ?)";
+    connection.run(&sql(database, text), &values)?;
     change_columns(database, connection, name, columns)
 }
 
@@ -485,7 +565,8 @@ pub(crate) fn change_columns(
     for (position, column) in (0_i64..).zip(columns) {
         let more = [position.into(), Cell::from(column.name.as_str()), column.ty.to_string().into()];
         let values: Vec<Cell<'_>> = own.iter().cloned().chain(more).collect();
-        connection.run(&sql(database, "INSERT INTO {dataset_columns} VALUES (?, ?, ?, ?, ?)"), &values)?;
+        let text = "INSERT INTO {dataset_columns} ([namespace], [dataset], [position], [name], [type]) VALUES (?, ?, ?, ?, ?)";
+        connection.run(&sql(database, text), &values)?;
     }
     Ok(())
 }

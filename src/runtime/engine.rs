@@ -11,7 +11,7 @@ use qetl_ingest::{DataProblem, ProblemKind, ReadSpec, SourceFile};
 use crate::{
     error::RunError,
     progress::Progress,
-    records::{BatchRecord, FileRecord, FlowRecords, PinnedColumn, RunRecord},
+    records::{BatchRecord, FileRecord, FlowDetails, FlowRecords, PinnedColumn, RunRecord},
     report::StepReport,
     standard::{Bench, Checked, Known, Statement},
 };
@@ -60,6 +60,7 @@ pub struct Publish {
     /// New records of the batches that were executed; a generation that is taken already refuses the publish.
     pub batches: Vec<BatchRecord>,
     pub columns: Vec<PinnedColumn>,
+    pub details: FlowDetails,
     pub run: RunRecord,
 }
 

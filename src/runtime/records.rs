@@ -1,6 +1,7 @@
 //! What is known of the batches that were published: the same whatever engine keeps it.
 
 use qetl_core::Type;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// A batch that was published.
@@ -19,7 +20,14 @@ pub struct BatchRecord {
     pub shape: Value,
     /// In the order in which they were read.
     pub files: Vec<FileRecord>,
+    pub details: BatchDetails,
 }
+
+/// What else is recorded of a batch. Engines keep these details as JSON: one more is a field here, and nothing else. What
+/// an older qetl did not record has the field's default.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct BatchDetails {}
 
 /// A source file as a batch read it; or the dataset that it was read from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,7 +43,13 @@ pub struct FileRecord {
     pub content_hash: u128,
     /// Microseconds since 1970: when it was read.
     pub loaded_at: i64,
+    pub details: FileDetails,
 }
+
+/// What else is recorded of a file; kept as `BatchDetails` are.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FileDetails {}
 
 /// An input column as it was pinned.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,7 +58,18 @@ pub struct PinnedColumn {
     pub ty: Type,
     /// It was inferred: an integer may widen to a decimal.
     pub inferred: bool,
+    pub details: ColumnDetails,
 }
+
+/// What else is recorded of a column; kept as `BatchDetails` are.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct ColumnDetails {}
+
+/// What is recorded of a flow as a whole; kept as `BatchDetails` are.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct FlowDetails {}
 
 /// All that is recorded of a flow.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -55,6 +80,17 @@ pub struct FlowRecords {
     pub columns: Vec<PinnedColumn>,
     /// Every file that any generation of a batch was read from: a file is loaded once, even when the batch was replaced.
     pub ledger: Vec<(i64, FileRecord)>,
+    pub details: FlowDetails,
+}
+
+/// Details as engines keep them.
+pub fn details_text(details: &impl Serialize) -> String {
+    serde_json::to_string(details).unwrap_or_else(|_| unreachable!("details are texts, numbers, lists and tables"))
+}
+
+/// Details from what an engine has kept; `{}` when it kept none.
+pub fn read_details<T: for<'de> Deserialize<'de> + Default>(text: &str) -> T {
+    serde_json::from_str(text).unwrap_or_default()
 }
 
 impl FlowRecords {

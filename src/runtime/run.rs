@@ -17,7 +17,7 @@ use crate::{
     error::{Place, RunError},
     flows::{self, Readers},
     progress::{Event, Progress},
-    records::{BatchRecord, FileRecord, FlowRecords, RunRecord},
+    records::{BatchDetails, BatchRecord, FileDetails, FileRecord, FlowRecords, RunRecord},
     report::{BatchReport, ErrorReport, FlowReport, RunReport, Status, StepReport},
     standard::StandardRun,
     types,
@@ -278,10 +278,11 @@ impl FlowRun<'_> {
             content_hash: landed.content_hash,
             shape: self.flow.shape.clone(),
             files,
+            details: BatchDetails::default(),
         };
         let columns = types::pinned(input, records);
         let run = self.run_record(job, Status::Succeeded, started_at, started, landed.rows, "");
-        let publish = Publish { flow, batches: vec![record.clone()], columns: columns.clone(), run };
+        let publish = Publish { flow, batches: vec![record.clone()], columns: columns.clone(), details: records.details.clone(), run };
         work.publish(publish).await?;
         records.columns = columns;
         records.ledger.extend(record.files.iter().map(|file| (record.batch_id, file.clone())));
@@ -458,7 +459,14 @@ impl FlowRun<'_> {
         let job = Job { batch_id: 0, input: JobInput::Files(Vec::new()), replay: true };
         let rows = batches.iter().map(|batch| u64::try_from(batch.rows).unwrap_or(0)).sum();
         let run = RunRecord { batch_id: None, ..self.run_record(&job, Status::Succeeded, started_at, started, rows, "full refresh") };
-        work.publish(Publish { flow: self.flow.id().to_owned(), batches: batches.clone(), columns: columns.clone(), run }).await?;
+        work.publish(Publish {
+            flow: self.flow.id().to_owned(),
+            batches: batches.clone(),
+            columns: columns.clone(),
+            details: records.details.clone(),
+            run,
+        })
+        .await?;
         (records.batches, records.columns) = (batches, columns);
         Ok(())
     }
@@ -476,7 +484,14 @@ pub(crate) async fn fingerprints(files: Vec<JobFile>, now: i64) -> Result<Vec<Fi
                         .1
                 }
             };
-            Ok(FileRecord { name: file.source.name.clone(), size: file.size, modified: file.modified, content_hash, loaded_at: now })
+            Ok(FileRecord {
+                name: file.source.name.clone(),
+                size: file.size,
+                modified: file.modified,
+                content_hash,
+                loaded_at: now,
+                details: FileDetails::default(),
+            })
         };
         files.iter().map(record).collect()
     })

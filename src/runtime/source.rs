@@ -14,7 +14,7 @@ use crate::{
     engine::{Engine, Stored},
     error::RunError,
     flows::{Readers, makers},
-    records::{FileRecord, FlowRecords},
+    records::{FileDetails, FileRecord, FlowRecords},
     standard::{self, Known},
     types,
     waiting::{Job, JobInput, Request, micros},
@@ -43,7 +43,14 @@ pub struct DatasetBatch {
 impl DatasetBatch {
     /// What the ledger keeps of it, for a reader that reads it now.
     pub(crate) fn record(&self, now: i64) -> FileRecord {
-        FileRecord { name: self.dataset.to_string(), size: 0, modified: 0, content_hash: version_hash(self.version), loaded_at: now }
+        FileRecord {
+            name: self.dataset.to_string(),
+            size: 0,
+            modified: 0,
+            content_hash: version_hash(self.version),
+            loaded_at: now,
+            details: FileDetails::default(),
+        }
     }
 }
 

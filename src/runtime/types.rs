@@ -12,7 +12,7 @@ use qetl_ingest::{Inferred, ReadColumn, ReadSpec, SourceFile};
 
 use crate::{
     error::RunError,
-    records::{FlowRecords, PinnedColumn},
+    records::{ColumnDetails, FlowRecords, PinnedColumn},
 };
 
 /// The types as far as they are known without reading data.
@@ -87,8 +87,12 @@ pub fn read_spec(flow: &Flow, types: &[InputType]) -> ReadSpec {
 
 /// The columns to record: those of the flow, then those that it once had.
 pub fn pinned(types: &[InputType], records: &FlowRecords) -> Vec<PinnedColumn> {
-    let now =
-        types.iter().map(|column| PinnedColumn { name: column.name.clone(), ty: column.ty, inferred: column.known != Known::Declared });
+    let now = types.iter().map(|column| PinnedColumn {
+        name: column.name.clone(),
+        ty: column.ty,
+        inferred: column.known != Known::Declared,
+        details: ColumnDetails::default(),
+    });
     let gone = records.columns.iter().filter(|old| !types.iter().any(|column| column.name == old.name)).cloned();
     now.chain(gone).collect()
 }

@@ -200,6 +200,7 @@ impl Catalog {
             records::insert_batch(transaction, &publish.flow, &publish.run.run_id, counters.snapshot, published_at, batch)?;
         }
         records::replace_columns(transaction, &publish.flow, &publish.columns)?;
+        records::replace_details(transaction, &publish.flow, &publish.details)?;
         records::insert_run(transaction, &publish.run)
     }
 }

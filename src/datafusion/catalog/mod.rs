@@ -36,6 +36,9 @@ enum Opening {
     Failed(Box<RunError>),
 }
 
+/// The version of qetl's records.
+const RECORDS: i64 = 3;
+
 /// How long to wait for another writer's commit.
 const BUSY: Duration = Duration::from_secs(60);
 
@@ -58,7 +61,9 @@ impl Catalog {
         connection.busy_timeout(BUSY).map_err(error::catalog)?;
         match is_ready(&connection).map_err(|why| error::file(&self.file, why))? {
             true => {
-                self.check_version(&connection)?;
+                if self.check_version(&connection)? < RECORDS {
+                    connection.execute_batch(include_str!("records_2_read.sql")).map_err(error::catalog)?;
+                }
                 Ok(Some(connection))
             }
             false => Ok(None),
@@ -74,8 +79,10 @@ impl Catalog {
                 Err(Opening::Busy) if Instant::now() < until => std::thread::sleep(Duration::from_millis(10)),
                 Err(Opening::Busy) => return Err(error::file(&self.file, "the catalog is locked by another program")),
                 Err(Opening::Failed(error)) => return Err(*error),
-                Ok(connection) => {
-                    self.check_version(&connection)?;
+                Ok(mut connection) => {
+                    if self.check_version(&connection)? < RECORDS {
+                        upgrade(&mut connection).map_err(error::catalog)?;
+                    }
                     return Ok(connection);
                 }
             }
@@ -133,21 +140,33 @@ impl Catalog {
         format!("{}/", self.data.display())
     }
 
-    fn check_version(&self, connection: &Connection) -> Result<(), RunError> {
+    /// The version of the records, if this qetl knows it.
+    fn check_version(&self, connection: &Connection) -> Result<i64, RunError> {
         let sql = "SELECT value FROM ducklake_metadata WHERE key = 'version' AND scope IS NULL";
         let version: Option<String> = connection.query_row(sql, (), |row| row.get(0)).optional().map_err(error::catalog)?;
         let own: Option<i64> =
             connection.query_row("SELECT version FROM qetl_meta", (), |row| row.get(0)).optional().map_err(error::catalog)?;
-        if version.as_deref() == Some("1.0") && own == Some(2) {
-            return Ok(());
+        if let (Some("1.0"), Some(own @ 2..=RECORDS)) = (version.as_deref(), own) {
+            return Ok(own);
         }
         let message = format!(
             "`{}` is a catalog of another version ({}, {own:?})",
             self.file.display(),
             version.unwrap_or_else(|| "none".to_owned())
         );
-        Err(RunError::usage(message, "this qetl reads DuckLake 1.0 catalogs that a qetl of this version made"))
+        Err(RunError::usage(message, "this qetl reads DuckLake 1.0 catalogs that it or an older qetl made"))
     }
+}
+
+/// Brings the records of an older qetl up to date.
+fn upgrade(connection: &mut Connection) -> rusqlite::Result<()> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    // Another process may have done so meanwhile.
+    let version: i64 = transaction.query_row("SELECT version FROM qetl_meta", (), |row| row.get(0))?;
+    if version == 2 {
+        transaction.execute_batch(include_str!("records_2_to_3.sql"))?;
+    }
+    transaction.commit()
 }
 
 /// Whether the tables are there.

@@ -3,7 +3,7 @@
 use qetl_core::Type;
 use qetl_runtime::{
     RunError,
-    records::{BatchRecord, FileRecord, FlowRecords, PinnedColumn, RunRecord},
+    records::{BatchRecord, FileRecord, FlowDetails, FlowRecords, PinnedColumn, RunRecord, details_text, read_details},
 };
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
 
@@ -23,7 +23,8 @@ impl Catalog {
         let mut connection = self.write()?;
         let mut next = || -> rusqlite::Result<i64> {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let sql = "INSERT INTO qetl_fences VALUES (?1, 1) ON CONFLICT (flow) DO UPDATE SET fence = fence + 1 RETURNING fence";
+            let sql =
+                "INSERT INTO qetl_fences (flow, fence) VALUES (?1, 1) ON CONFLICT (flow) DO UPDATE SET fence = fence + 1 RETURNING fence";
             let fence = transaction.query_row(sql, [flow], |row| row.get(0))?;
             transaction.commit()?;
             Ok(fence)
@@ -83,7 +84,8 @@ impl Catalog {
 }
 
 pub(super) fn insert_run(connection: &Connection, run: &RunRecord) -> rusqlite::Result<()> {
-    let sql = "INSERT INTO qetl_runs VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+    let sql = "INSERT INTO qetl_runs (run_id, flow, batch_id, status, started_at, seconds, row_count, message)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
     connection.execute(sql, params![run.run_id, run.flow, run.batch_id, run.status, run.started_at, run.seconds, run.rows, run.message])?;
     Ok(())
 }
@@ -97,11 +99,24 @@ pub(super) fn insert_batch(
     batch: &BatchRecord,
 ) -> rusqlite::Result<()> {
     let hash = format!("{:032x}", batch.content_hash);
-    let sql = "INSERT INTO qetl_batches VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+    let sql = "INSERT INTO qetl_batches (flow, batch_id, generation, run_id, version, processed_at, published_at, row_count, content_hash,
+                   shape, details) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
     let shape = batch.shape.to_string();
     connection.execute(
         sql,
-        params![flow, batch.batch_id, batch.generation, run_id, version, batch.processed_at, published_at, batch.rows, hash, shape],
+        params![
+            flow,
+            batch.batch_id,
+            batch.generation,
+            run_id,
+            version,
+            batch.processed_at,
+            published_at,
+            batch.rows,
+            hash,
+            shape,
+            details_text(&batch.details)
+        ],
     )?;
     for (position, file) in (0..).zip(&batch.files) {
         insert_file(connection, flow, (batch.batch_id, batch.generation, position), file)?;
@@ -113,22 +128,32 @@ pub(super) fn insert_batch(
 fn insert_file(connection: &Connection, flow: &str, at: (i64, i64, i64), file: &FileRecord) -> rusqlite::Result<()> {
     let (batch_id, generation, position) = at;
     let hash = format!("{:032x}", file.content_hash);
-    let sql = "INSERT OR REPLACE INTO qetl_files VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
-    connection.execute(sql, params![flow, batch_id, generation, position, file.name, file.size, file.modified, hash, file.loaded_at])?;
+    let sql =
+        "INSERT OR REPLACE INTO qetl_files (flow, batch_id, generation, position, path, size, modified, content_hash, loaded_at, details)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
+    let details = details_text(&file.details);
+    let row = params![flow, batch_id, generation, position, file.name, file.size, file.modified, hash, file.loaded_at, details];
+    connection.execute(sql, row)?;
     Ok(())
 }
 
 pub(super) fn replace_columns(connection: &Connection, flow: &str, columns: &[PinnedColumn]) -> rusqlite::Result<()> {
     connection.execute("DELETE FROM qetl_columns WHERE flow = ?1", [flow])?;
     for (position, column) in columns.iter().enumerate() {
-        let sql = "INSERT INTO qetl_columns VALUES (?1, ?2, ?3, ?4, ?5)";
-        connection.execute(sql, params![flow, position, column.name, column.ty.to_string(), column.inferred])?;
+        let sql = "INSERT INTO qetl_columns (flow, position, name, type, inferred, details) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+        let details = details_text(&column.details);
+        connection.execute(sql, params![flow, position, column.name, column.ty.to_string(), column.inferred, details])?;
     }
     Ok(())
 }
 
+pub(super) fn replace_details(connection: &Connection, flow: &str, details: &FlowDetails) -> rusqlite::Result<()> {
+    let sql = "INSERT OR REPLACE INTO qetl_flows (flow, details) VALUES (?1, ?2)";
+    connection.execute(sql, [flow, &details_text(details)]).map(|_| ())
+}
+
 fn read(connection: &Connection, flow: &str) -> rusqlite::Result<FlowRecords> {
-    let sql = "SELECT batch_id, generation, processed_at, row_count, content_hash, shape FROM qetl_batches b WHERE flow = ?1
+    let sql = "SELECT batch_id, generation, processed_at, row_count, content_hash, shape, details FROM qetl_batches b WHERE flow = ?1
                AND generation = (SELECT max(generation) FROM qetl_batches o WHERE o.flow = b.flow AND o.batch_id = b.batch_id) ORDER BY batch_id";
     let mut statement = connection.prepare(sql)?;
     let batches = statement.query_map([flow], |row| {
@@ -140,28 +165,34 @@ fn read(connection: &Connection, flow: &str) -> rusqlite::Result<FlowRecords> {
             content_hash: hash(&row.get::<_, String>(4)?),
             shape: serde_json::from_str(&row.get::<_, String>(5)?).unwrap_or_default(),
             files: Vec::new(),
+            details: read_details(&row.get::<_, String>(6)?),
         })
     })?;
     let mut records = FlowRecords { batches: batches.collect::<Result<_, _>>()?, ..FlowRecords::default() };
-    let sql = "SELECT path, size, modified, content_hash, loaded_at, batch_id, generation FROM qetl_files WHERE flow = ?1
+    let sql = "SELECT path, size, modified, content_hash, loaded_at, batch_id, generation, details FROM qetl_files WHERE flow = ?1
                ORDER BY batch_id, generation, position";
     let mut statement = connection.prepare(sql)?;
     let mut rows = statement.query([flow])?;
     while let Some(row) = rows.next()? {
         let content_hash = hash(&row.get::<_, String>(3)?);
-        let file = FileRecord { name: row.get(0)?, size: row.get(1)?, modified: row.get(2)?, content_hash, loaded_at: row.get(4)? };
+        let details = read_details(&row.get::<_, String>(7)?);
+        let file =
+            FileRecord { name: row.get(0)?, size: row.get(1)?, modified: row.get(2)?, content_hash, loaded_at: row.get(4)?, details };
         let (batch_id, generation): (i64, i64) = (row.get(5)?, row.get(6)?);
         if let Some(batch) = records.batches.iter_mut().find(|batch| (batch.batch_id, batch.generation) == (batch_id, generation)) {
             batch.files.push(file.clone());
         }
         records.ledger.push((batch_id, file));
     }
-    let mut columns = connection.prepare("SELECT name, type, inferred FROM qetl_columns WHERE flow = ?1 ORDER BY position")?;
+    let mut columns = connection.prepare("SELECT name, type, inferred, details FROM qetl_columns WHERE flow = ?1 ORDER BY position")?;
     let rows = columns.query_map([flow], |row| {
         let ty = row.get::<_, String>(1)?.parse().unwrap_or(Type::Text);
-        Ok(PinnedColumn { name: row.get(0)?, ty, inferred: row.get(2)? })
+        Ok(PinnedColumn { name: row.get(0)?, ty, inferred: row.get(2)?, details: read_details(&row.get::<_, String>(3)?) })
     })?;
     records.columns = rows.collect::<Result<_, _>>()?;
+    let details =
+        connection.query_row("SELECT details FROM qetl_flows WHERE flow = ?1", [flow], |row| row.get::<_, String>(0)).optional()?;
+    records.details = details.map(|text| read_details(&text)).unwrap_or_default();
     Ok(records)
 }
 

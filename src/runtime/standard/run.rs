@@ -25,7 +25,7 @@ use crate::{
     Engine, FlowLock, Place, RunError,
     engine::{LandError, Landed, Publish},
     progress::{Event, Progress},
-    records::{BatchRecord, FlowRecords, RunRecord},
+    records::{BatchDetails, BatchRecord, FlowRecords, RunRecord},
     report::{BatchReport, Status, StepReport},
     run::{failure_status, fingerprints, refuse_changed_files},
     waiting::{Request, Roots, micros},
@@ -177,10 +177,12 @@ impl StandardRun<'_> {
             content_hash: landed.content_hash,
             shape,
             files,
+            details: BatchDetails::default(),
         };
         let columns = types::pinned(ingestions(planned).map(|(task, types)| (&task.target, types)), &planned.records);
         let run = self.run_record(Some(job.batch_id), Status::Succeeded, batch.started_at, batch.started, landed.rows, "");
-        bench.publish(Publish { flow, batches: vec![record.clone()], columns: columns.clone(), run }).await?;
+        let details = planned.records.details.clone();
+        bench.publish(Publish { flow, batches: vec![record.clone()], columns: columns.clone(), details, run }).await?;
         published(&mut planned.records, record, columns);
         Ok(())
     }
@@ -366,7 +368,13 @@ impl StandardRun<'_> {
         let columns = types::pinned(ingestions(planned).map(|(task, types)| (&task.target, types)), &planned.records);
         let rows = batches.iter().map(|batch| u64::try_from(batch.rows).unwrap_or(0)).sum();
         let run = self.run_record(None, Status::Succeeded, started_at, started, rows, "full refresh");
-        let publish = Publish { flow: self.flow.id().to_owned(), batches: batches.clone(), columns: columns.clone(), run };
+        let publish = Publish {
+            flow: self.flow.id().to_owned(),
+            batches: batches.clone(),
+            columns: columns.clone(),
+            details: planned.records.details.clone(),
+            run,
+        };
         bench.publish(publish).await?;
         self.refreshed = batches.iter().map(|batch| batch.batch_id).collect();
         (planned.records.batches, planned.records.columns) = (batches, columns);

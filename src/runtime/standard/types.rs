@@ -10,7 +10,7 @@ use qetl_ingest::{ReadColumn, ReadSpec, SourceFile};
 use super::bench::KnownColumns;
 use crate::{
     error::RunError,
-    records::{FlowRecords, PinnedColumn},
+    records::{ColumnDetails, FlowRecords, PinnedColumn},
 };
 
 /// The flow has several inputs, so records name a column with its dataset.
@@ -107,6 +107,7 @@ pub(super) fn pinned<'a>(inputs: impl Iterator<Item = (&'a DatasetName, &'a [Inp
             name: pinned_name(target, &column.name),
             ty: column.ty,
             inferred: column.known != Known::Declared,
+            details: ColumnDetails::default(),
         }));
     }
     for old in &records.columns {
