@@ -1,5 +1,7 @@
 //! Keeps a ledger beside the change feed: signed transactions, whose sums are the latest state.
 
+use std::collections::BTreeMap;
+
 use qetl_core::{
     Dataset, DatasetName, Flow, FlowType, Problems, Task, Type,
     decode::Sp,
@@ -78,6 +80,10 @@ const INITIAL_BOOKING: &str = "INITIAL_BOOKING";
 const REVERSAL: &str = "REVERSAL";
 const DELTA_CORRECTION: &str = "DELTA_CORRECTION";
 const REPUBLISH: &str = "REPUBLISH";
+
+/// What a column is to the ledger, as it is recorded.
+const MEASURE: &str = "measure";
+const DIMENSION: &str = "dimension";
 
 /// The digits that a decimal can have; the ledger's have all of them.
 const DIGITS: u8 = 38;
@@ -185,6 +191,20 @@ impl FlowType for DeltaPublishing {
         Ok(tasks)
     }
 
+    /// Which columns are amounts must not change once something is booked.
+    fn roles(&self, cx: &Expand<'_>) -> BTreeMap<String, String> {
+        let measures = self.measures(cx);
+        if self.measure_columns.is_some() || measures.is_empty() {
+            return BTreeMap::new();
+        }
+        let role = |column: &InputType| if measures.iter().any(|measure| measure.name == column.name) { MEASURE } else { DIMENSION };
+        self.booked(cx).into_iter().map(|column| (column.name.clone(), role(column).to_owned())).collect()
+    }
+
+    fn append_only(&self, cx: &Expand<'_>) -> Option<(DatasetName, &'static str)> {
+        (self.late_batches == LateBatches::Reject).then(|| (ledger_name(cx), "xt_transaction_id"))
+    }
+
     fn invariants(&self, cx: &Expand<'_>) -> Result<Vec<Invariant>, Problems> {
         let ledger = Ledger::new(self, cx)?;
         let mut all = ledger.feed.promises(cx, &ledger.names)?;
@@ -214,14 +234,18 @@ impl DeltaPublishing {
         cx.input.iter().filter(|column| tracked.contains(&column.name) && !is_attribute(&column.name)).collect()
     }
 
-    /// The amounts, in column order: those that are named, else those that their types suggest.
+    /// The amounts, in column order: those that are named, else those that were settled, else those that their types suggest.
     fn measures<'a>(&self, cx: &Expand<'a>) -> Vec<&'a InputType> {
         let booked = self.booked(cx);
         if let Some(named) = &self.measure_columns {
             return booked.into_iter().filter(|column| named.iter().any(|name| name.value == column.name)).collect();
         }
         let of = |fits: &dyn Fn(&InputType) -> bool| booked.iter().copied().filter(|column| fits(column)).collect::<Vec<_>>();
-        let fractions = of(&|column| matches!(column.ty, Type::Decimal { .. } | Type::Float));
+        let is_fraction = |column: &InputType| matches!(column.ty, Type::Decimal { .. } | Type::Float);
+        if booked.iter().any(|column| column.role.is_some()) {
+            return of(&|column| column.role.as_ref().map_or_else(|| is_fraction(column), |role| role == MEASURE));
+        }
+        let fractions = of(&is_fraction);
         if fractions.is_empty() { of(&|column| column.ty == Type::Int && !column.name.ends_with("_id")) } else { fractions }
     }
 }
@@ -499,8 +523,8 @@ mod tests {
             let flow = flow(properties);
             let types = [Type::Int, Type::Int, Type::Int, x, Type::Text];
             let names = ["id", "a_id", "n", "x", "text"];
-            let column = |(name, ty): (&str, Type)| InputType { name: name.to_owned(), ty, known: Known::Inferred, required: false };
-            let columns: Vec<InputType> = names.into_iter().zip(types).map(column).collect();
+            let columns: Vec<InputType> =
+                names.into_iter().zip(types).map(|(name, ty)| InputType::new(name, ty, Known::Inferred)).collect();
             let found: Vec<String> = columns
                 .iter()
                 .zip([Some(0), Some(0), Some(0), decimals, None])

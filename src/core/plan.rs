@@ -198,6 +198,14 @@ pub struct InputType {
     pub ty: Type,
     pub known: Known,
     pub required: bool,
+    /// What the flow type decided of the column when its batches were made first: see [`crate::FlowType::roles`].
+    pub role: Option<String>,
+}
+
+impl InputType {
+    pub fn new(name: &str, ty: Type, known: Known) -> Self {
+        Self { name: name.to_owned(), ty, known, required: false, role: None }
+    }
 }
 
 /// How a column's type is known.

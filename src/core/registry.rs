@@ -11,8 +11,9 @@ use toml::{Spanned, de::DeValue};
 use crate::{
     decode,
     flow::Flow,
-    plan::{Dag, Dataset, Expand, InputType, Invariant, LateBatches, Task},
+    plan::{Dag, Dataset, DatasetName, Expand, InputType, Invariant, LateBatches, Task},
     problem::Problems,
+    rules::RuleChange,
     schema::Type,
     standard::StandardFlow,
 };
@@ -101,6 +102,22 @@ pub trait FlowType: DeserializeOwned + JsonSchema + fmt::Debug + Send + Sync + '
     fn invariants(&self, _cx: &Expand<'_>) -> Result<Vec<Invariant>, Problems> {
         Ok(Vec::new())
     }
+
+    /// How the rules by which the tables are made have changed since rules 0: see [`crate::rules`].
+    fn rule_changes(&self, _cx: &Expand<'_>) -> Result<Vec<RuleChange>, Problems> {
+        Ok(Vec::new())
+    }
+
+    /// What the types of columns decided, by the name of the column: recorded in the first publish that has rows, and given back as
+    /// [`InputType::role`] from then on, whatever becomes of the types.
+    fn roles(&self, _cx: &Expand<'_>) -> BTreeMap<String, String> {
+        BTreeMap::new()
+    }
+
+    /// The dataset to which rows are only added, and the column that names each of its rows.
+    fn append_only(&self, _cx: &Expand<'_>) -> Option<(DatasetName, &'static str)> {
+        None
+    }
 }
 
 /// How the batches of a flow stand to one another.
@@ -133,6 +150,9 @@ pub trait Expanding: fmt::Debug + Send + Sync {
     fn dag(&self, cx: &Expand<'_>) -> Result<Dag, Problems>;
     fn instructions(&self, cx: &Expand<'_>) -> Result<Vec<Task>, Problems>;
     fn invariants(&self, cx: &Expand<'_>) -> Result<Vec<Invariant>, Problems>;
+    fn rule_changes(&self, cx: &Expand<'_>) -> Result<Vec<RuleChange>, Problems>;
+    fn roles(&self, cx: &Expand<'_>) -> BTreeMap<String, String>;
+    fn append_only(&self, cx: &Expand<'_>) -> Option<(DatasetName, &'static str)>;
 }
 
 impl<T: FlowType> Expanding for T {
@@ -178,6 +198,18 @@ impl<T: FlowType> Expanding for T {
 
     fn invariants(&self, cx: &Expand<'_>) -> Result<Vec<Invariant>, Problems> {
         FlowType::invariants(self, cx)
+    }
+
+    fn rule_changes(&self, cx: &Expand<'_>) -> Result<Vec<RuleChange>, Problems> {
+        FlowType::rule_changes(self, cx)
+    }
+
+    fn roles(&self, cx: &Expand<'_>) -> BTreeMap<String, String> {
+        FlowType::roles(self, cx)
+    }
+
+    fn append_only(&self, cx: &Expand<'_>) -> Option<(DatasetName, &'static str)> {
+        FlowType::append_only(self, cx)
     }
 }
 

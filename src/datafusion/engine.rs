@@ -261,7 +261,7 @@ impl Engine for DataFusionEngine {
     }
 
     async fn show(&self, plan: Arc<Plan>, task: &Task) -> Result<String, RunError> {
-        let known = |batch_id| KnownBatch { batch_id, processed_at: 0, files: vec!["…".to_owned()] };
+        let known = |batch_id| KnownBatch { batch_id, processed_at: 0, files: vec!["…".to_owned()], lacks: Vec::new() };
         let batch = BatchContext { batch_id: 2, previous: Some(1), processed_at: 0, known: Arc::new(vec![known(1), known(2)]) };
         show(&plan, task, &batch).map_err(error::engine)
     }
@@ -390,7 +390,7 @@ fn views(plan: &Plan) -> Result<Vec<(DatasetName, String)>, RunError> {
             quoted(&dataset.name),
         ])
     };
-    let batch = qetl_sql::Batch { batch_id: 0, previous: 0, processed_at: 0, batches: Vec::new(), files: Vec::new() };
+    let batch = qetl_sql::Batch::default();
     let mut views = Vec::new();
     for dataset in &plan.datasets {
         if let DatasetKind::View(rel) = &dataset.kind {

@@ -7,17 +7,15 @@ use qetl_core::{
 };
 
 use crate::{
-    database::{Access, Connection, Database, Failure},
+    database::{Connection, Database, Failure},
     statements::Statements,
     tables::quoted,
     work::learn,
 };
 
 /// What a session has worked out, in scratch tables.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Kept {
-    /// A session that only reads makes no tables.
-    access: Access,
     batch_id: i64,
     tables: Vec<Table>,
     made: usize,
@@ -44,10 +42,6 @@ impl Table {
 }
 
 impl Kept {
-    pub(crate) fn new(access: Access) -> Self {
-        Self { access, batch_id: 0, tables: Vec::new(), made: 0 }
-    }
-
     /// The task with its small steps worked out.
     pub(crate) fn task(
         &mut self,
@@ -72,7 +66,7 @@ impl Kept {
             self.forget(statements.database, connection)?;
             self.batch_id = statements.batch.batch_id;
         }
-        if self.access == Access::Read || !statements.database.dialect().rereads_scratch() {
+        if !statements.database.dialect().rereads_scratch() {
             return Ok(steps.clone());
         }
         let mut known = steps.clone();

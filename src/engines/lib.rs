@@ -24,6 +24,7 @@ mod records;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod statements;
+mod stored;
 mod tables;
 #[cfg(any(feature = "duckdb", feature = "sqlite"))]
 mod watch;

@@ -72,6 +72,7 @@ impl Statements<'_> {
             processed_at: self.batch.processed_at,
             batches: self.batch.known.iter().map(|batch| (batch.batch_id, batch.processed_at)).collect(),
             files: several.map(|batch| (batch.batch_id, batch.files.clone())).collect(),
+            lacking: self.batch.all_lacking(),
         };
         let name = |dataset: &DatasetName| object(self.database, dataset);
         let sql = Sql { dialect: self.database.dialect(), batch: (&batch).into(), table: &name };
@@ -99,7 +100,7 @@ fn define<T>(database: &dyn Database, write: impl FnOnce(&Sql<'_>) -> Result<T, 
 }
 
 fn of_batch<T>(database: &dyn Database, batch_id: i64, write: impl FnOnce(&Sql<'_>) -> Result<T, Unsupported>) -> Result<T, Unsupported> {
-    let batch = Batch { batch_id, previous: 0, processed_at: 0, batches: Vec::new(), files: Vec::new() };
+    let batch = Batch { batch_id, ..Batch::default() };
     let name = |dataset: &DatasetName| object(database, dataset);
     write(&Sql { dialect: database.dialect(), batch: (&batch).into(), table: &name })
 }

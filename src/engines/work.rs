@@ -25,6 +25,7 @@ use crate::{
     landing::{From, Landing},
     records::{self, Touched},
     statements::Statements,
+    stored::as_stored,
     tables::{TableName, asks_for_replaced, quoted, table},
 };
 
@@ -43,6 +44,8 @@ struct Shared {
     database: Arc<dyn Database>,
     plan: Arc<Plan>,
     fence: i64,
+    /// A session that only reads finds the tables as they are.
+    access: Access,
     session: Mutex<Session>,
 }
 
@@ -59,8 +62,8 @@ struct Done {
 
 impl SqlWork {
     pub(crate) fn new(database: Arc<dyn Database>, plan: Arc<Plan>, fence: i64, access: Access, connection: Box<dyn Connection>) -> Self {
-        let done = Done { kept: Kept::new(access), touched: Touched::new() };
-        Self { shared: Arc::new(Shared { database, plan, fence, session: Mutex::new(Session { connection, done }) }) }
+        let done = Done { kept: Kept::default(), touched: Touched::new() };
+        Self { shared: Arc::new(Shared { database, plan, fence, access, session: Mutex::new(Session { connection, done }) }) }
     }
 
     async fn with<T: Send + 'static>(
@@ -143,7 +146,10 @@ impl Work for SqlWork {
         let (batch, steps) = (batch.clone(), steps.clone());
         self.with(move |shared, connection, done| {
             let statements = Statements { database: &*shared.database, plan: &shared.plan, batch: &batch };
-            let steps = done.kept.steps(&statements, connection, &steps)?;
+            let steps = match shared.access {
+                Access::Read => as_stored(&steps, &records::datasets(&*shared.database, connection)?)?,
+                Access::Write => done.kept.steps(&statements, connection, &steps)?,
+            };
             let Some(last) = steps.0.last() else { return Ok(Vec::new()) };
             let columns = last.rel.columns().to_vec();
             let mut builder = Builder::new(&columns);

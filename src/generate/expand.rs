@@ -41,10 +41,8 @@ fn input(flow: &Flow) -> Vec<InputType> {
         OnNullKey::Park => Vec::new(),
     };
     let column = |column: &qetl_core::input::InputColumn| InputType {
-        name: column.name.value.clone(),
-        ty: column.declared().unwrap_or(Type::Text),
-        known: Known::Declared,
         required: column.required || keys.contains(&column.name.value),
+        ..InputType::new(&column.name, column.declared().unwrap_or(Type::Text), Known::Declared)
     };
     flow.input.columns.iter().map(|spanned| column(&spanned.value)).collect()
 }

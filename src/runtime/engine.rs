@@ -1,6 +1,10 @@
 //! What an engine can do: keep records, land a batch, run tasks, publish, and read.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use async_trait::async_trait;
@@ -42,6 +46,32 @@ pub struct KnownBatch {
     pub processed_at: i64,
     /// Its files' names in the order in which they were read.
     pub files: Vec<String>,
+    /// The columns that the plan has and its rows had not.
+    pub lacks: Vec<String>,
+}
+
+impl BatchContext {
+    /// The batches that lacked the column, as ranges of ids, ends included.
+    pub fn lacking(&self, column: &str) -> Vec<(i64, i64)> {
+        let mut ranges: Vec<(i64, i64)> = Vec::new();
+        let mut goes_on = false;
+        for batch in self.known.iter() {
+            let lacks = batch.lacks.iter().any(|name| name == column);
+            match ranges.last_mut().filter(|_| lacks && goes_on) {
+                Some(last) => last.1 = batch.batch_id,
+                None if lacks => ranges.push((batch.batch_id, batch.batch_id)),
+                None => (),
+            }
+            goes_on = lacks;
+        }
+        ranges
+    }
+
+    /// The same of every column that some batch lacked.
+    pub fn all_lacking(&self) -> Vec<(String, Vec<(i64, i64)>)> {
+        let columns: BTreeSet<&String> = self.known.iter().flat_map(|batch| &batch.lacks).collect();
+        columns.into_iter().map(|column| (column.clone(), self.lacking(column))).collect()
+    }
 }
 
 /// What landing found.

@@ -9,6 +9,7 @@ pub mod natural;
 pub mod progress;
 pub mod records;
 pub mod report;
+mod rules;
 pub mod run;
 pub mod source;
 pub mod standard;

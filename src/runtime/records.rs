@@ -27,7 +27,10 @@ pub struct BatchRecord {
 /// an older qetl did not record has the field's default.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct BatchDetails {}
+pub struct BatchDetails {
+    /// The input columns that its rows had when they were landed; `None`: an older qetl did not say.
+    pub columns: Option<Vec<String>>,
+}
 
 /// A source file as a batch read it; or the dataset that it was read from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,7 +52,11 @@ pub struct FileRecord {
 /// What else is recorded of a file; kept as `BatchDetails` are.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct FileDetails {}
+pub struct FileDetails {
+    /// Microseconds since 1970: when what the file system knows of it had changed last.
+    pub changed: Option<i64>,
+    pub inode: Option<u64>,
+}
 
 /// An input column as it was pinned.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -64,12 +71,20 @@ pub struct PinnedColumn {
 /// What else is recorded of a column; kept as `BatchDetails` are.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct ColumnDetails {}
+pub struct ColumnDetails {
+    /// What the flow type decided of it when the first rows were published: see `FlowType::roles`.
+    pub role: Option<String>,
+}
 
 /// What is recorded of a flow as a whole; kept as `BatchDetails` are.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct FlowDetails {}
+pub struct FlowDetails {
+    /// The rules by which its tables were made: see `qetl_core::rules`.
+    pub rules: u32,
+    /// The columns that batches had at most of which an older qetl did not say which they had.
+    pub old_columns: Option<Vec<String>>,
+}
 
 /// All that is recorded of a flow.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -106,6 +121,23 @@ impl FlowRecords {
     pub fn file(&self, name: &str) -> Option<(i64, &FileRecord)> {
         let found = self.ledger.iter().filter(|(_, file)| file.name == name);
         found.max_by_key(|(_, file)| file.loaded_at).map(|(batch, file)| (*batch, file))
+    }
+
+    /// The columns that the batch's rows had not, among these.
+    pub fn lacks(&self, batch: &BatchRecord, columns: &[String]) -> Vec<String> {
+        let had = batch.details.columns.as_ref().or(self.details.old_columns.as_ref());
+        let has = |column: &String| match had {
+            Some(had) => had.contains(column),
+            None => self.columns.iter().any(|pinned| pinned.name == *column),
+        };
+        columns.iter().filter(|column| !has(column)).cloned().collect()
+    }
+
+    /// What is recorded of the flow from now on, its tables being made by the rules of today.
+    pub fn details_now(&self) -> FlowDetails {
+        let unsaid = || self.batches.iter().any(|batch| batch.details.columns.is_none());
+        let pinned = || unsaid().then(|| self.columns.iter().map(|column| column.name.clone()).collect());
+        FlowDetails { rules: qetl_core::RULES, old_columns: self.details.old_columns.clone().or_else(pinned) }
     }
 
     /// The greatest id below `id`.

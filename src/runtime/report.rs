@@ -45,10 +45,39 @@ pub struct FlowReport {
     /// Batches that a full refresh derived again from what was landed.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub refreshed: Vec<i64>,
+    /// What that changed in a ledger to which transactions are only added otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transactions: Option<Transactions>,
     pub batches: Vec<BatchReport>,
     /// What stopped the flow, if no batch of it did.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorReport>,
+}
+
+/// The transactions of a ledger that a full refresh changed, by their ids.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Transactions {
+    pub dataset: String,
+    pub changed: BTreeMap<String, TransactionChange>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TransactionChange {
+    New,
+    /// It says something else.
+    Changed,
+    Gone,
+}
+
+impl TransactionChange {
+    pub fn name(self) -> &'static str {
+        match self {
+            TransactionChange::New => "new",
+            TransactionChange::Changed => "changed",
+            TransactionChange::Gone => "gone",
+        }
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize)]

@@ -1,11 +1,11 @@
 //! The types of a flow's input columns: declared, pinned by an earlier run, or inferred from what waits now.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use qetl_core::{
     Flow, Problems, Type,
     input::OnNullKey,
-    plan::{InputType, Known},
+    plan::{Expand, InputType, Known},
     problem::Problem,
 };
 use qetl_ingest::{Inferred, ReadColumn, ReadSpec, SourceFile};
@@ -28,7 +28,11 @@ pub fn known(flow: &Flow, records: &FlowRecords) -> Vec<InputType> {
             (None, Some(pinned)) => (pinned.ty, Known::Pinned),
             (None, None) => (Type::Text, Known::Presumed),
         };
-        InputType { name: column.name.value.clone(), ty, known, required: column.required || required.contains(column.name.as_str()) }
+        InputType {
+            required: column.required || required.contains(column.name.as_str()),
+            role: pinned.and_then(|pinned| pinned.details.role.clone()),
+            ..InputType::new(&column.name, ty, known)
+        }
     };
     flow.input.columns.iter().map(|spanned| column(&spanned.value)).collect()
 }
@@ -85,13 +89,18 @@ pub fn read_spec(flow: &Flow, types: &[InputType]) -> ReadSpec {
     }
 }
 
-/// The columns to record: those of the flow, then those that it once had.
-pub fn pinned(types: &[InputType], records: &FlowRecords) -> Vec<PinnedColumn> {
+/// What the flow type decides of the columns by their types.
+pub fn roles(flow: &Flow, types: &[InputType]) -> BTreeMap<String, String> {
+    flow.properties.roles(&Expand { flow, input: types })
+}
+
+/// The columns to record: those of the flow, then those that it once had. A role stays once it is recorded.
+pub fn pinned(types: &[InputType], roles: &BTreeMap<String, String>, records: &FlowRecords) -> Vec<PinnedColumn> {
     let now = types.iter().map(|column| PinnedColumn {
         name: column.name.clone(),
         ty: column.ty,
         inferred: column.known != Known::Declared,
-        details: ColumnDetails::default(),
+        details: ColumnDetails { role: column.role.clone().or_else(|| roles.get(&column.name).cloned()) },
     });
     let gone = records.columns.iter().filter(|old| !types.iter().any(|column| column.name == old.name)).cloned();
     now.chain(gone).collect()

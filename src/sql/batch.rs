@@ -3,7 +3,7 @@
 use sqlparser::ast::ObjectName;
 
 /// A batch whose values stand in the text.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Batch {
     pub batch_id: i64,
     /// The greatest known id below it; 0 for none.
@@ -14,6 +14,8 @@ pub struct Batch {
     pub batches: Vec<(i64, i64)>,
     /// The files' names of those batches that have several, in the order in which they were read.
     pub files: Vec<(i64, Vec<String>)>,
+    /// The columns that some batches lacked, with the ids of these as ranges, ends included.
+    pub lacking: Vec<(String, Vec<(i64, i64)>)>,
 }
 
 /// Texts that stand for the batch's values until the script runs, as they are written in the SQL: see
@@ -39,6 +41,16 @@ pub struct Parameters {
 pub enum Of<'a> {
     Batch(&'a Batch),
     Parameters(&'a Parameters),
+}
+
+impl Of<'_> {
+    /// The batches that lacked the column. Where they are known when the script runs, all have the columns of the flow.
+    pub(crate) fn lacking(&self, column: &str) -> &[(i64, i64)] {
+        match self {
+            Of::Batch(batch) => batch.lacking.iter().find(|(name, _)| name == column).map_or(&[], |(_, ranges)| ranges),
+            Of::Parameters(_) => &[],
+        }
+    }
 }
 
 impl<'a> From<&'a Batch> for Of<'a> {

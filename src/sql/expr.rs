@@ -79,6 +79,10 @@ impl Scope<'_> {
             Expr::JoinText { separator, parts } => {
                 dialect.join_text(separator, parts.iter().map(|part| self.lower(part)).collect::<Result<_, _>>()?)
             }
+            Expr::Call { function: Function::BatchHas { column }, arguments } => {
+                let [batch] = arguments.as_slice() else { unreachable!("it has one argument") };
+                self.lower(&batch.clone().is_outside(self.sql.batch.lacking(column)))
+            }
             Expr::Call { function, arguments } => {
                 let lowered = arguments.iter().map(|argument| self.lower(argument)).collect::<Result<Vec<_>, _>>()?;
                 match function {

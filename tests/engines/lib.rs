@@ -8,5 +8,6 @@ mod crash;
 mod cut;
 mod examples;
 mod histories;
+mod old;
 mod server;
 mod standard;

@@ -93,6 +93,17 @@ impl Server {
         assert!(output.status.success(), "{sql}: {}", String::from_utf8_lossy(&output.stderr));
     }
 
+    /// Runs the statements of a file in a database.
+    pub(crate) fn run_file(&self, database: &str, path: &Path) {
+        let mut client = self.client(database, "SELECT 1");
+        let output = match self.kind {
+            Kind::Postgres => client.arg("-f").arg(path).stdout(Stdio::null()).output(),
+            Kind::DuckDb | Kind::Sqlite | Kind::MariaDb => self.client(database, &format!("source {}", path.display())).output(),
+        };
+        let output = output.unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+
     fn client(&self, database: &str, sql: &str) -> Command {
         match self.kind {
             Kind::DuckDb | Kind::Sqlite => unreachable!("a file has no server"),

@@ -15,7 +15,7 @@ fn plan_of(name: &str, text: &str) -> Plan {
     let column = |column: &qetl_core::input::InputColumn| {
         let declared = column.declared();
         let known = if declared.is_some() { Known::Declared } else { Known::Presumed };
-        InputType { name: column.name.value.clone(), ty: declared.unwrap_or(qetl_core::Type::Text), known, required: false }
+        InputType::new(&column.name, declared.unwrap_or(qetl_core::Type::Text), known)
     };
     let input = flow.input.columns.iter().map(|spanned| column(&spanned.value)).collect();
     plan::expand(&flow, input).unwrap_or_else(|problems| panic!("{problems}"))
@@ -103,6 +103,7 @@ fn sql(plan: &Plan, dialect: &dyn qetl_sql::Dialect) -> String {
         processed_at: 1_704_103_200_000_000,
         batches: vec![(1, 1_704_016_800_000_000), (2, 1_704_103_200_000_000)],
         files: vec![(2, vec!["a.csv".to_owned(), "b's.csv".to_owned()])],
+        lacking: Vec::new(),
     };
     let table = |dataset: &qetl_core::DatasetName| {
         let names = [dataset.namespace.as_str(), dataset.name.as_str()];

@@ -13,11 +13,8 @@ fn problems_of(name: &str, text: &str) -> Problems {
         Ok(flow) => flow,
         Err(problems) => return problems,
     };
-    let column = |column: &qetl_core::input::InputColumn| InputType {
-        name: column.name.value.clone(),
-        ty: column.declared().unwrap_or(qetl_core::Type::Text),
-        known: Known::Declared,
-        required: false,
+    let column = |column: &qetl_core::input::InputColumn| {
+        InputType::new(&column.name, column.declared().unwrap_or(qetl_core::Type::Text), Known::Declared)
     };
     if let Some(standard) = flow.standard() {
         return standard_problems(&standard);

@@ -11,6 +11,7 @@ mod duckdb;
 mod growth;
 mod histories;
 mod ledger;
+mod old;
 mod project;
 mod race;
 mod scd2;

@@ -5,11 +5,12 @@ use std::time::Duration;
 use qetl_core::standard::parse_var;
 use qetl_runtime::{
     RunError,
-    report::{RunReport, Status},
+    report::{RunReport, Status, Transactions},
     run,
     waiting::Request,
 };
 
+use super::check::counted;
 use crate::{
     args::{BatchArgs, Format},
     library::Project,
@@ -19,6 +20,9 @@ use crate::{
 
 /// How `--var` is written.
 const VAR_HELP: &str = "`--var NAME=VALUE`, once for each variable";
+
+/// The most transactions that are listed on a terminal.
+const SHOWN: usize = 50;
 
 pub(crate) struct Options {
     /// 0: as many as qetl likes.
@@ -77,6 +81,9 @@ fn summary(report: &RunReport, output: &Output) {
             let ids = flow.refreshed.iter().map(i64::to_string).collect::<Vec<_>>().join(", ");
             output.print(&format!("{}: derived again from what was landed: batches {ids}\n", flow.flow));
         }
+        if let Some(transactions) = &flow.transactions {
+            output.print(&changed(transactions));
+        }
         for batch in &flow.batches {
             batch.warnings.iter().for_each(|warning| output.warn(&format!("{} batch {}: {warning}", flow.flow, batch.batch_id)));
             match batch.status {
@@ -103,4 +110,17 @@ fn summary(report: &RunReport, output: &Output) {
     if report.flows.is_empty() {
         output.print("no flows: nothing to do\n");
     }
+}
+
+/// The transactions of a ledger that are others now.
+fn changed(transactions: &Transactions) -> String {
+    let count = transactions.changed.len();
+    let mut text = format!("{}: {} changed\n", transactions.dataset, counted(count, "transaction", "transactions"));
+    for (id, change) in transactions.changed.iter().take(SHOWN) {
+        text.push_str(&format!("  {id}  {}\n", change.name()));
+    }
+    if count > SHOWN {
+        text.push_str(&format!("  and {} more: `--format json` lists all of them\n", count - SHOWN));
+    }
+    text
 }

@@ -113,6 +113,8 @@ pub enum Function {
     NextPeriod(Period),
     /// Of a batch id and a source file's name: the file's position among the files of that batch, from 0.
     FilePosition,
+    /// Of a batch id: whether the rows of that batch had the column when they were landed. In those that had not, it is NULL.
+    BatchHas { column: String },
 }
 
 /// A scalar expression over the columns of one relation, or of the two of a join.
@@ -242,6 +244,20 @@ impl Expr {
         Expr::Call { function: Function::FilePosition, arguments: vec![Expr::column("xt_batch_id"), Expr::column("xt_source_file")] }
     }
 
+    /// Whether the batch that a row is of had the column. Not for views, whose text is of no batch.
+    pub fn batch_has(column: &str) -> Self {
+        Expr::column("xt_batch_id").call(Function::BatchHas { column: column.to_owned() })
+    }
+
+    /// What [`Function::BatchHas`] is, where the batches that lacked the column are those of the id ranges, ends included.
+    pub fn is_outside(self, ranges: &[(i64, i64)]) -> Self {
+        let within = |(first, last): &(i64, i64)| {
+            let from = self.clone().binary(BinaryOp::GtEq, Expr::int(*first));
+            from.and(self.clone().lt_eq(Expr::int(*last)))
+        };
+        if ranges.is_empty() { Expr::Literal(Value::Bool(true)) } else { Expr::any(ranges.iter().map(within)).not() }
+    }
+
     pub fn coalesce(parts: Vec<Expr>) -> Self {
         Expr::Call { function: Function::Coalesce, arguments: parts }
     }
@@ -346,6 +362,7 @@ impl Expr {
                     Function::DaysBetween => takes(&[Type::Date, Type::Date], Type::Int),
                     Function::DateIn { .. } => takes(&[Type::Timestamp], Type::Date),
                     Function::FilePosition => takes(&[Type::Int, Type::Text], Type::Int),
+                    Function::BatchHas { .. } => takes(&[Type::Int], Type::Bool),
                 }
             }
         }

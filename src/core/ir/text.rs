@@ -96,6 +96,7 @@ impl Display for Expr {
                     Function::PeriodStart(period) => ("period_start", vec![period.to_string()]),
                     Function::NextPeriod(period) => ("next_period", vec![period.to_string()]),
                     Function::FilePosition => ("file_position", Vec::new()),
+                    Function::BatchHas { column } => ("batch_has", vec![quoted(column)]),
                 };
                 let all: Vec<String> = arguments.iter().map(Expr::to_string).chain(more).collect();
                 write!(f, "{name}({})", all.join(", "))

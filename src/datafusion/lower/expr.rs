@@ -68,6 +68,10 @@ impl<'a> Scope<'a> {
                 // No part is empty text, so that an empty result means that all were NULL.
                 Ok(cast(nullif(concat_ws(text(separator), parts), text("")), arrow_type(Type::Text)))
             }
+            Expr::Call { function: Function::BatchHas { column }, arguments } => {
+                let [batch] = arguments.as_slice() else { return plan_err!("a function lacks an argument") };
+                self.lower(&batch.clone().is_outside(&self.batch.lacking(column)))
+            }
             Expr::Call { function, arguments } => {
                 let arguments = arguments.iter().map(|argument| self.lower(argument)).collect::<Result<Vec<_>>>()?;
                 self.call(function, arguments)
@@ -98,6 +102,7 @@ impl<'a> Scope<'a> {
             }
             Function::PeriodStart(period) => functions::period_start(*period, next()?),
             Function::NextPeriod(period) => functions::next_period(*period, next()?),
+            Function::BatchHas { .. } => return plan_err!("it is lowered before its arguments are"),
             Function::FilePosition => {
                 let (batch, file) = (next()?, next()?);
                 let several = self.batch.known.iter().filter(|known| known.files.len() > 1);

@@ -10,6 +10,7 @@ use crate::{
     engine::Engine,
     error::{Place, RunError},
     records::FlowRecords,
+    rules,
     source::{self, Source},
     standard::{self, Known, PlannedStandard, StandardJob},
     types,
@@ -39,7 +40,7 @@ pub async fn plan_flow(engine: &dyn Engine, flow: &Flow, project: &[&Flow], root
         return plan_standard(engine, flow, &tasks, roots, request).await.map_err(|error| error.at(&place));
     }
     let records = engine.records(flow.id()).await.map_err(|error| error.at(&place))?;
-    let obstacles = if request.full_refresh { Problems::default() } else { types::shape_changes(flow, &records) };
+    let mut obstacles = if request.full_refresh { Problems::default() } else { types::shape_changes(flow, &records) };
     let source = source::find(engine, flow, project, &Known::new()).await.map_err(|error| error.at(&place))?;
     let types = types::known(flow, &records);
     let (jobs, input, mut notes) = match &source {
@@ -59,6 +60,9 @@ pub async fn plan_flow(engine: &dyn Engine, flow: &Flow, project: &[&Flow], root
     };
     notes.extend(types::column_changes(&input, &records));
     let plan = Arc::new(plan::expand(flow, input)?);
+    if !request.full_refresh {
+        obstacles.append(rules::outdated(engine, &plan, &records).await.map_err(|error| error.at(&place))?);
+    }
     Ok(Planned { plan, jobs, records, obstacles, notes, standard: None, source })
 }
 
@@ -90,7 +94,7 @@ async fn plan_standard(
         plan: Arc::new(planned.plan(flow)?),
         jobs: planned.jobs.iter().map(job).collect(),
         records: FlowRecords::default(),
-        obstacles: Problems::default(),
+        obstacles: planned.obstacles.clone(),
         notes: planned.reasons.iter().chain(&planned.notes).cloned().chain(absent).collect(),
         standard: Some(Box::new(planned)),
         source: None,

@@ -1,6 +1,6 @@
 //! What a standard flow would do now.
 
-use std::{collections::BTreeMap, time::SystemTime};
+use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
 use qetl_core::{
     DatasetName, Flow, Plan, Problem, Problems,
@@ -20,6 +20,7 @@ use super::{
 use crate::{
     Engine, RunError,
     records::{BatchRecord, FlowRecords},
+    rules,
     run::blocking,
     waiting::{Request, Roots, micros},
 };
@@ -36,6 +37,8 @@ pub struct PlannedStandard {
     pub reasons: Vec<String>,
     /// Datasets of other flows that are not there yet.
     pub absent: Problems,
+    /// What keeps the flow from running, although its file is right.
+    pub obstacles: Problems,
     /// What is worth knowing before it runs.
     pub notes: Vec<String>,
     pub(super) records: FlowRecords,
@@ -101,18 +104,23 @@ pub async fn prepare(
     let found = check::tasks(engine, &standard, &texts, known).await?;
     warnings.append(found.warnings);
     let tasks = standard.tasks.iter().map(|task| planned(task, &texts, &found.known)).collect();
-    Ok(PlannedStandard {
+    let mut planned = PlannedStandard {
         tasks,
         jobs,
         reasons,
         absent,
+        obstacles: Problems::default(),
         notes: found.notes,
         inputs,
         shape,
         warnings: warnings.in_source(&flow.source),
         flow: standard,
         records,
-    })
+    };
+    if !request.full_refresh {
+        planned.obstacles = rules::outdated(engine, &Arc::new(planned.plan(flow)?), &planned.records).await?;
+    }
+    Ok(planned)
 }
 
 fn planned(task: &StandardTask, texts: &BTreeMap<String, TaskText>, known: &Known) -> PlannedTask {

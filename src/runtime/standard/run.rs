@@ -27,7 +27,7 @@ use crate::{
     progress::{Event, Progress},
     records::{BatchDetails, BatchRecord, FlowRecords, RunRecord},
     report::{BatchReport, Status, StepReport},
-    run::{failure_status, fingerprints, refuse_changed_files},
+    run::{Done, failure_status, fingerprints, refuse_changed_files},
     waiting::{Request, Roots, micros},
 };
 
@@ -41,8 +41,7 @@ pub(crate) struct StandardRun<'a> {
     pub(crate) request: &'a Request,
     pub(crate) progress: &'a Progress,
     pub(crate) run_id: &'a str,
-    pub(crate) refreshed: Vec<i64>,
-    pub(crate) batches: Vec<BatchReport>,
+    pub(crate) done: Done,
 }
 
 /// What the run of a batch goes by.
@@ -59,6 +58,7 @@ impl StandardRun<'_> {
         let place = Place::flow(self.flow.id());
         let lock = self.engine.lock(self.flow.id(), wait).await.map_err(|error| error.at(&place))?;
         let mut planned = prepare(self.engine, self.flow, standard, self.roots, self.request).await.map_err(|error| error.at(&place))?;
+        planned.obstacles.clone().or(())?;
         if !planned.jobs.is_empty() || self.request.full_refresh {
             planned.absent.clone().or(())?;
         }
@@ -95,7 +95,7 @@ impl StandardRun<'_> {
                     self.progress.tell(Event::Warning { flow: self.flow.id().to_owned(), message });
                 }
             }
-            self.batches.push(report);
+            self.done.batches.push(report);
             outcome?;
         }
         Ok(())
@@ -177,13 +177,14 @@ impl StandardRun<'_> {
             content_hash: landed.content_hash,
             shape,
             files,
-            details: BatchDetails::default(),
+            details: BatchDetails { columns: Some(types::landed_names(ingestions(planned).map(|(task, types)| (&task.target, types)))) },
         };
         let columns = types::pinned(ingestions(planned).map(|(task, types)| (&task.target, types)), &planned.records);
         let run = self.run_record(Some(job.batch_id), Status::Succeeded, batch.started_at, batch.started, landed.rows, "");
-        let details = planned.records.details.clone();
-        bench.publish(Publish { flow, batches: vec![record.clone()], columns: columns.clone(), details, run }).await?;
+        let details = planned.records.details_now();
+        bench.publish(Publish { flow, batches: vec![record.clone()], columns: columns.clone(), details: details.clone(), run }).await?;
         published(&mut planned.records, record, columns);
+        planned.records.details = details;
         Ok(())
     }
 
@@ -368,16 +369,12 @@ impl StandardRun<'_> {
         let columns = types::pinned(ingestions(planned).map(|(task, types)| (&task.target, types)), &planned.records);
         let rows = batches.iter().map(|batch| u64::try_from(batch.rows).unwrap_or(0)).sum();
         let run = self.run_record(None, Status::Succeeded, started_at, started, rows, "full refresh");
-        let publish = Publish {
-            flow: self.flow.id().to_owned(),
-            batches: batches.clone(),
-            columns: columns.clone(),
-            details: planned.records.details.clone(),
-            run,
-        };
+        let details = planned.records.details_now();
+        let publish =
+            Publish { flow: self.flow.id().to_owned(), batches: batches.clone(), columns: columns.clone(), details: details.clone(), run };
         bench.publish(publish).await?;
-        self.refreshed = batches.iter().map(|batch| batch.batch_id).collect();
-        (planned.records.batches, planned.records.columns) = (batches, columns);
+        self.done.refreshed = batches.iter().map(|batch| batch.batch_id).collect();
+        (planned.records.batches, planned.records.columns, planned.records.details) = (batches, columns, details);
         Ok(())
     }
 }

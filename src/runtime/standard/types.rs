@@ -39,7 +39,7 @@ pub(super) fn known(ingestion: &Ingestion, target: &DatasetName, records: &FlowR
 }
 
 fn column(name: &str, ty: Type, known: Known, required: bool) -> InputType {
-    InputType { name: name.to_owned(), ty, known, required }
+    InputType { required, ..InputType::new(name, ty, known) }
 }
 
 /// The same, with types of what is not known inferred from all rows of the files; `None` only without files.
@@ -116,6 +116,11 @@ pub(super) fn pinned<'a>(inputs: impl Iterator<Item = (&'a DatasetName, &'a [Inp
         }
     }
     columns
+}
+
+/// The columns that are landed, as they are recorded.
+pub(super) fn landed_names<'a>(inputs: impl Iterator<Item = (&'a DatasetName, &'a [InputType])>) -> Vec<String> {
+    inputs.flat_map(|(target, types)| types.iter().map(move |column| pinned_name(target, &column.name))).collect()
 }
 
 /// The type that a column of the ingestion was recorded with.

@@ -57,7 +57,7 @@ impl Dialect for Ansi {
             | Function::CanonicalText(Type::Float | Type::Timestamp) => {
                 return Err(unsupported(self, &format!("{}: the standard has no function for it", said(function))));
             }
-            Function::Concat | Function::Replace { .. } | Function::Coalesce | Function::FilePosition => {
+            Function::Concat | Function::Replace { .. } | Function::Coalesce | Function::FilePosition | Function::BatchHas { .. } => {
                 return standard_call(self, function, arguments);
             }
         })

@@ -101,7 +101,7 @@ impl Dialect for BigQuery {
                 Type::Timestamp => tree::fill("FORMAT_TIMESTAMP('%Y-%m-%dT%H:%M:%E6SZ', a, 'UTC')", &arguments),
                 Type::Float => return Err(unsupported(self, &said(function))),
             },
-            Function::Concat | Function::Replace { .. } | Function::Coalesce | Function::FilePosition => {
+            Function::Concat | Function::Replace { .. } | Function::Coalesce | Function::FilePosition | Function::BatchHas { .. } => {
                 return standard_call(self, function, arguments);
             }
         })

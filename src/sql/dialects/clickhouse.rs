@@ -111,7 +111,7 @@ impl Dialect for ClickHouse {
                 (Type::Timestamp, _) => tree::fill("formatDateTime(a, '%Y-%m-%dT%H:%i:%S.%fZ', 'UTC')", &arguments),
                 (Type::Float, _) => return Err(unsupported(self, &said(function))),
             },
-            Function::Concat | Function::Replace { .. } | Function::Coalesce | Function::FilePosition => {
+            Function::Concat | Function::Replace { .. } | Function::Coalesce | Function::FilePosition | Function::BatchHas { .. } => {
                 return standard_call(self, function, arguments);
             }
         })

@@ -102,7 +102,7 @@ impl Dialect for Databricks {
                 }
                 Type::Float => return Err(unsupported(self, &said(function))),
             },
-            Function::Concat | Function::Replace { .. } | Function::Coalesce | Function::FilePosition => {
+            Function::Concat | Function::Replace { .. } | Function::Coalesce | Function::FilePosition | Function::BatchHas { .. } => {
                 return standard_call(self, function, arguments);
             }
         })

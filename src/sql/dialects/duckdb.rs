@@ -91,7 +91,7 @@ impl Dialect for DuckDb {
                 Type::Timestamp => tree::fill("STRFTIME(MAKE_TIMESTAMP(EPOCH_US(a)), '%Y-%m-%dT%H:%M:%S.%fZ')", &arguments),
                 Type::Float => tree::fill(FLOAT_TEXT, &arguments),
             },
-            Function::Concat | Function::Replace { .. } | Function::Coalesce | Function::FilePosition => {
+            Function::Concat | Function::Replace { .. } | Function::Coalesce | Function::FilePosition | Function::BatchHas { .. } => {
                 return standard_call(self, function, arguments);
             }
         })

@@ -182,7 +182,9 @@ impl Dialect for MySql {
                 (Type::Timestamp, _) => tree::fill("DATE_FORMAT(a, '%Y-%m-%dT%H:%i:%s.%fZ')", &arguments),
                 (Type::Float, _) => return Err(unsupported(self, &said(function))),
             },
-            Function::Replace { .. } | Function::Coalesce | Function::FilePosition => return standard_call(self, function, arguments),
+            Function::Replace { .. } | Function::Coalesce | Function::FilePosition | Function::BatchHas { .. } => {
+                return standard_call(self, function, arguments);
+            }
         })
     }
 }

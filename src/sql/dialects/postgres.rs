@@ -93,7 +93,7 @@ impl Dialect for Postgres {
                 Type::Timestamp => tree::fill("TO_CHAR(a AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')", &arguments),
                 Type::Float => tree::fill(FLOAT_TEXT, &arguments),
             },
-            Function::Concat | Function::Replace { .. } | Function::Coalesce | Function::FilePosition => {
+            Function::Concat | Function::Replace { .. } | Function::Coalesce | Function::FilePosition | Function::BatchHas { .. } => {
                 return standard_call(self, function, arguments);
             }
         })

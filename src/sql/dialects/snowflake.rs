@@ -78,7 +78,7 @@ impl Dialect for Snowflake {
                 Type::Timestamp => tree::fill("TO_VARCHAR(CONVERT_TIMEZONE('UTC', a), 'YYYY-MM-DD\"T\"HH24:MI:SS.FF6\"Z\"')", &arguments),
                 Type::Float => return Err(unsupported(self, &said(function))),
             },
-            Function::Concat | Function::Replace { .. } | Function::Coalesce | Function::FilePosition => {
+            Function::Concat | Function::Replace { .. } | Function::Coalesce | Function::FilePosition | Function::BatchHas { .. } => {
                 return standard_call(self, function, arguments);
             }
         })

@@ -197,7 +197,7 @@ impl Dialect for Sqlite {
                 (Type::Text | Type::Date | Type::Timestamp | Type::Bool | Type::Decimal { scale: 0, .. }, _) => tree::fill("a", &arguments),
                 (Type::Decimal { .. }, _) => tree::fill("RTRIM(RTRIM(a, '0'), '.')", &arguments),
             },
-            Function::Concat | Function::Replace { .. } | Function::Coalesce | Function::FilePosition => {
+            Function::Concat | Function::Replace { .. } | Function::Coalesce | Function::FilePosition | Function::BatchHas { .. } => {
                 return standard_call(self, function, arguments);
             }
         })

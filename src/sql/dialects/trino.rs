@@ -91,7 +91,7 @@ impl Dialect for Trino {
                 Type::Timestamp => tree::fill("REPLACE(SUBSTR(CAST(a AT TIME ZONE 'UTC' AS VARCHAR), 1, 26), ' ', 'T') || 'Z'", &arguments),
                 Type::Float => return Err(unsupported(self, &said(function))),
             },
-            Function::Concat | Function::Replace { .. } | Function::Coalesce | Function::FilePosition => {
+            Function::Concat | Function::Replace { .. } | Function::Coalesce | Function::FilePosition | Function::BatchHas { .. } => {
                 return standard_call(self, function, arguments);
             }
         })

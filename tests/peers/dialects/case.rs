@@ -42,12 +42,8 @@ pub(crate) fn case(life: &Life, dialect: &dyn Dialect) -> Result<Case, Unsupport
 
 fn plan_of(life: &Life) -> Plan {
     let flow = Flow::parse("h.toml", &life.flow, &qetl_plugins::registry()).unwrap_or_else(|problems| panic!("{problems}\n{}", life.flow));
-    let input = flow.input.columns.iter().map(|column| InputType {
-        name: column.value.name.value.clone(),
-        ty: column.value.declared().unwrap(),
-        known: Known::Declared,
-        required: false,
-    });
+    let input = flow.input.columns.iter();
+    let input = input.map(|column| InputType::new(&column.value.name, column.value.declared().unwrap(), Known::Declared));
     plan::expand(&flow, input.collect()).unwrap_or_else(|problems| panic!("{problems}\n{}", life.flow))
 }
 
@@ -72,6 +68,7 @@ impl Writer<'_> {
             processed_at: self.known.get(&batch_id).map_or(0, |(at, _)| *at),
             batches: self.known.iter().map(|(id, (at, _))| (*id, *at)).collect(),
             files: several.map(|(id, (_, files))| (*id, files.clone())).collect(),
+            lacking: Vec::new(),
         };
         let table = |dataset: &DatasetName| ObjectName::from(vec![qetl_sql::ident(self.dialect.quote(), &dataset.name)]);
         write(&Sql { dialect: self.dialect, batch: (&batch).into(), table: &table })

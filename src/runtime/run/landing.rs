@@ -1,0 +1,131 @@
+//! Landing a batch, and the files that it is read from.
+
+use std::{sync::Arc, time::Instant};
+
+use qetl_core::{
+    Plan,
+    input::OnDuplicateKey,
+    plan::{self, InputType, Known},
+};
+
+use super::{blocking, flow::FlowRun};
+use crate::{
+    engine::{BatchContext, BatchSource, FlowLock, LandError, Landed, Work},
+    error::{Place, RunError},
+    progress::Event,
+    records::{FileDetails, FileRecord},
+    report::{BatchReport, StepReport},
+    types,
+    waiting::{Job, JobFile, JobInput, micros},
+};
+
+impl FlowRun<'_> {
+    /// Lands the batch; a value that needs a wider inferred type widens it, and landing begins again.
+    pub(super) async fn land(
+        &self,
+        lock: &dyn FlowLock,
+        input: &mut [InputType],
+        job: &Job,
+        context: &BatchContext,
+        report: &mut BatchReport,
+    ) -> Result<(Arc<Plan>, Box<dyn Work>, Landed), RunError> {
+        let ordered = matches!(self.flow.input.on_duplicate_key, OnDuplicateKey::KeepFirst | OnDuplicateKey::KeepLast)
+            || self.flow.properties.batches(self.flow).row_order_counts;
+        let source = match &job.input {
+            JobInput::Files(files) => BatchSource::Files(files.iter().map(|file| file.source.clone()).collect()),
+            JobInput::Dataset(batch) => BatchSource::Dataset(batch.dataset.clone()),
+        };
+        loop {
+            let plan = Arc::new(plan::expand(self.flow, input.to_vec())?);
+            let step = plan.landing().map_or_else(|| "landing".to_owned(), |landing| landing.name.to_string());
+            let place = Place::default().step(&step);
+            self.progress.tell(Event::StepStarted { flow: self.flow.id().to_owned(), batch_id: job.batch_id, step: step.clone() });
+            let started = Instant::now();
+            let mut work = self.engine.begin(plan.clone(), lock, self.run_id).await?;
+            match work.land(context, &source, &types::read_spec(self.flow, input), ordered, self.progress).await {
+                Ok(landed) => {
+                    report.warnings.extend(landed.warnings.iter().cloned());
+                    let done = StepReport { step, rows: landed.rows, seconds: started.elapsed().as_secs_f64(), counts: Default::default() };
+                    self.step_done(job.batch_id, done, &mut report.steps);
+                    return Ok((plan, work, landed));
+                }
+                Err(LandError::Run(error)) => return Err(self.with_flow_help(error, job).at(&place)),
+                Err(LandError::Widen { column, to }) => {
+                    let widened = &mut input[column];
+                    report.warnings.push(format!("column `{}` was {} and is {to} from now on: a value needs it", widened.name, widened.ty));
+                    (widened.ty, widened.known) = (to, Known::Inferred);
+                }
+            }
+        }
+    }
+
+    /// What the flow's own settings say of a value that was refused.
+    fn with_flow_help(&self, mut error: RunError, job: &Job) -> RunError {
+        let RunError::Data { problem, .. } = &mut error else { return error };
+        if let Some(dataset) = job.dataset() {
+            problem.help = match problem.code {
+                "qetl::ingest::null" => format!("mend the batch in `{dataset}`, or take the column out of `primary_key` or its `required`"),
+                "qetl::ingest::value" => format!("mend the batch in `{dataset}`, or declare another `schema_type`"),
+                _ => std::mem::take(&mut problem.help),
+            };
+        }
+        let reader = &self.flow.reader;
+        let is_key = self.flow.input.primary_key.iter().any(|key| problem.place.column.as_deref() == Some(key.as_str()));
+        let more = match (problem.code, problem.help.as_str()) {
+            ("qetl::ingest::null", _) if is_key => "`on_null_key = \"park\"` sets rows without a key aside".to_owned(),
+            (_, help) if help.contains("`date_format`") && reader.date_format.is_some() => {
+                format!("this flow also reads `date_format = \"{}\"`", reader.date_format.as_deref().unwrap_or_default())
+            }
+            (_, help) if help.contains("`timestamp_format`") && reader.timestamp_format.is_some() => {
+                format!("this flow also reads `timestamp_format = \"{}\"`", reader.timestamp_format.as_deref().unwrap_or_default())
+            }
+            (_, help) if help.starts_with("numbers are") && reader.decimal_separator != b'.' => {
+                "but this flow has `decimal_separator = \",\"`, so `-12,5`".to_owned()
+            }
+            _ => return error,
+        };
+        problem.help = format!("{}; {more}", problem.help);
+        error
+    }
+}
+
+/// The files as they will be recorded.
+pub(crate) async fn fingerprints(files: Vec<JobFile>, now: i64) -> Result<Vec<FileRecord>, RunError> {
+    blocking(move || {
+        let record = |file: &JobFile| {
+            let content_hash = match file.content_hash {
+                Some(hash) => hash,
+                None => {
+                    qetl_ingest::fingerprint(&file.source.path)
+                        .map_err(|error| RunError::failed(format!("`{}` cannot be read: {error}", file.source.name)))?
+                        .1
+                }
+            };
+            Ok(FileRecord {
+                name: file.source.name.clone(),
+                size: file.size,
+                modified: file.modified,
+                content_hash,
+                loaded_at: now,
+                details: FileDetails::default(),
+            })
+        };
+        files.iter().map(record).collect()
+    })
+    .await
+}
+
+/// A file that was written to while it was read may have been read half old, half new.
+pub(crate) fn refuse_changed_files(files: &[JobFile]) -> Result<(), RunError> {
+    for file in files {
+        let now = std::fs::metadata(&file.source.path).and_then(|meta| Ok((meta.len(), micros(meta.modified()?))));
+        if now.ok() != Some((file.size, file.modified)) {
+            return Err(RunError::Failed {
+                place: Place::default(),
+                message: format!("`{}` was changed while it was read", file.source.name),
+                help: "run again when it is complete; write files under another name and rename them when they are done".to_owned(),
+            });
+        }
+    }
+    Ok(())
+}
