@@ -136,11 +136,17 @@ impl FlowType for DeltaPublishing {
         self.late_batches
     }
 
-    /// Amounts are exact: a measure that was not declared becomes a decimal.
+    fn amounts(&self, cx: &Expand<'_>) -> Vec<String> {
+        self.measures(cx).iter().map(|measure| measure.name.clone()).collect()
+    }
+
+    /// Amounts are exact: a measure that was not declared becomes a decimal of all digits there are.
     fn pinned_type(&self, flow: &Flow, columns: &[InputType], column: &InputType, decimals: Option<u8>) -> Type {
         let is_measure = self.measures(&Expand { flow, input: columns }).iter().any(|measure| measure.name == column.name);
         match (column.ty, decimals) {
-            (Type::Int | Type::Float, Some(decimals)) if is_measure => Type::Decimal { precision: DIGITS, scale: decimals.max(2) },
+            (Type::Int | Type::Float | Type::Decimal { .. }, Some(decimals)) if is_measure => {
+                Type::Decimal { precision: DIGITS, scale: decimals.max(2) }
+            }
             (ty, _) => ty,
         }
     }

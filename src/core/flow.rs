@@ -156,6 +156,9 @@ impl Flow {
             problems.push(two_sources(dataset, load, &source));
         }
         let reader = common.load.as_ref().map_or_else(ReaderOptions::default, |load| load.reader(&mut problems));
+        if let Some(load) = &common.load {
+            load.check_columns(&input.columns, &mut problems);
+        }
         let dataset_prefix = common.dataset_prefix.map_or_else(|| (flow_type.prefix)(&header.id), |prefix| prefix.value);
         let load = common.load;
         let mut shape = match flow_type.layout {
@@ -178,6 +181,9 @@ impl Flow {
             flow_type,
         };
         problems.append(flow.properties.problems(&flow));
+        let key = flow.input.key_names();
+        let more: Vec<String> = flow.properties.key_columns(&flow).into_iter().filter(|column| !key.contains(column)).collect();
+        flow.input.refuse_optional(&more, "a column that every row has a value in", &mut problems);
         let errors = problems.has_errors();
         if errors {
             return Err(problems);

@@ -321,9 +321,9 @@ impl DataFusionWork {
         let rows = files.iter().map(|file| file.rows).sum();
         let stored = query::columns(table);
         let own = |column: &ReadColumn| {
-            let stored = stored.iter().find(|stored| stored.name == column.name);
+            let stored = stored.iter().find(|stored| stored.name == column.source);
             // A column that is not there yet is NULL.
-            Column::new(&column.name, stored.map_or(column.ty.unwrap_or(Type::Text), |stored| stored.ty))
+            Column::new(&column.source, stored.map_or(column.ty.unwrap_or(Type::Text), |stored| stored.ty))
         };
         let columns: Vec<Column> = spec.columns.iter().map(own).collect();
         let types = columns.iter().map(|column| column.ty).collect();

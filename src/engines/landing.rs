@@ -8,11 +8,12 @@ use std::{
 
 use qetl_core::{Column, DatasetName, Type, plan::LANDING_COLUMNS};
 use qetl_ingest::{
-    DataProblem, DatasetRows, ProblemKind, ReadColumn, ReadSpec, RowHasher, SourceFile, arrow_type, content_hash, lines_of_rows, with_place,
+    DataProblem, DatasetRows, Misfits, ProblemKind, ReadColumn, ReadSpec, RowHasher, Rows as ReadRows, SourceFile, arrow_type,
+    content_hash, lines_of_rows, with_place,
 };
 use qetl_runtime::{
     RunError,
-    engine::{LandError, Landed},
+    engine::{LandError, Landed, landed_whole},
     progress::{Event, Progress},
 };
 
@@ -82,27 +83,30 @@ impl Landing<'_> {
         Ok(rows.landed)
     }
 
+    /// Once something does not fit, the rest is read only to tell what else does not.
     fn read_files(&self, files: &[SourceFile], rows: &mut Rows<'_>, progress: &Progress) -> Result<(), LandError> {
         let size = |file: &SourceFile| std::fs::metadata(&file.path).map_or(0, |meta| meta.len());
         let total: u64 = files.iter().map(size).sum();
-        let mut read_before = 0;
+        let (mut read_before, mut misfits) = (0, Misfits::default());
         for file in files {
-            let mut rows_of_file = 0_i64;
             let mut reader = qetl_ingest::read(file, self.spec)?;
-            while let Some(batch) = reader.next() {
-                let batch = batch?;
-                self.refuse(file, &batch, rows_of_file)?;
-                if !rows.send(&batch, &file.name, rows_of_file)? {
+            while let Some(read) = reader.next() {
+                let read = read?;
+                read.bad.iter().for_each(|row| misfits.add(&row.problem));
+                self.refuse(file, &read, &mut misfits);
+                if misfits.is_empty() && reader.has_right_types() && !rows.send(&read, &file.name)? {
                     return Ok(());
                 }
-                rows_of_file += i64::try_from(batch.num_rows()).unwrap_or(i64::MAX);
                 let share = (total > 0).then(|| (read_before + reader.bytes_read()) as f64 / total as f64);
                 progress.tell(Event::Rows { rows: rows.landed.rows, share });
             }
             read_before += size(file);
+            misfits.widen(&reader.wider());
+            misfits.settle(&reader.untyped());
+            rows.landed.emptied.extend(reader.emptied());
             rows.landed.warnings.extend(reader.warnings().iter().cloned());
         }
-        Ok(())
+        landed_whole(misfits)
     }
 
     fn read_dataset(&self, dataset: &DatasetName, rows: &mut Rows<'_>, progress: &Progress) -> Result<(), LandError> {
@@ -112,20 +116,19 @@ impl Landing<'_> {
         let stored = records::datasets(self.database, &mut *connection).map_err(fail)?.into_iter().find(|stored| stored.name == *dataset);
         let stored = stored.ok_or_else(|| RunError::failed(format!("`{dataset}` is not there")))?.columns;
         // A column that is not there yet is NULL.
-        let own = |column: &ReadColumn| stored.iter().find(|stored| stored.name == column.name).map(|stored| stored.ty);
-        let typed = |column: &ReadColumn| Column::new(&column.name, own(column).or(column.ty).unwrap_or(Type::Text));
+        let own = |column: &ReadColumn| stored.iter().find(|stored| stored.name == column.source).map(|stored| stored.ty);
+        let typed = |column: &ReadColumn| Column::new(&column.source, own(column).or(column.ty).unwrap_or(Type::Text));
         let columns: Vec<Column> = self.spec.columns.iter().map(typed).collect();
         let types: Vec<Type> = columns.iter().map(|column| column.ty).collect();
         let mut conform = DatasetRows::new(&name, self.spec, &types)?;
         let query = rows_of_batch(self.database, dataset, &stored, &columns, self.batch_id, self.ordered).map_err(fail)?;
         let mut builder = Builder::new(&columns);
-        let mut read = 0_i64;
-        let mut refused = None;
+        let (mut refused, mut misfits) = (None, Misfits::default());
         let mut send = |builder: &mut Builder| -> Result<bool, LandError> {
             let batch = builder.take().map_err(RunError::failed)?;
-            let first = read;
-            read += i64::try_from(batch.num_rows()).unwrap_or(i64::MAX);
-            let goes_on = rows.send(&conform.conform(&batch)?, &name, first)?;
+            let read = conform.conform(&batch)?;
+            read.bad.iter().for_each(|row| misfits.add(&row.problem));
+            let goes_on = !misfits.is_empty() || !conform.has_right_types() || rows.send(&read, &name)?;
             progress.tell(Event::Rows { rows: rows.landed.rows, share: None });
             Ok(goes_on)
         };
@@ -152,7 +155,10 @@ impl Landing<'_> {
             return Err(why);
         }
         asked.map_err(fail)?;
-        send(&mut builder).map(|_| ())
+        send(&mut builder)?;
+        misfits.widen(&conform.wider());
+        misfits.settle(&conform.untyped());
+        landed_whole(misfits)
     }
 
     fn columns(&self) -> Vec<Column> {
@@ -160,34 +166,40 @@ impl Landing<'_> {
         own.chain(LANDING_COLUMNS.iter().map(|(name, ty)| Column::new(name, *ty))).collect()
     }
 
-    /// Refuses a value that the database cannot hold, by its place.
-    fn refuse(&self, file: &SourceFile, batch: &RecordBatch, rows_before: i64) -> Result<(), DataProblem> {
-        let Some(ty) = self.database.picky_about().map(arrow_type) else { return Ok(()) };
-        let cells = Cells::of(batch);
-        for column in (0..cells.width()).filter(|column| *batch.column(*column).data_type() == ty) {
-            for row in 0..batch.num_rows() {
-                let cell = cells.cell(row, column);
-                let Some(what) = self.database.refuses(&cell) else { continue };
-                let number = u64::try_from(rows_before).unwrap_or(0) + row as u64 + 1;
-                let line = lines_of_rows(file, self.spec, &[number]).and_then(|lines| lines.first().copied());
-                let place = qetl_ingest::Place {
-                    file: file.name.clone(),
-                    line,
-                    row: line.is_none().then_some(number),
-                    column: self.spec.columns.get(column).map(|column| column.name.clone()),
-                    value: if let Cell::Float(value) = &cell { Some(value.to_string()) } else { None },
-                    ..qetl_ingest::Place::default()
-                };
-                return Err(DataProblem {
-                    kind: ProblemKind::Refused,
-                    code: "qetl::land::unholdable",
-                    message: format!("{what}, which {} cannot hold", self.database.dialect().name()),
-                    help: "mend the file, or run the flow on an engine that holds it: `[engine] name = \"datafusion\"` does".to_owned(),
-                    place: Box::new(place),
-                });
-            }
+    /// Tells of values that the database cannot hold, by their place.
+    fn refuse(&self, file: &SourceFile, read: &ReadRows, misfits: &mut Misfits) {
+        let Some(ty) = self.database.picky_about().map(arrow_type) else { return };
+        let cells = Cells::of(&read.good);
+        let picky: Vec<usize> = (0..cells.width()).filter(|column| *read.good.column(*column).data_type() == ty).collect();
+        if picky.is_empty() {
+            return;
         }
-        Ok(())
+        let numbers = read.numbers();
+        for row in 0..read.good.num_rows() {
+            let refused = picky.iter().find_map(|column| {
+                let cell = cells.cell(row, *column);
+                Some((*column, self.database.refuses(&cell)?, cell))
+            });
+            let Some((column, what, cell)) = refused else { continue };
+            let number = u64::try_from(numbers.value(row)).unwrap_or(0);
+            let line = if misfits.names_more() { lines_of_rows(file, self.spec, &[number]) } else { None };
+            let line = line.and_then(|lines| lines.first().copied());
+            let place = qetl_ingest::Place {
+                file: file.name.clone(),
+                line,
+                row: line.is_none().then_some(number),
+                column: self.spec.columns.get(column).map(|column| column.name.clone()),
+                value: if let Cell::Float(value) = &cell { Some(value.to_string()) } else { None },
+                ..qetl_ingest::Place::default()
+            };
+            misfits.add(&DataProblem {
+                kind: ProblemKind::Refused,
+                code: "qetl::land::unholdable",
+                message: format!("{what}, which {} cannot hold", self.database.dialect().name()),
+                help: "mend the file, or run the flow on an engine that holds it: `[engine] name = \"datafusion\"` does".to_owned(),
+                place: Box::new(place),
+            });
+        }
     }
 }
 
@@ -201,16 +213,17 @@ struct Rows<'a> {
 }
 
 impl Rows<'_> {
-    /// Takes the next rows of a file, before which so many were read of it. Whether anybody wants more.
-    fn send(&mut self, batch: &RecordBatch, file: &str, rows_before: i64) -> Result<bool, LandError> {
-        let Landing { batch_id, ordered, .. } = self.landing;
+    /// Takes the next rows of a source. Whether anybody wants more.
+    fn send(&mut self, read: &ReadRows, source: &str) -> Result<bool, LandError> {
+        let Landing { batch_id, ordered, spec, .. } = self.landing;
         let mut hashes = Vec::new();
-        self.hasher.hash(batch, &mut hashes).map_err(RunError::failed)?;
+        self.hasher.hash(&read.good, &mut hashes).map_err(RunError::failed)?;
         for (place, hash) in (self.landed.rows..).zip(&hashes) {
             self.landed.content_hash = self.landed.content_hash.wrapping_add(content_hash(*hash, ordered.then_some(place)));
         }
-        self.landed.rows += batch.num_rows() as u64;
-        let rows = with_place(batch, *batch_id, self.loaded_at, file, rows_before).map_err(RunError::failed)?;
+        self.landed.rows += read.good.num_rows() as u64;
+        self.landed.filled.see(&read.good, spec.columns.len());
+        let rows = with_place(&read.good, *batch_id, self.loaded_at, source, read.numbers()).map_err(RunError::failed)?;
         Ok(self.sender.send(rows).is_ok())
     }
 }

@@ -9,6 +9,8 @@ mod spec;
 
 mod problem;
 
+mod bad;
+
 mod open;
 
 mod encoding;
@@ -56,12 +58,13 @@ mod landed;
 #[cfg(test)]
 mod testing;
 
+pub use bad::{BadRow, Misfits, Rows};
 pub use dataset::DatasetRows;
 pub use fingerprint::fingerprint;
 pub use hash::RowHasher;
 pub use infer::{Inferred, infer};
-pub use landed::{content_hash, with_place};
-pub use names::column_names;
+pub use landed::{Filled, content_hash, with_place};
+pub use names::{FileColumns, column_names, columns_of};
 pub use problem::{DataProblem, Place, ProblemKind};
 pub use rows::{RowReader, lines_of_rows, read};
 pub use spec::{ReadColumn, ReadSpec, SourceFile, arrow_type};

@@ -2,11 +2,12 @@
 
 use std::sync::atomic::Ordering;
 
-use arrow::{datatypes::SchemaRef, record_batch::RecordBatch};
-use qetl_core::format::Format;
+use arrow::datatypes::SchemaRef;
+use qetl_core::{Type, format::Format};
 
 use crate::{
     avro::AvroRows,
+    bad::{Row, Rows},
     batch::Batch,
     cells::{Nowhere, Sink},
     csv::CsvRows,
@@ -36,14 +37,14 @@ pub(crate) fn batch_rows(columns: usize) -> usize {
 /// Opens a file whose rows come as batches of exactly the spec's columns, in the spec's order.
 ///
 /// Every column of the spec has its type by now; one that has none is read as text. What is wrong with the file as a
-/// whole (no header, a missing column, another format) is told here, what is wrong with a row when its batch is due.
+/// whole (no header, a missing column, another format) is told here, what is wrong with a row beside the rows of its batch.
 pub fn read(file: &SourceFile, spec: &ReadSpec) -> Result<RowReader, DataProblem> {
     let inner = match file.format {
         Format::Csv | Format::Json | Format::Jsonl => {
             let rows = TextRows::open(file, spec)?;
-            let batch = Batch::new(spec, rules(file.format, spec));
+            let batch = Batch::new(spec, Rules::new(&spec.options));
             let source = (file.clone(), spec.options.encoding.clone());
-            Inner::Text(Box::new(TextBatches { rows, batch, limit: batch_rows(spec.columns.len()), source }))
+            Inner::Text(Box::new(TextBatches { rows, batch, limit: batch_rows(spec.columns.len()), source, read: 0, is_whole: false }))
         }
         Format::Parquet => Inner::Parquet(Box::new(ParquetRows::open(file, spec)?)),
         Format::Arrow => Inner::Arrow(Box::new(ArrowRows::open(file, spec)?)),
@@ -82,6 +83,41 @@ impl RowReader {
         }
     }
 
+    /// The inferred columns that need another type, by their number, so that everything fits. Complete once the last batch has
+    /// been read; what needs it was read as NULL.
+    pub fn wider(&self) -> Vec<(usize, Type)> {
+        match &self.inner {
+            Inner::Text(text) => text.batch.wider(),
+            Inner::Parquet(rows) => rows.columns.wider(),
+            Inner::Arrow(rows) => rows.columns.wider(),
+            Inner::Avro(rows) => rows.columns.wider(),
+        }
+    }
+
+    /// The open columns that had values, which say what their types are. Complete once the last batch has been read; they were
+    /// read as NULL.
+    pub fn untyped(&self) -> Vec<usize> {
+        match &self.inner {
+            Inner::Text(text) => text.batch.untyped(),
+            Inner::Parquet(rows) => rows.columns.untyped(),
+            Inner::Arrow(rows) => rows.columns.untyped(),
+            Inner::Avro(rows) => rows.columns.untyped(),
+        }
+    }
+
+    /// Whether all values fit the columns' types so far; bad rows aside.
+    pub fn has_right_types(&self) -> bool {
+        self.wider().is_empty() && self.untyped().is_empty()
+    }
+
+    /// The open columns that had texts which were read as NULL.
+    pub fn emptied(&self) -> Vec<usize> {
+        match &self.inner {
+            Inner::Text(text) => text.batch.emptied(),
+            Inner::Parquet(_) | Inner::Arrow(_) | Inner::Avro(_) => Vec::new(),
+        }
+    }
+
     /// How many bytes of the file, as it lies on the disk, have been read; for progress.
     pub fn bytes_read(&self) -> u64 {
         match &self.inner {
@@ -94,7 +130,7 @@ impl RowReader {
 }
 
 impl Iterator for RowReader {
-    type Item = Result<RecordBatch, DataProblem>;
+    type Item = Result<Rows, DataProblem>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.ended {
@@ -117,23 +153,49 @@ struct TextBatches {
     limit: usize,
     /// The file and its encoding, to look at again when a row is wrong.
     source: (SourceFile, String),
+    /// How many rows have been read.
+    read: u64,
+    /// The file is not damaged: that was looked at.
+    is_whole: bool,
 }
 
 impl TextBatches {
-    /// A wrong row of a damaged file is told as the damage.
-    fn next_batch(&mut self) -> Result<Option<RecordBatch>, DataProblem> {
-        self.next_rows().map_err(|problem| match problem.kind {
-            ProblemKind::Unreadable => problem,
-            ProblemKind::Refused | ProblemKind::Widen { .. } => damage(&self.source.0, &self.source.1).unwrap_or(problem),
-        })
+    /// What is wrong with a damaged file is told as the damage.
+    fn next_batch(&mut self) -> Result<Option<Rows>, DataProblem> {
+        let next = self.next_rows();
+        let is_wrong = match &next {
+            Ok(rows) => rows.as_ref().is_some_and(|rows| !rows.bad.is_empty()),
+            Err(problem) => problem.kind == ProblemKind::Refused,
+        };
+        if is_wrong && !self.is_whole {
+            if let Some(damage) = damage(&self.source.0, &self.source.1) {
+                return Err(damage);
+            }
+            self.is_whole = true;
+        }
+        next
     }
 
-    fn next_rows(&mut self) -> Result<Option<RecordBatch>, DataProblem> {
-        let mut rows = 0;
-        while rows < self.limit && self.batch.bytes < BATCH_BYTES && self.rows.next_row(&mut self.batch)? {
+    fn next_rows(&mut self) -> Result<Option<Rows>, DataProblem> {
+        let (mut rows, mut bad) = (0, Vec::new());
+        while rows < self.limit && self.batch.bytes < BATCH_BYTES {
+            match self.rows.next_row(&mut self.batch)? {
+                None => break,
+                Some(Row::Good) => {}
+                Some(Row::Bad(mut row)) => {
+                    row.number = self.read + rows as u64 + 1;
+                    self.batch.bytes += row.text.len();
+                    bad.push((rows, *row));
+                }
+            }
             rows += 1;
         }
-        Ok((rows > 0).then(|| self.batch.finish()))
+        if rows == 0 {
+            return Ok(None);
+        }
+        let before = self.read;
+        self.read += rows as u64;
+        Ok(Some(Rows::new(self.batch.finish(rows), before, bad)))
     }
 }
 
@@ -153,8 +215,8 @@ impl TextRows {
         }
     }
 
-    /// Gives the next row to the sink; false at the end of the file.
-    pub(crate) fn next_row<S: Sink>(&mut self, sink: &mut S) -> Result<bool, DataProblem> {
+    /// Gives the next row to the sink; `None` at the end of the file.
+    pub(crate) fn next_row<S: Sink>(&mut self, sink: &mut S) -> Result<Option<Row>, DataProblem> {
         match self {
             TextRows::Csv(rows) => rows.next_row(sink),
             TextRows::Json(rows) => rows.next_row(sink),
@@ -163,7 +225,7 @@ impl TextRows {
 
     fn skip_row(&mut self) -> Result<bool, DataProblem> {
         match self {
-            TextRows::Csv(rows) => rows.next_row(&mut Nowhere),
+            TextRows::Csv(rows) => rows.next_row(&mut Nowhere).map(|row| row.is_some()),
             TextRows::Json(rows) => rows.skip_row(),
         }
     }
@@ -188,15 +250,6 @@ impl TextRows {
             TextRows::Csv(rows) => rows.read.load(Ordering::Relaxed),
             TextRows::Json(rows) => rows.read.load(Ordering::Relaxed),
         }
-    }
-}
-
-/// How a format's text becomes values: numbers in JSON have a point.
-pub(crate) fn rules(format: Format, spec: &ReadSpec) -> Rules {
-    match format {
-        Format::Csv => Rules::new(&spec.options),
-        Format::Json | Format::Jsonl => Rules::with_point(&spec.options),
-        Format::Parquet | Format::Arrow | Format::Avro => Rules::with_point(&Default::default()),
     }
 }
 
@@ -254,7 +307,7 @@ mod tests {
         let file = SourceFile { path: dir.path().join("a.csv"), name: "a.csv".to_owned(), format: Format::Csv };
         std::fs::write(&file.path, format!("a\n{}", format!("{}\n", "x".repeat(1 << 20)).repeat(20))).unwrap();
         let reader = read(&file, &crate::testing::spec("a string")).unwrap();
-        assert_eq!(reader.map(|batch| batch.unwrap().num_rows()).collect::<Vec<_>>(), [16, 4]);
+        assert_eq!(reader.map(|rows| rows.unwrap().good.num_rows()).collect::<Vec<_>>(), [16, 4]);
     }
 
     #[test]

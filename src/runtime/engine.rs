@@ -10,7 +10,7 @@ use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use qetl_core::{Column, DatasetName, Plan, Problems, Task, ir::Steps, standard::Rendered};
-use qetl_ingest::{DataProblem, ProblemKind, ReadSpec, SourceFile};
+use qetl_ingest::{DataProblem, Filled, Misfits, ReadSpec, SourceFile};
 
 use crate::{
     error::RunError,
@@ -81,6 +81,10 @@ pub struct Landed {
     /// Equal for equal multisets of typed rows; of equal sequences when order counts.
     pub content_hash: u128,
     pub warnings: Vec<String>,
+    /// Which of the wanted columns have values.
+    pub filled: Filled,
+    /// The open ones among them in which `""` was landed as NULL.
+    pub emptied: Vec<usize>,
 }
 
 /// What becomes visible together with the work's tables.
@@ -232,11 +236,10 @@ pub trait Work: Send {
 /// Why a batch could not be landed.
 #[derive(Debug)]
 pub enum LandError {
-    /// A value does not fit the inferred type of its column, and would fit this one.
-    Widen {
-        column: usize,
-        to: qetl_core::Type,
-    },
+    /// Values do not fit the inferred types of these columns, and would fit those.
+    Widen(Vec<(usize, qetl_core::Type)>),
+    /// These columns were open, and have values now.
+    Untyped(Vec<usize>),
     Run(RunError),
 }
 
@@ -248,9 +251,19 @@ impl From<RunError> for LandError {
 
 impl From<DataProblem> for LandError {
     fn from(problem: DataProblem) -> Self {
-        match problem.kind {
-            ProblemKind::Widen { column, to } => LandError::Widen { column, to },
-            ProblemKind::Unreadable | ProblemKind::Refused => LandError::Run(problem.into()),
-        }
+        LandError::Run(problem.into())
     }
+}
+
+/// What landing ends with when rows did not fit.
+pub fn landed_whole(misfits: Misfits) -> Result<(), LandError> {
+    if let Some(problem) = misfits.problem() {
+        return Err(problem.into());
+    }
+    let untyped: Vec<usize> = misfits.untyped().collect();
+    if !untyped.is_empty() {
+        return Err(LandError::Untyped(untyped));
+    }
+    let wider = misfits.wider();
+    if wider.is_empty() { Ok(()) } else { Err(LandError::Widen(wider)) }
 }

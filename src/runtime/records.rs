@@ -74,6 +74,10 @@ pub struct PinnedColumn {
 pub struct ColumnDetails {
     /// What the flow type decided of it when the first rows were published: see `FlowType::roles`.
     pub role: Option<String>,
+    /// Every value so far is NULL: the type is that of the first value that comes.
+    pub open: bool,
+    /// Meanwhile `""` was landed in it as NULL.
+    pub emptied: bool,
 }
 
 /// What is recorded of a flow as a whole; kept as `BatchDetails` are.

@@ -57,7 +57,8 @@ pub async fn execute(
                 (run.done, outcome)
             }
             None => {
-                let mut run = FlowRun { engine, flow, project, roots, request, progress, run_id: &run_id, done: Done::default() };
+                let (waiting, done) = (Vec::new(), Done::default());
+                let mut run = FlowRun { engine, flow, project, roots, request, progress, run_id: &run_id, waiting, done };
                 let outcome = run.all(wait).await;
                 (run.done, outcome)
             }

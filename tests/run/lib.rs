@@ -19,4 +19,6 @@ mod semantics;
 mod sessions;
 mod source;
 mod standard;
+mod values;
 mod verify;
+mod written;

@@ -251,6 +251,7 @@ impl Reader<'_> {
         input.place_names();
         self.problems.append(input.problems());
         let reader = load.reader(&mut self.problems);
+        load.check_columns(&input.columns, &mut self.problems);
         if let (Some(header), true) = (load.header.as_ref().filter(|header| !header.value), columns.is_empty()) {
             let what = "without a header, only `columns` can say what the columns are called";
             let problem = Problem::new("qetl::decode::missing_key", header.span, what).label("the files have no names");

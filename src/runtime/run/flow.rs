@@ -10,6 +10,8 @@ use qetl_core::{
     plan::{InputType, LateBatches},
 };
 
+use qetl_ingest::SourceFile;
+
 use super::{
     Done,
     derive::{Part, context_of, known_batches},
@@ -35,6 +37,8 @@ pub(super) struct FlowRun<'a> {
     pub(super) request: &'a Request,
     pub(super) progress: &'a Progress,
     pub(super) run_id: &'a str,
+    /// What is read from the batch on that is executed now.
+    pub(super) waiting: Vec<SourceFile>,
     pub(super) done: Done,
 }
 
@@ -55,7 +59,8 @@ impl FlowRun<'_> {
             self.refresh(&plan, &*lock, &mut records).await.map_err(|error| error.at(&place))?;
             self.done.refreshed = records.batches.iter().map(|batch| batch.batch_id).collect();
         }
-        for job in jobs {
+        for (index, job) in jobs.iter().enumerate() {
+            self.waiting = jobs[index..].iter().flat_map(Job::files).map(|file| file.source.clone()).collect();
             let started = Instant::now();
             let started_at = micros(SystemTime::now());
             let mut report = BatchReport {
@@ -68,14 +73,14 @@ impl FlowRun<'_> {
                 warnings: Vec::new(),
                 error: None,
             };
-            let outcome = self.batch(&*lock, &mut records, &mut input, &job, started_at, started, &mut report).await;
+            let outcome = self.batch(&*lock, &mut records, &mut input, job, started_at, started, &mut report).await;
             let outcome = outcome.map_err(|error| error.at(&place.batch(job.batch_id)));
             if let Err(error) = &outcome {
                 (report.status, report.error) = (failure_status(error), Some(error.into()));
             }
             if report.status != Status::Succeeded {
                 let run =
-                    self.run_record(&job, report.status, started_at, started, 0, report.error.as_ref().map_or("", |error| &error.message));
+                    self.run_record(job, report.status, started_at, started, 0, report.error.as_ref().map_or("", |error| &error.message));
                 // What the run did not achieve is already told; that it could not be recorded must not hide that.
                 if let Err(error) = self.engine.record_run(&run).await {
                     let message = format!("the run could not be recorded: {error}");
@@ -130,6 +135,9 @@ impl FlowRun<'_> {
         };
         let (plan, mut work, landed) = self.land(lock, input, job, &context, report).await?;
         refuse_changed_files(job.files())?;
+        for (_, column) in input.iter().enumerate().filter(|(index, _)| landed.filled.has(*index)) {
+            report.warnings.extend(types::settles(column, records.columns.iter().find(|old| old.name == column.name)));
+        }
         if let Some(known) = &known
             && (known.content_hash, known.rows) == (landed.content_hash, i64::try_from(landed.rows).unwrap_or(i64::MAX))
         {
@@ -173,7 +181,7 @@ impl FlowRun<'_> {
             details: BatchDetails { columns: Some(input.iter().map(|column| column.name.clone()).collect()) },
         };
         let roles = if landed.rows > 0 { types::roles(self.flow, input) } else { BTreeMap::new() };
-        let columns = types::pinned(input, &roles, records);
+        let columns = types::pinned(input, &roles, records, Some(&landed));
         let details = records.details_now();
         let run = self.run_record(job, Status::Succeeded, started_at, started, landed.rows, "");
         let publish = Publish { flow, batches: vec![record.clone()], columns: columns.clone(), details: details.clone(), run };

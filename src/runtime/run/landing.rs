@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use qetl_core::{
     Plan,
     input::OnDuplicateKey,
-    plan::{self, InputType, Known},
+    plan::{self, InputType},
 };
 
 use super::{blocking, flow::FlowRun};
@@ -50,10 +50,19 @@ impl FlowRun<'_> {
                     return Ok((plan, work, landed));
                 }
                 Err(LandError::Run(error)) => return Err(self.with_flow_help(error, job).at(&place)),
-                Err(LandError::Widen { column, to }) => {
-                    let widened = &mut input[column];
-                    report.warnings.push(format!("column `{}` was {} and is {to} from now on: a value needs it", widened.name, widened.ty));
-                    (widened.ty, widened.known) = (to, Known::Inferred);
+                Err(LandError::Untyped(columns)) => {
+                    drop(work);
+                    let (flow, types, files) = (self.flow.clone(), input.to_vec(), self.waiting.clone());
+                    let (found, _) = blocking(move || types::infer(&flow, types, &files)).await.map_err(|error| error.at(&place))?;
+                    input.clone_from_slice(&found);
+                    types::refuse_untyped(input, &columns)?;
+                }
+                Err(LandError::Widen(columns)) => {
+                    // What it has open may keep what is stored from being read.
+                    drop(work);
+                    let landing = plan.landing().map(|landing| &landing.name);
+                    let told = types::widen(self.engine, landing, input, columns).await.map_err(|error| error.at(&place))?;
+                    report.warnings.extend(told);
                 }
             }
         }
@@ -64,15 +73,19 @@ impl FlowRun<'_> {
         let RunError::Data { problem, .. } = &mut error else { return error };
         if let Some(dataset) = job.dataset() {
             problem.help = match problem.code {
-                "qetl::ingest::null" => format!("mend the batch in `{dataset}`, or take the column out of `primary_key` or its `required`"),
+                "qetl::ingest::null" => format!("mend the batch in `{dataset}`, or take out the column's `required`"),
                 "qetl::ingest::value" => format!("mend the batch in `{dataset}`, or declare another `schema_type`"),
                 _ => std::mem::take(&mut problem.help),
             };
         }
         let reader = &self.flow.reader;
-        let is_key = self.flow.input.primary_key.iter().any(|key| problem.place.column.as_deref() == Some(key.as_str()));
+        let column = problem.place.column.as_deref().unwrap_or_default();
         let more = match (problem.code, problem.help.as_str()) {
-            ("qetl::ingest::null", _) if is_key => "`on_null_key = \"park\"` sets rows without a key aside".to_owned(),
+            ("qetl::ingest::null", _) if self.flow.properties.key_columns(self.flow).iter().any(|key| key == column) => {
+                let what = if job.dataset().is_some() { "the batch" } else { "the file" };
+                problem.help = format!("mend {what}, or set the rows without a value in `{column}` aside: `on_null_key = \"park\"`");
+                return error;
+            }
             (_, help) if help.contains("`date_format`") && reader.date_format.is_some() => {
                 format!("this flow also reads `date_format = \"{}\"`", reader.date_format.as_deref().unwrap_or_default())
             }

@@ -54,16 +54,29 @@ pub async fn plan_flow(engine: &dyn Engine, flow: &Flow, project: &[&Flow], root
             let jobs = waiting::jobs(flow, roots, &records, request).map_err(|error| error.at(&place))?;
             let files: Vec<SourceFile> = jobs.iter().flat_map(Job::files).map(|file| file.source.clone()).collect();
             let owned = flow.clone();
-            let input = blocking(move || types::infer(&owned, types, &files)).await.map_err(|error| error.at(&place))?;
-            (jobs, input, Vec::new())
+            let is_open = |name: &str| records.columns.iter().any(|old| old.name == name && old.details.open);
+            let (input, notes) = match types::asks_for_types(&types, is_open) {
+                true => blocking(move || types::infer(&owned, types, &files)).await.map_err(|error| error.at(&place))?,
+                false => (types, Vec::new()),
+            };
+            (jobs, input, notes)
         }
     };
+    let of_types = notes.clone();
     notes.extend(types::column_changes(&input, &records));
-    let plan = Arc::new(plan::expand(flow, input)?);
+    let plan = Arc::new(plan::expand(flow, input).map_err(|problems| with_notes(problems, &of_types))?);
     if !request.full_refresh {
         obstacles.append(rules::outdated(engine, &plan, &records).await.map_err(|error| error.at(&place))?);
     }
     Ok(Planned { plan, jobs, records, obstacles, notes, standard: None, source })
+}
+
+/// Problems of columns' types, with what was seen of these.
+fn with_notes(mut problems: Problems, notes: &[String]) -> Problems {
+    for problem in problems.0.iter_mut().filter(|problem| problem.code.starts_with("qetl::expand::")) {
+        notes.iter().for_each(|note| problem.help.push_str(&format!("; {note}")));
+    }
+    problems
 }
 
 /// A flow's plan as far as it is known without reading data, and the dataset that the flow reads. `datasets`: the columns

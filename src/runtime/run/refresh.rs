@@ -17,7 +17,7 @@ use super::{
 use crate::{
     engine::{FlowLock, Publish},
     error::{Place, RunError},
-    records::{FlowRecords, RunRecord},
+    records::{FlowRecords, PinnedColumn, RunRecord},
     report::Status,
     types,
     waiting::{Job, JobInput, micros},
@@ -28,7 +28,8 @@ impl FlowRun<'_> {
     pub(super) async fn refuse_type_changes(&self, planned: &Planned) -> Result<(), RunError> {
         let Some(landing) = planned.plan.landing() else { return Ok(()) };
         for column in &planned.plan.input {
-            let Some(old) = planned.records.columns.iter().find(|old| old.name == column.name && old.ty != column.ty) else { continue };
+            let differs = |old: &&PinnedColumn| old.name == column.name && old.ty != column.ty && !old.details.open;
+            let Some(old) = planned.records.columns.iter().find(differs) else { continue };
             let wanted = qetl_core::Column::new(&column.name, column.ty);
             let misfits = self.engine.misfits(&landing.name, &wanted).await?;
             if misfits > 0 {
@@ -80,7 +81,7 @@ impl FlowRun<'_> {
         }
         let rows: u64 = batches.iter().map(|batch| u64::try_from(batch.rows).unwrap_or(0)).sum();
         let roles = if rows > 0 { types::roles(self.flow, &plan.input) } else { BTreeMap::new() };
-        let (columns, details) = (types::pinned(&plan.input, &roles, records), records.details_now());
+        let (columns, details) = (types::pinned(&plan.input, &roles, records, None), records.details_now());
         let job = Job { batch_id: 0, input: JobInput::Files(Vec::new()), replay: true };
         let run = RunRecord { batch_id: None, ..self.run_record(&job, Status::Succeeded, started_at, started, rows, "full refresh") };
         work.publish(Publish {

@@ -228,7 +228,10 @@ async fn inputs(flow: &StandardFlow, jobs: &[StandardJob], records: &FlowRecords
         let files = jobs.iter().flat_map(|job| job.files.get(&task.id.value)).flatten();
         let files: Vec<SourceFile> = files.map(|file| file.source.clone()).collect();
         let known = types::known(&ingestion, &task.target, records);
-        let found = blocking(move || types::infer(&ingestion, known, &files)).await?;
+        let found = match types::asks_for_types(known.as_deref(), &task.target, records) {
+            true => blocking(move || types::infer(&ingestion, known, &files)).await?,
+            false => known,
+        };
         inputs.extend(found.map(|found| (task.id.value.clone(), found)));
     }
     Ok(inputs)

@@ -8,7 +8,7 @@ use std::{
 use futures::{StreamExt, stream::FuturesUnordered};
 use qetl_core::{
     Column, DatasetName, Flow,
-    plan::{InputType, Known},
+    plan::InputType,
     standard::{StandardFlow, StandardTask, StatementKind, TaskWork, WriteMode},
 };
 use qetl_ingest::SourceFile;
@@ -27,7 +27,8 @@ use crate::{
     progress::{Event, Progress},
     records::{BatchDetails, BatchRecord, FlowRecords, RunRecord},
     report::{BatchReport, Status, StepReport},
-    run::{Done, failure_status, fingerprints, refuse_changed_files},
+    run::{Done, blocking, failure_status, fingerprints, refuse_changed_files},
+    types as flow_types,
     waiting::{Request, Roots, micros},
 };
 
@@ -118,9 +119,8 @@ impl StandardRun<'_> {
     async fn refuse_type_changes(&self, planned: &PlannedStandard) -> Result<(), RunError> {
         for (task, types) in ingestions(planned) {
             for column in types {
-                let Some(old) = types::recorded(&task.target, &column.name, &planned.records).filter(|old| *old != column.ty) else {
-                    continue;
-                };
+                let old = types::recorded(&task.target, &column.name, &planned.records);
+                let Some(old) = old.filter(|old| old.ty != column.ty && !old.details.open).map(|old| old.ty) else { continue };
                 let misfits = self.engine.misfits(&task.target, &Column::new(&column.name, column.ty)).await?;
                 if misfits > 0 {
                     let message = format!(
@@ -152,7 +152,7 @@ impl StandardRun<'_> {
         let anew = !is_last && planned.merges();
         let own: Vec<DatasetName> = planned.flow.tasks.iter().map(|task| task.target.clone()).collect();
         let bench = self.engine.bench(&flow, &own, lock, self.run_id, anew).await?;
-        let landed = self.land(&*bench, planned, job, report).await?;
+        let (landed, by_task) = self.land(&*bench, planned, job, report).await?;
         refuse_changed_files(&all_files)?;
 
         let mut shape = planned.shape.clone();
@@ -179,7 +179,8 @@ impl StandardRun<'_> {
             files,
             details: BatchDetails { columns: Some(types::landed_names(ingestions(planned).map(|(task, types)| (&task.target, types)))) },
         };
-        let columns = types::pinned(ingestions(planned).map(|(task, types)| (&task.target, types)), &planned.records);
+        let inputs = ingestions(planned).map(|(task, types)| (&task.target, types, by_task.get(&task.id.value)));
+        let columns = types::pinned(inputs, &planned.records);
         let run = self.run_record(Some(job.batch_id), Status::Succeeded, batch.started_at, batch.started, landed.rows, "");
         let details = planned.records.details_now();
         bench.publish(Publish { flow, batches: vec![record.clone()], columns: columns.clone(), details: details.clone(), run }).await?;
@@ -214,15 +215,15 @@ impl StandardRun<'_> {
         Ok(again)
     }
 
-    /// Lands the files of every ingestion.
+    /// Lands the files of every ingestion: what all of them have, and each.
     async fn land(
         &self,
         bench: &dyn Bench,
         planned: &mut PlannedStandard,
         job: &StandardJob,
         report: &mut BatchReport,
-    ) -> Result<Landed, RunError> {
-        let mut all = Landed::default();
+    ) -> Result<(Landed, BTreeMap<String, Landed>), RunError> {
+        let (mut all, mut by_task) = (Landed::default(), BTreeMap::new());
         for task in &planned.flow.tasks {
             let TaskWork::Ingestion(ingestion) = &task.work else { continue };
             let files = job.files.get(&task.id.value).map(Vec::as_slice).unwrap_or_default();
@@ -239,23 +240,34 @@ impl StandardRun<'_> {
                 match bench.land(job.batch_id, &task.target, &sources, &types::read_spec(ingestion, input), self.progress).await {
                     Ok(landed) => break landed,
                     Err(LandError::Run(error)) => return Err(error.at(&place)),
-                    Err(LandError::Widen { column, to }) => {
-                        let widened: &mut InputType = &mut input[column];
-                        let what = format!("column `{}` was {} and is {to} from now on: a value needs it", widened.name, widened.ty);
-                        report.warnings.push(what);
-                        (widened.ty, widened.known) = (to, Known::Inferred);
+                    Err(LandError::Untyped(columns)) => {
+                        let later = planned.jobs.iter().filter(|other| other.batch_id > job.batch_id);
+                        let files = later.filter_map(|other| other.files.get(&task.id.value)).flatten().map(|file| file.source.clone());
+                        let files: Vec<SourceFile> = sources.iter().cloned().chain(files).collect();
+                        let (ingestion, known) = (ingestion.clone(), Some(input.clone()));
+                        let found = blocking(move || types::infer(&ingestion, known, &files)).await.map_err(|error| error.at(&place))?;
+                        *input = found.unwrap_or_default();
+                        flow_types::refuse_untyped(input, &columns)?;
+                    }
+                    Err(LandError::Widen(columns)) => {
+                        let told = flow_types::widen(self.engine, Some(&task.target), input, columns).await;
+                        report.warnings.extend(told.map_err(|error| error.at(&place))?);
                     }
                 }
             };
             all.rows += landed.rows;
             // The order of the tasks is the same in every run of one text.
             all.content_hash = all.content_hash.wrapping_mul(0x0000_0000_0100_0000_0000_0000_0000_013b).wrapping_add(landed.content_hash);
-            report.warnings.extend(landed.warnings);
+            report.warnings.extend(landed.warnings.iter().cloned());
+            for (_, column) in input.iter().enumerate().filter(|(index, _)| landed.filled.has(*index)) {
+                report.warnings.extend(flow_types::settles(column, types::recorded(&task.target, &column.name, &planned.records)));
+            }
             let done = StepReport { step, rows: landed.rows, seconds: started.elapsed().as_secs_f64(), counts: BTreeMap::new() };
             self.step_done(job.batch_id, &done);
             report.steps.push(done);
+            by_task.insert(task.id.value.clone(), landed);
         }
-        Ok(all)
+        Ok((all, by_task))
     }
 
     fn step_started(&self, batch_id: i64, step: &str) {
@@ -366,7 +378,7 @@ impl StandardRun<'_> {
             batch.shape = planned.shape.clone();
             batch.shape["vars"] = job.vars.iter().map(|(name, value)| (name.clone(), value.to_json())).collect();
         }
-        let columns = types::pinned(ingestions(planned).map(|(task, types)| (&task.target, types)), &planned.records);
+        let columns = types::pinned(ingestions(planned).map(|(task, types)| (&task.target, types, None)), &planned.records);
         let rows = batches.iter().map(|batch| u64::try_from(batch.rows).unwrap_or(0)).sum();
         let run = self.run_record(None, Status::Succeeded, started_at, started, rows, "full refresh");
         let details = planned.records.details_now();
