@@ -74,6 +74,8 @@ pub struct ReaderOptions {
     pub timestamp_format: Option<String>,
     /// The decimal point of numbers.
     pub decimal_separator: u8,
+    /// Columns whose values the names of the file's folders tell.
+    pub partition_columns: Vec<String>,
 }
 
 impl Default for ReaderOptions {
@@ -90,6 +92,7 @@ impl Default for ReaderOptions {
             date_format: None,
             timestamp_format: None,
             decimal_separator: b'.',
+            partition_columns: Vec::new(),
         }
     }
 }

@@ -8,6 +8,7 @@ use serde::Deserialize;
 use crate::{
     decode::Sp,
     format::{Format, ReaderOptions},
+    input::Input,
     problem::{Problem, Problems},
 };
 
@@ -22,10 +23,16 @@ pub struct Load {
     pub file_pattern: Option<Sp<String>>,
     /// The files' format; else their ending tells.
     pub format: Option<Sp<Format>>,
-    /// A regular expression; its first group, in the file's name, is the batch id: an integer, or a date.
+    /// A regular expression; its first group, in the file's name or else in its path below `source_path`, is the batch id: an integer, a
+    /// date, or a date and an hour.
     pub batch_id_from: Option<Sp<String>>,
     /// What a known file with other content means; `fail` for folders, `new_batch` for a single file.
     pub on_changed_file: Option<Sp<OnChangedFile>>,
+    /// Columns whose values the names of the file's folders tell, such as `dt` of `dt=2024-01-31/`.
+    pub partition_columns: Option<Vec<Sp<String>>>,
+    /// Whether the files, or their folder, may not be there yet; else it is an error if none ever was.
+    #[serde(default)]
+    pub may_be_missing: bool,
     /// What happens when a file has columns that the flow does not name.
     #[serde(default)]
     pub on_extra_columns: OnExtraColumns,
@@ -129,6 +136,12 @@ impl Load {
         {
             let what = format!("`file_pattern = \"{}\"` is not a pattern", pattern.value);
             problems.push(Problem::new("qetl::decode::file_pattern", pattern.span, what).help("such as `orders_*.csv`"));
+        } else if let Some(pattern) = &self.file_pattern
+            && (pattern.starts_with('/') || pattern.split('/').any(|part| part == ".."))
+        {
+            let what = format!("`file_pattern = \"{}\"` leads out of `source_path`", pattern.value);
+            let help = "name another folder with `source_path`: a pattern names files in it and below it";
+            problems.push(Problem::new("qetl::decode::file_pattern", pattern.span, what).label("matches nothing").help(help));
         }
         if let Some(pattern) = &self.batch_id_from {
             let wrong = match regex::Regex::new(pattern) {
@@ -145,6 +158,7 @@ impl Load {
             problems.push(problem.label("not a path").help("copy the files into the project and name their folder"));
         }
         self.inert_keys(problems);
+        options.partition_columns = self.partition_columns.iter().flatten().map(|column| column.value.clone()).collect();
         options.header = self.header.as_ref().is_none_or(|header| header.value);
         options.skip_rows = self.skip_rows.as_ref().map_or(0, |rows| rows.value as usize);
         options.null_values = self.null_values.as_ref().map_or_else(Vec::new, |values| values.value.clone());
@@ -152,6 +166,18 @@ impl Load {
         options.date_format = self.date_format.as_ref().map(|pattern| pattern.value.clone());
         options.timestamp_format = self.timestamp_format.as_ref().map(|pattern| pattern.value.clone());
         options
+    }
+
+    /// What is wrong with `partition_columns`, whose columns are among these.
+    pub(crate) fn check_partitions(&self, input: &Input, problems: &mut Problems) {
+        let columns = self.partition_columns.as_deref().unwrap_or_default();
+        for (index, column) in columns.iter().enumerate() {
+            input.check_column(column, "partition_columns", problems);
+            if columns[..index].iter().any(|other| other.value == column.value) {
+                let what = format!("`{}` stands twice in `partition_columns`", column.value);
+                problems.push(Problem::new("qetl::decode::duplicate_column", column.span, what).label("here again"));
+            }
+        }
     }
 
     /// Each special character means one thing.

@@ -7,29 +7,34 @@ use arrow::{
 use qetl_core::Type;
 
 use crate::{
+    constants::Constants,
     problem::{DataProblem, shown},
     spec::ReadSpec,
     typed::Columns,
 };
 
 /// Makes batches of a dataset the wanted columns.
-pub struct DatasetRows(Columns);
+pub struct DatasetRows(Columns, Option<Constants>);
 
 impl DatasetRows {
-    /// `own` are the types that the spec's columns have in the dataset. Refuses what can fit in no row.
+    /// `own` are the types that those of the spec's columns have in the dataset that are present. Refuses what can fit in no row.
     pub fn new(dataset: &str, spec: &ReadSpec, own: &[Type]) -> Result<Self, DataProblem> {
-        Columns::of_dataset(dataset, spec, own).map(Self)
+        Ok(Self(Columns::of_dataset(dataset, &spec.present(), own)?, Constants::of_gone(spec)))
     }
 
     /// The next rows: every wanted column, under its name. What is wrong with a row is told with all of its values, as its
     /// number says little.
     pub fn conform(&mut self, batch: &RecordBatch) -> Result<RecordBatch, DataProblem> {
         let first = self.0.row;
-        self.0.conform(batch).map_err(|mut problem| {
+        let rows = self.0.conform(batch).map_err(|mut problem| {
             if let Some(row) = problem.place.row.and_then(|row| usize::try_from(row - first - 1).ok()) {
                 problem.message = format!("{}; the row: {}", problem.message, values(batch, row));
             }
             problem
+        });
+        rows.map(|rows| match &self.1 {
+            Some(gone) => gone.add(&rows),
+            None => rows,
         })
     }
 }

@@ -39,6 +39,8 @@ mod ipc;
 
 mod avro;
 
+mod constants;
+
 mod rows;
 
 mod dataset;
@@ -56,11 +58,12 @@ mod landed;
 #[cfg(test)]
 mod testing;
 
+pub use constants::folder_value;
 pub use dataset::DatasetRows;
 pub use fingerprint::fingerprint;
 pub use hash::RowHasher;
 pub use infer::{Inferred, infer};
-pub use landed::{content_hash, with_place};
+pub use landed::{Places, content_hash, with_place};
 pub use names::column_names;
 pub use problem::{DataProblem, Place, ProblemKind};
 pub use rows::{RowReader, lines_of_rows, read};

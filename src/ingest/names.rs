@@ -16,8 +16,15 @@ use crate::{
     spec::{ReadSpec, SourceFile},
 };
 
-/// The columns that the file has, in its order. The keys of JSON objects are known once all of them were read.
+/// The columns that the file has, in its order, then those that its folders give. The keys of JSON objects are known once all of them were read.
 pub fn column_names(file: &SourceFile, options: &ReaderOptions) -> Result<Vec<String>, DataProblem> {
+    let mut names = own_names(file, options)?;
+    names.retain(|name| !options.partition_columns.contains(name));
+    names.extend(options.partition_columns.iter().cloned());
+    Ok(names)
+}
+
+fn own_names(file: &SourceFile, options: &ReaderOptions) -> Result<Vec<String>, DataProblem> {
     let spec = ReadSpec { columns: Vec::new(), options: options.clone(), on_extra_columns: OnExtraColumns::Ignore };
     match file.format {
         Format::Csv if !options.header => Err(DataProblem::new("qetl::ingest::header", &file.name, "the file does not name its columns")

@@ -9,6 +9,7 @@ use crate::{
     avro::AvroRows,
     batch::Batch,
     cells::{Nowhere, Sink},
+    constants::Constants,
     csv::CsvRows,
     ipc::ArrowRows,
     json::JsonRows,
@@ -37,7 +38,8 @@ pub(crate) fn batch_rows(columns: usize) -> usize {
 ///
 /// Every column of the spec has its type by now; one that has none is read as text. What is wrong with the file as a
 /// whole (no header, a missing column, another format) is told here, what is wrong with a row when its batch is due.
-pub fn read(file: &SourceFile, spec: &ReadSpec) -> Result<RowReader, DataProblem> {
+pub fn read(file: &SourceFile, whole: &ReadSpec) -> Result<RowReader, DataProblem> {
+    let (constants, spec) = (Constants::of(file, whole)?, &whole.in_file());
     let inner = match file.format {
         Format::Csv | Format::Json | Format::Jsonl => {
             let rows = TextRows::open(file, spec)?;
@@ -49,12 +51,13 @@ pub fn read(file: &SourceFile, spec: &ReadSpec) -> Result<RowReader, DataProblem
         Format::Arrow => Inner::Arrow(Box::new(ArrowRows::open(file, spec)?)),
         Format::Avro => Inner::Avro(Box::new(AvroRows::open(file, spec)?)),
     };
-    Ok(RowReader { inner, schema: spec.schema(), ended: false })
+    Ok(RowReader { inner, constants, schema: whole.schema(), ended: false })
 }
 
 /// The batches of one file. After a problem there are no more.
 pub struct RowReader {
     inner: Inner,
+    constants: Option<Constants>,
     schema: SchemaRef,
     ended: bool,
 }
@@ -82,6 +85,15 @@ impl RowReader {
         }
     }
 
+    /// A column that must become wider, by its place among all.
+    fn renumbered(&self, mut problem: DataProblem) -> DataProblem {
+        if let (Some(_), ProblemKind::Widen { column, .. }) = (&self.constants, &mut problem.kind) {
+            let place = problem.place.column.as_deref().and_then(|name| self.schema.index_of(name).ok());
+            *column = place.unwrap_or(*column);
+        }
+        problem
+    }
+
     /// How many bytes of the file, as it lies on the disk, have been read; for progress.
     pub fn bytes_read(&self) -> u64 {
         match &self.inner {
@@ -107,7 +119,11 @@ impl Iterator for RowReader {
             Inner::Avro(rows) => rows.next_batch(),
         };
         self.ended = !matches!(next, Ok(Some(_)));
-        next.transpose()
+        let rows = next.map_err(|problem| self.renumbered(problem)).transpose()?;
+        Some(rows.map(|rows| match &self.constants {
+            Some(constants) => constants.add(&rows),
+            None => rows,
+        }))
     }
 }
 
@@ -208,7 +224,7 @@ pub fn lines_of_rows(file: &SourceFile, spec: &ReadSpec, rows: &[u64]) -> Option
     }
     let mut order: Vec<usize> = (0..rows.len()).collect();
     order.sort_by_key(|index| rows[*index]);
-    let mut text = TextRows::open(file, spec).ok()?;
+    let mut text = TextRows::open(file, &spec.in_file()).ok()?;
     let (mut lines, mut row) = (vec![0; rows.len()], 0);
     for index in order {
         while row < rows[index] {

@@ -28,6 +28,8 @@ pub struct ReadColumn {
     pub required: bool,
     /// The type was pinned by inference, so an integer may widen to a decimal, and a decimal's scale may grow.
     pub inferred: bool,
+    /// It is not looked for: NULL in every row.
+    pub gone: bool,
 }
 
 /// Which columns to read, in the order of the batches, and how text becomes values. Names are unique, and the options'
@@ -54,6 +56,11 @@ pub fn arrow_type(ty: Type) -> DataType {
 }
 
 impl ReadSpec {
+    /// The same of the columns that are not gone.
+    pub fn present(&self) -> ReadSpec {
+        ReadSpec { columns: self.columns.iter().filter(|column| !column.gone).cloned().collect(), ..self.clone() }
+    }
+
     /// The types of the columns; a column whose type is still open counts as text.
     pub(crate) fn types(&self) -> impl Iterator<Item = Type> {
         self.columns.iter().map(|column| column.ty.unwrap_or(Type::Text))

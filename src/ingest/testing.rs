@@ -15,7 +15,8 @@ pub(crate) fn spec(columns: &str) -> ReadSpec {
         let bare = ty.trim_end_matches(['!', '?']);
         let ty = (!bare.is_empty()).then(|| bare.parse().unwrap()).map(|parsed| (parsed, &ty[bare.len()..]));
         let marks = ty.map_or("", |(_, marks)| marks);
-        ReadColumn { name: name.to_owned(), ty: ty.map(|(ty, _)| ty), required: marks.contains('!'), inferred: marks.contains('?') }
+        let (required, inferred) = (marks.contains('!'), marks.contains('?'));
+        ReadColumn { name: name.to_owned(), ty: ty.map(|(ty, _)| ty), required, inferred, gone: false }
     });
     ReadSpec { columns: columns.collect(), options: ReaderOptions::default(), on_extra_columns: OnExtraColumns::Ignore }
 }

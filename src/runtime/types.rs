@@ -34,7 +34,18 @@ pub fn known(flow: &Flow, records: &FlowRecords) -> Vec<InputType> {
             ..InputType::new(&column.name, ty, known)
         }
     };
-    flow.input.columns.iter().map(|spanned| column(&spanned.value)).collect()
+    let mut types: Vec<InputType> = flow.input.columns.iter().map(|spanned| column(&spanned.value)).collect();
+    // The columns that the flow had once, each after the one that it stood behind.
+    let mut before: Option<&str> = None;
+    for old in &records.columns {
+        if !types.iter().any(|column| column.name.eq_ignore_ascii_case(&old.name)) {
+            let place = before.and_then(|name| types.iter().position(|column| column.name == name)).map_or(0, |place| place + 1);
+            let gone = InputType { gone: true, role: old.details.role.clone(), ..InputType::new(&old.name, old.ty, Known::Pinned) };
+            types.insert(place, gone);
+        }
+        before = Some(&old.name);
+    }
+    types
 }
 
 /// Infers the types that are only presumed, from all rows of all the files.
@@ -81,6 +92,7 @@ pub fn read_spec(flow: &Flow, types: &[InputType]) -> ReadSpec {
         ty: Some(column.ty),
         required: column.required,
         inferred: column.known != Known::Declared,
+        gone: column.gone,
     };
     ReadSpec {
         columns: types.iter().map(column).collect(),
@@ -94,16 +106,19 @@ pub fn roles(flow: &Flow, types: &[InputType]) -> BTreeMap<String, String> {
     flow.properties.roles(&Expand { flow, input: types })
 }
 
-/// The columns to record: those of the flow, then those that it once had. A role stays once it is recorded.
+/// The columns to record: those of the flow, then those that it once had.
 pub fn pinned(types: &[InputType], roles: &BTreeMap<String, String>, records: &FlowRecords) -> Vec<PinnedColumn> {
-    let now = types.iter().map(|column| PinnedColumn {
+    let now = |column: &InputType| PinnedColumn {
         name: column.name.clone(),
         ty: column.ty,
         inferred: column.known != Known::Declared,
-        details: ColumnDetails { role: column.role.clone().or_else(|| roles.get(&column.name).cloned()) },
-    });
-    let gone = records.columns.iter().filter(|old| !types.iter().any(|column| column.name == old.name)).cloned();
-    now.chain(gone).collect()
+        details: ColumnDetails { role: roles.get(&column.name).cloned().or_else(|| column.role.clone()) },
+    };
+    let old = |name: &str| records.columns.iter().find(|old| old.name == name);
+    let known = |column: &InputType| old(&column.name).filter(|_| column.gone).cloned().unwrap_or_else(|| now(column));
+    // One that differs from a column of the flow in case alone is not told again.
+    let twins = records.columns.iter().filter(|old| !types.iter().any(|column| column.name == old.name)).cloned();
+    types.iter().map(known).chain(twins).collect()
 }
 
 /// Columns that came, went or changed since the flow's batches were made.
@@ -112,7 +127,7 @@ pub fn column_changes(types: &[InputType], records: &FlowRecords) -> Vec<String>
         return Vec::new();
     }
     let mut notes = Vec::new();
-    for column in types {
+    for column in types.iter().filter(|column| !column.gone) {
         match records.columns.iter().find(|old| old.name == column.name) {
             None => notes.push(format!(
                 "column `{}` is new: it is NULL in the batches there are, so rows that have a value now count as changed",
@@ -122,10 +137,25 @@ pub fn column_changes(types: &[InputType], records: &FlowRecords) -> Vec<String>
             Some(_) => (),
         }
     }
-    for gone in records.columns.iter().filter(|old| !types.iter().any(|column| column.name == old.name)) {
+    for gone in types.iter().filter(|column| column.gone) {
         notes.push(format!("column `{}` is no longer read: it stays in the tables, NULL from now on", gone.name));
     }
     notes
+}
+
+/// Columns that are called like one that the flow had once, but for case: a table has one or the other.
+pub fn twins(flow: &Flow, records: &FlowRecords) -> Problems {
+    let mut problems = Problems::default();
+    for column in &flow.input.columns {
+        let name = &column.name;
+        let twin = records.columns.iter().find(|old| old.name != name.value && old.name.eq_ignore_ascii_case(name));
+        if let Some(twin) = twin.filter(|_| !records.columns.iter().any(|old| old.name == name.value)) {
+            let what = format!("column `{}` is called as `{}`, which the stored tables have, but for case", name.value, twin.name);
+            let help = "names that differ only in case are equal: give the column the old name or another one";
+            problems.push(Problem::new("qetl::plan::column_name", name.span, what).label("called otherwise").help(help));
+        }
+    }
+    problems.in_source(&flow.source)
 }
 
 /// What differs between the flow and what its batches were made with; empty when they can go on.

@@ -205,7 +205,7 @@ fn of_file(file: &SourceFile) -> Result<(LogicalPlan, Vec<ResultColumn>), Failur
     if let Err(twice) = qetl_core::Schema::new(names.iter().map(|name| Column::new(name, Type::Text)).collect()) {
         return Err(RunError::usage(format!("the script's result has two columns `{twice}`"), "rename one of them").into());
     }
-    let column = |name: &String| ReadColumn { name: name.clone(), ty: None, required: false, inferred: false };
+    let column = |name: &String| ReadColumn { name: name.clone(), ty: None, required: false, inferred: false, gone: false };
     let mut spec = ReadSpec {
         columns: names.iter().map(column).collect(),
         options: ReaderOptions::default(),

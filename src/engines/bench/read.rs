@@ -138,7 +138,7 @@ impl Shared {
                 RunError::usage(format!("`{name}` cannot be a column of a dataset"), format!("{why}; rename it in the script")).into()
             );
         }
-        let column = |name: &String| ReadColumn { name: name.clone(), ty: None, required: false, inferred: false };
+        let column = |name: &String| ReadColumn { name: name.clone(), ty: None, required: false, inferred: false, gone: false };
         let columns = names.iter().map(column).collect();
         let mut spec = ReadSpec { columns, options: ReaderOptions::default(), on_extra_columns: OnExtraColumns::Ignore };
         let types = qetl_ingest::infer(std::slice::from_ref(file), &spec).map_err(data)?;

@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn says_what_and_the_way_out() {
-        let column = |ty| ReadColumn { name: "amount".into(), ty: Some(ty), required: false, inferred: false };
+        let column = |ty| ReadColumn { name: "amount".into(), ty: Some(ty), required: false, inferred: false, gone: false };
         let decimal = Type::Decimal { precision: 18, scale: 2 };
         let problem = Unfit::NotA.problem("o.csv", 0, &column(decimal), "12,5x").at(17, 9);
         assert_eq!(problem.to_string(), "o.csv:17:9: column `amount`: `12,5x` is not a decimal(18,2)");

@@ -14,7 +14,7 @@ use crate::{
 };
 
 /// The flow has several inputs, so records name a column with its dataset.
-fn pinned_name(target: &DatasetName, column: &str) -> String {
+pub(super) fn pinned_name(target: &DatasetName, column: &str) -> String {
     format!("{}.{column}", target.name)
 }
 
@@ -35,7 +35,17 @@ pub(super) fn known(ingestion: &Ingestion, target: &DatasetName, records: &FlowR
         };
         column(&own.name, ty, known, own.required)
     };
-    Some(ingestion.columns.iter().map(one).collect())
+    let there: Vec<InputType> = ingestion.columns.iter().map(one).collect();
+    let gone = gone(target, &there, records);
+    Some(there.into_iter().chain(gone).collect())
+}
+
+/// The columns that the ingestion listed once.
+fn gone(target: &DatasetName, there: &[InputType], records: &FlowRecords) -> Vec<InputType> {
+    let before = pinned_name(target, "");
+    let own = records.columns.iter().filter_map(|pinned| Some((pinned.name.strip_prefix(&before)?, pinned.ty)));
+    let gone = own.filter(|(name, _)| !there.iter().any(|column| column.name.eq_ignore_ascii_case(name)));
+    gone.map(|(name, ty)| InputType { gone: true, ..column(name, ty, Known::Pinned, false) }).collect()
 }
 
 fn column(name: &str, ty: Type, known: Known, required: bool) -> InputType {
@@ -84,6 +94,7 @@ pub(super) fn read_spec(ingestion: &Ingestion, types: &[InputType]) -> ReadSpec 
         ty: Some(column.ty),
         required: column.required,
         inferred: column.known != Known::Declared,
+        gone: column.gone,
     };
     ReadSpec {
         columns: types.iter().map(column).collect(),
@@ -103,7 +114,7 @@ pub(super) fn landed(types: &[InputType]) -> KnownColumns {
 pub(super) fn pinned<'a>(inputs: impl Iterator<Item = (&'a DatasetName, &'a [InputType])>, records: &FlowRecords) -> Vec<PinnedColumn> {
     let mut columns: Vec<PinnedColumn> = Vec::new();
     for (target, types) in inputs {
-        columns.extend(types.iter().map(|column| PinnedColumn {
+        columns.extend(types.iter().filter(|column| !column.gone).map(|column| PinnedColumn {
             name: pinned_name(target, &column.name),
             ty: column.ty,
             inferred: column.known != Known::Declared,
@@ -120,7 +131,10 @@ pub(super) fn pinned<'a>(inputs: impl Iterator<Item = (&'a DatasetName, &'a [Inp
 
 /// The columns that are landed, as they are recorded.
 pub(super) fn landed_names<'a>(inputs: impl Iterator<Item = (&'a DatasetName, &'a [InputType])>) -> Vec<String> {
-    inputs.flat_map(|(target, types)| types.iter().map(move |column| pinned_name(target, &column.name))).collect()
+    let of = |(target, types): (&'a DatasetName, &'a [InputType])| {
+        types.iter().filter(|column| !column.gone).map(move |column| pinned_name(target, &column.name))
+    };
+    inputs.flat_map(of).collect()
 }
 
 /// The type that a column of the ingestion was recorded with.
