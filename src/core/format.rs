@@ -109,6 +109,8 @@ pub struct ReaderOptions {
     /// Texts that are booleans, beside the usual ones.
     pub true_values: Vec<String>,
     pub false_values: Vec<String>,
+    /// Columns whose values the names of the file's folders tell.
+    pub partition_columns: Vec<String>,
 }
 
 impl Default for ReaderOptions {
@@ -131,6 +133,7 @@ impl Default for ReaderOptions {
             thousands_separator: None,
             true_values: Vec::new(),
             false_values: Vec::new(),
+            partition_columns: Vec::new(),
         }
     }
 }

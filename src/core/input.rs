@@ -268,9 +268,7 @@ impl Input {
             if !sources.insert(column.source_name()) && renames() {
                 let at = column.from.as_ref().unwrap_or(&column.name);
                 let what = format!("two columns are read from `{}`", at.value);
-                problems.push(
-                    Problem::new("qetl::decode::duplicate_column", at.span, what).help("each column of the source is read once"),
-                );
+                problems.push(Problem::new("qetl::decode::duplicate_column", at.span, what).help("each column of the source is read once"));
             }
             if let (Some(optional), true) = (&column.optional, column.required && column.is_optional()) {
                 let what = format!("`{}` is both `required` and `optional`", column.name.value);

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use crate::{
     decode::Sp,
     format::{Format, OnRaggedRows, ReaderOptions, TimestampUnit},
-    input::InputColumn,
+    input::{Input, InputColumn},
     problem::{Problem, Problems},
     schema::Type,
 };
@@ -24,10 +24,16 @@ pub struct Load {
     pub file_pattern: Option<Sp<String>>,
     /// The files' format; else their ending tells.
     pub format: Option<Sp<Format>>,
-    /// A regular expression; its first group, in the file's name, is the batch id: an integer, or a date.
+    /// A regular expression; its first group, in the file's name or else in its path below `source_path`, is the batch id: an integer, a
+    /// date, or a date and an hour.
     pub batch_id_from: Option<Sp<String>>,
     /// What a known file with other content means; `fail` for folders, `new_batch` for a single file.
     pub on_changed_file: Option<Sp<OnChangedFile>>,
+    /// Columns whose values the names of the file's folders tell, such as `dt` of `dt=2024-01-31/`.
+    pub partition_columns: Option<Vec<Sp<String>>>,
+    /// Whether the files, or their folder, may not be there yet; else it is an error if none ever was.
+    #[serde(default)]
+    pub may_be_missing: bool,
     /// What happens when a file has columns that the flow does not name.
     #[serde(default)]
     pub on_extra_columns: OnExtraColumns,
@@ -144,6 +150,12 @@ impl Load {
         {
             let what = format!("`file_pattern = \"{}\"` is not a pattern", pattern.value);
             problems.push(Problem::new("qetl::decode::file_pattern", pattern.span, what).help("such as `orders_*.csv`"));
+        } else if let Some(pattern) = &self.file_pattern
+            && (pattern.starts_with('/') || pattern.split('/').any(|part| part == ".."))
+        {
+            let what = format!("`file_pattern = \"{}\"` leads out of `source_path`", pattern.value);
+            let help = "name another folder with `source_path`: a pattern names files in it and below it";
+            problems.push(Problem::new("qetl::decode::file_pattern", pattern.span, what).label("matches nothing").help(help));
         }
         if let Some(pattern) = &self.batch_id_from {
             let wrong = match regex::Regex::new(pattern) {
@@ -160,6 +172,7 @@ impl Load {
             problems.push(problem.label("not a path").help("copy the files into the project and name their folder"));
         }
         self.inert_keys(problems);
+        options.partition_columns = self.partition_columns.iter().flatten().map(|column| column.value.clone()).collect();
         options.header = self.header.as_ref().is_none_or(|header| header.value);
         options.skip_rows = self.skip_rows.as_ref().map_or(0, |rows| rows.value as usize);
         let list = |values: &Option<Sp<Vec<String>>>| values.as_ref().map_or_else(Vec::new, |values| values.value.clone());
@@ -225,7 +238,8 @@ impl Load {
         if self.header.as_ref().is_none_or(|header| header.value) {
             return;
         }
-        for column in columns {
+        let of_folders = self.partition_columns.as_deref().unwrap_or_default();
+        for column in columns.iter().filter(|column| !of_folders.iter().any(|name| name.value == column.name.value)) {
             let from = column.from.as_ref().map(|from| ("from", from.span));
             let optional = column.optional.as_ref().map(|optional| ("optional", optional.span));
             for (key, span) in from.into_iter().chain(optional) {
@@ -262,6 +276,18 @@ impl Load {
     /// The format of the files, as far as it says itself.
     fn known_format(&self) -> Option<Format> {
         self.format.as_ref().map(|format| format.value).or_else(|| Format::of_file(&self.source_path))
+    }
+
+    /// What is wrong with `partition_columns`, whose columns are among these.
+    pub(crate) fn check_partitions(&self, input: &Input, problems: &mut Problems) {
+        let columns = self.partition_columns.as_deref().unwrap_or_default();
+        for (index, column) in columns.iter().enumerate() {
+            input.check_column(column, "partition_columns", problems);
+            if columns[..index].iter().any(|other| other.value == column.value) {
+                let what = format!("`{}` stands twice in `partition_columns`", column.value);
+                problems.push(Problem::new("qetl::decode::duplicate_column", column.span, what).label("here again"));
+            }
+        }
     }
 
     /// Each special character means one thing.

@@ -8,18 +8,19 @@ use qetl_core::Type;
 
 use crate::{
     bad::Rows,
+    constants::Constants,
     problem::{DataProblem, shown},
     spec::ReadSpec,
     typed::Columns,
 };
 
 /// Makes batches of a dataset the wanted columns.
-pub struct DatasetRows(Columns);
+pub struct DatasetRows(Columns, Option<Constants>);
 
 impl DatasetRows {
-    /// `own` are the types that the spec's columns have in the dataset. Refuses what can fit in no row.
+    /// `own` are the types that those of the spec's columns have in the dataset that are present. Refuses what can fit in no row.
     pub fn new(dataset: &str, spec: &ReadSpec, own: &[Type]) -> Result<Self, DataProblem> {
-        Columns::of_dataset(dataset, spec, own).map(Self)
+        Ok(Self(Columns::of_dataset(dataset, &spec.present(), own)?, Constants::of_gone(spec)))
     }
 
     /// The next rows: every wanted column, under the dataset's name for it. What is wrong with a row is told with all of its
@@ -32,17 +33,24 @@ impl DatasetRows {
                 bad.problem.message = format!("{}; the row: {}", bad.problem.message, values(batch, row));
             }
         }
-        Ok(rows)
+        Ok(match &self.1 {
+            Some(gone) => gone.add(rows),
+            None => rows,
+        })
     }
 
     /// The inferred columns that need another type, so that everything fits.
     pub fn wider(&self) -> Vec<(usize, Type)> {
-        self.0.wider()
+        self.0.wider().into_iter().map(|(column, ty)| (self.number(column), ty)).collect()
     }
 
     /// The open columns that had values of other types.
     pub fn untyped(&self) -> Vec<usize> {
-        self.0.untyped()
+        self.0.untyped().into_iter().map(|column| self.number(column)).collect()
+    }
+
+    fn number(&self, column: usize) -> usize {
+        self.1.as_ref().map_or(column, |gone| gone.number(column))
     }
 
     /// Whether all values fit the columns' types so far; bad rows aside.

@@ -3,12 +3,12 @@
 use qetl_core::{Type, format::Format};
 
 use crate::{
-    avro,
+    avro, constants,
     guess::{Guess, Guesses},
     ipc, parquet,
     problem::{DataProblem, shown},
     rows::TextRows,
-    spec::{ReadSpec, SourceFile},
+    spec::{ReadColumn, ReadSpec, SourceFile},
     value::{Rules, unfit::a},
 };
 
@@ -47,6 +47,28 @@ type Brought<'a> = Option<(Type, &'a str)>;
 /// Text files are read from the first row to the last, rows that cannot be read aside; Parquet, Arrow and Avro files bring
 /// their types. A column with nothing but NULL is text, as long as nothing was seen.
 pub fn infer(files: &[SourceFile], spec: &ReadSpec) -> Result<Vec<Inferred>, DataProblem> {
+    let (own, given) = (spec.in_file(), spec.of_folders());
+    let (mut found, mut of_folders) = (infer_own(files, &own)?.into_iter(), infer_given(files, &given)?.into_iter());
+    let one = |column: &ReadColumn| {
+        let next = match (column.gone, spec.is_of_folders(column)) {
+            (true, _) => None,
+            (false, true) => of_folders.next(),
+            (false, false) => found.next(),
+        };
+        next.unwrap_or_else(|| Inferred::of(column.ty.unwrap_or(Type::Text)))
+    };
+    Ok(spec.columns.iter().map(one).collect())
+}
+
+fn infer_given(files: &[SourceFile], spec: &ReadSpec) -> Result<Vec<Inferred>, DataProblem> {
+    let mut guesses = Guesses::new(spec, Rules::new(&spec.options));
+    for file in files.iter().filter(|_| !spec.columns.is_empty()) {
+        constants::put(file, spec, &mut guesses)?;
+    }
+    spec.columns.iter().zip(&guesses.columns).map(|(column, guess)| one(column.ty, guess.as_ref(), None, &column.name)).collect()
+}
+
+fn infer_own(files: &[SourceFile], spec: &ReadSpec) -> Result<Vec<Inferred>, DataProblem> {
     let mut guesses = Guesses::new(spec, Rules::new(&spec.options));
     let mut brought: Vec<Brought<'_>> = vec![None; spec.columns.len()];
     let open = guesses.columns.iter().any(Option::is_some);

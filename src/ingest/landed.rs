@@ -1,6 +1,6 @@
 //! What landing adds to rows, and the content of a batch: the same on every engine.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use arrow::{
     array::{Array, Int64Array, RecordBatch, StringViewArray, TimestampMicrosecondArray},
@@ -20,6 +20,34 @@ pub fn content_hash(row: u128, place: Option<u64>) -> u128 {
     bytes[..16].copy_from_slice(&row.to_le_bytes());
     bytes[16..].copy_from_slice(&place.to_le_bytes());
     xxh3_128(&bytes)
+}
+
+/// How many rows of a batch stand before those of each of its files, as these come to be known.
+#[derive(Debug, Default)]
+pub struct Places {
+    /// The files in their order, with how many rows each has.
+    files: Vec<(String, u64)>,
+}
+
+impl Places {
+    pub fn add(&mut self, file: &str, rows: u64) {
+        self.files.push((file.to_owned(), rows));
+    }
+
+    /// How many rows there are so far.
+    pub fn rows(&self) -> u64 {
+        self.files.iter().map(|(_, rows)| rows).sum()
+    }
+
+    /// The place of each file's first row.
+    pub fn firsts(&self) -> BTreeMap<String, u64> {
+        let mut first = 0;
+        let place = |(file, rows): &(String, u64)| {
+            first += rows;
+            (file.clone(), first - rows)
+        };
+        self.files.iter().map(place).collect()
+    }
 }
 
 /// The rows with what landing adds to them. `numbers`: those of the rows in their file; `loaded_at`: microseconds since 1970.
@@ -52,6 +80,12 @@ impl Filled {
         for (filled, column) in self.0.iter_mut().zip(rows.columns()) {
             *filled = *filled || column.null_count() < column.len();
         }
+    }
+
+    /// Takes what others have in the same columns.
+    pub fn add(&mut self, other: &Filled) {
+        self.0.resize(self.0.len().max(other.0.len()), false);
+        self.0.iter_mut().zip(&other.0).for_each(|(own, other)| *own |= *other);
     }
 
     /// Whether the column has a value.

@@ -41,6 +41,8 @@ mod ipc;
 
 mod avro;
 
+mod constants;
+
 mod rows;
 
 mod dataset;
@@ -59,11 +61,12 @@ mod landed;
 mod testing;
 
 pub use bad::{BadRow, Misfits, Rows};
+pub use constants::folder_value;
 pub use dataset::DatasetRows;
 pub use fingerprint::fingerprint;
 pub use hash::RowHasher;
 pub use infer::{Inferred, infer};
-pub use landed::{Filled, content_hash, with_place};
+pub use landed::{Filled, Places, content_hash, with_place};
 pub use names::{FileColumns, column_names, columns_of};
 pub use problem::{DataProblem, Place, ProblemKind};
 pub use rows::{RowReader, lines_of_rows, read};

@@ -25,10 +25,11 @@ pub struct FileColumns {
     pub other_delimiter: Option<String>,
 }
 
-/// The columns that the files have: those of the first that names some, which differ in more than their case.
+/// The columns that the files have: those of the first that names some, which differ in more than their case, then those
+/// that folders give.
 pub fn columns_of(files: &[SourceFile], options: &ReaderOptions) -> Result<FileColumns, DataProblem> {
     for file in files {
-        let found = match file.format {
+        let mut found = match file.format {
             Format::Csv if options.header => {
                 let (names, other_delimiter) = CsvRows::names(file, &spec_of(options))?;
                 FileColumns { names, other_delimiter }
@@ -36,6 +37,8 @@ pub fn columns_of(files: &[SourceFile], options: &ReaderOptions) -> Result<FileC
             _ => FileColumns { names: column_names(file, options)?, other_delimiter: None },
         };
         if !found.names.is_empty() {
+            found.names.retain(|name| !options.partition_columns.contains(name));
+            found.names.extend(options.partition_columns.iter().cloned());
             refuse_equal_names(&file.name, &found.names)?;
             return Ok(found);
         }
@@ -47,8 +50,8 @@ fn spec_of(options: &ReaderOptions) -> ReadSpec {
     ReadSpec { columns: Vec::new(), options: options.clone(), on_extra_columns: OnExtraColumns::Ignore }
 }
 
-/// The columns that the file has, in its order. The keys of JSON objects are known once all of them were read; of files of
-/// which none has a key, nobody knows.
+/// The columns that stand in the file, in its order. The keys of JSON objects are known once all of them were read; of files
+/// of which none has a key, nobody knows.
 pub fn column_names(file: &SourceFile, options: &ReaderOptions) -> Result<Vec<String>, DataProblem> {
     let spec = spec_of(options);
     match file.format {

@@ -10,6 +10,7 @@ use crate::{
     bad::{Row, Rows},
     batch::Batch,
     cells::{Nowhere, Sink},
+    constants::Constants,
     csv::CsvRows,
     ipc::ArrowRows,
     json::JsonRows,
@@ -38,7 +39,8 @@ pub(crate) fn batch_rows(columns: usize) -> usize {
 ///
 /// Every column of the spec has its type by now; one that has none is read as text. What is wrong with the file as a
 /// whole (no header, a missing column, another format) is told here, what is wrong with a row beside the rows of its batch.
-pub fn read(file: &SourceFile, spec: &ReadSpec) -> Result<RowReader, DataProblem> {
+pub fn read(file: &SourceFile, whole: &ReadSpec) -> Result<RowReader, DataProblem> {
+    let (constants, spec) = (Constants::of(file, whole)?, &whole.in_file());
     let inner = match file.format {
         Format::Csv | Format::Json | Format::Jsonl => {
             let rows = TextRows::open(file, spec)?;
@@ -50,12 +52,13 @@ pub fn read(file: &SourceFile, spec: &ReadSpec) -> Result<RowReader, DataProblem
         Format::Arrow => Inner::Arrow(Box::new(ArrowRows::open(file, spec)?)),
         Format::Avro => Inner::Avro(Box::new(AvroRows::open(file, spec)?)),
     };
-    Ok(RowReader { inner, schema: spec.schema(), ended: false })
+    Ok(RowReader { inner, constants, schema: whole.schema(), ended: false })
 }
 
 /// The batches of one file. After a problem there are no more.
 pub struct RowReader {
     inner: Inner,
+    constants: Option<Constants>,
     schema: SchemaRef,
     ended: bool,
 }
@@ -86,23 +89,27 @@ impl RowReader {
     /// The inferred columns that need another type, by their number, so that everything fits. Complete once the last batch has
     /// been read; what needs it was read as NULL.
     pub fn wider(&self) -> Vec<(usize, Type)> {
-        match &self.inner {
+        let own = match &self.inner {
             Inner::Text(text) => text.batch.wider(),
             Inner::Parquet(rows) => rows.columns.wider(),
             Inner::Arrow(rows) => rows.columns.wider(),
             Inner::Avro(rows) => rows.columns.wider(),
-        }
+        };
+        let Some(constants) = &self.constants else { return own };
+        let own = own.into_iter().map(|(column, ty)| (constants.number(column), ty));
+        constants.wider.iter().copied().chain(own).collect()
     }
 
     /// The open columns that had values, which say what their types are. Complete once the last batch has been read; they were
     /// read as NULL.
     pub fn untyped(&self) -> Vec<usize> {
-        match &self.inner {
+        let own = match &self.inner {
             Inner::Text(text) => text.batch.untyped(),
             Inner::Parquet(rows) => rows.columns.untyped(),
             Inner::Arrow(rows) => rows.columns.untyped(),
             Inner::Avro(rows) => rows.columns.untyped(),
-        }
+        };
+        self.among_all(own, |constants| &constants.untyped)
     }
 
     /// Whether all values fit the columns' types so far; bad rows aside.
@@ -112,10 +119,17 @@ impl RowReader {
 
     /// The open columns that had texts which were read as NULL.
     pub fn emptied(&self) -> Vec<usize> {
-        match &self.inner {
+        let own = match &self.inner {
             Inner::Text(text) => text.batch.emptied(),
             Inner::Parquet(_) | Inner::Arrow(_) | Inner::Avro(_) => Vec::new(),
-        }
+        };
+        self.among_all(own, |constants| &constants.emptied)
+    }
+
+    /// Columns of the file by their number among all, and others.
+    fn among_all(&self, own: Vec<usize>, others: impl Fn(&Constants) -> &Vec<usize>) -> Vec<usize> {
+        let Some(constants) = &self.constants else { return own };
+        others(constants).iter().copied().chain(own.into_iter().map(|column| constants.number(column))).collect()
     }
 
     /// How many bytes of the file, as it lies on the disk, have been read; for progress.
@@ -143,7 +157,11 @@ impl Iterator for RowReader {
             Inner::Avro(rows) => rows.next_batch(),
         };
         self.ended = !matches!(next, Ok(Some(_)));
-        next.transpose()
+        let rows = next.transpose()?;
+        Some(rows.map(|rows| match &self.constants {
+            Some(constants) => constants.add(rows),
+            None => rows,
+        }))
     }
 }
 
@@ -261,7 +279,7 @@ pub fn lines_of_rows(file: &SourceFile, spec: &ReadSpec, rows: &[u64]) -> Option
     }
     let mut order: Vec<usize> = (0..rows.len()).collect();
     order.sort_by_key(|index| rows[*index]);
-    let mut text = TextRows::open(file, spec).ok()?;
+    let mut text = TextRows::open(file, &spec.in_file()).ok()?;
     let (mut lines, mut row) = (vec![0; rows.len()], 0);
     for index in order {
         while row < rows[index] {

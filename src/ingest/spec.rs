@@ -39,6 +39,8 @@ pub struct ReadColumn {
     pub key: bool,
     /// It is added up: NaN and ±∞ do not fit.
     pub finite: bool,
+    /// It is not looked for: NULL in every row.
+    pub gone: bool,
 }
 
 /// Which columns to read, in the order of the batches, and how text becomes values. Names are unique, and the options'
@@ -68,11 +70,16 @@ impl ReadColumn {
     /// A column that is called the same in the file, and of which nothing else is known.
     pub fn new(name: &str, ty: Option<Type>) -> Self {
         let (name, source) = (name.to_owned(), name.to_owned());
-        Self { name, source, ty, required: false, optional: false, inferred: false, open: false, key: false, finite: false }
+        Self { name, source, ty, required: false, optional: false, inferred: false, open: false, key: false, finite: false, gone: false }
     }
 }
 
 impl ReadSpec {
+    /// The same of the columns that are not gone.
+    pub fn present(&self) -> ReadSpec {
+        ReadSpec { columns: self.columns.iter().filter(|column| !column.gone).cloned().collect(), ..self.clone() }
+    }
+
     /// The types of the columns; a column whose type is still open counts as text.
     pub(crate) fn types(&self) -> impl Iterator<Item = Type> {
         self.columns.iter().map(|column| column.ty.unwrap_or(Type::Text))

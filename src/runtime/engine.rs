@@ -102,11 +102,30 @@ pub struct Publish {
 #[derive(Debug, Clone, PartialEq)]
 pub enum BatchSource {
     /// In reading order.
-    Files(Vec<SourceFile>),
+    Files(Vec<FilePart>),
     /// The rows of the same batch in another flow's dataset, found by `xt_batch_id`, of the version that the work began
     /// on. Columns that the dataset has not are NULL. Where order counts they are numbered in the order of all input
     /// columns.
     Dataset(DatasetName),
+}
+
+/// Where a file's rows are read from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum FilePart {
+    Read(SourceFile),
+    /// The rows that the batch has landed of the file of this name stay as they are, whatever became of the file.
+    Landed(String),
+}
+
+impl FilePart {
+    /// The names of the files whose rows stay.
+    pub fn landed(parts: &[FilePart]) -> Vec<String> {
+        let names = parts.iter().filter_map(|part| match part {
+            FilePart::Landed(name) => Some(name.clone()),
+            FilePart::Read(_) => None,
+        });
+        names.collect()
+    }
 }
 
 /// What is stored of a dataset, as flows that read its batches see it.
@@ -203,7 +222,7 @@ pub trait Engine: Send + Sync {
     /// What is stored of a dataset; `None` when it is not there. Reads no rows.
     async fn stored(&self, dataset: &DatasetName) -> Result<Option<Stored>, RunError>;
 
-    /// Records that the holder of the lock read a batch again, from these, and found it unchanged.
+    /// Records that the holder of the lock read a batch again and found it unchanged: these are its files from now on, in this order.
     async fn read_again(&self, flow: &str, lock: &dyn FlowLock, batch_id: i64, files: &[FileRecord]) -> Result<(), RunError>;
 
     /// The version in which each of the datasets changed last; views count as what they read.
@@ -222,6 +241,9 @@ pub trait Work: Send {
         ordered: bool,
         progress: &Progress,
     ) -> Result<Landed, LandError>;
+
+    /// What landing would say of the rows that the batch has landed of these files, in this order.
+    async fn landed(&mut self, batch: &BatchContext, files: &[String], spec: &ReadSpec, ordered: bool) -> Result<Landed, RunError>;
 
     /// Runs a task for a batch. `whole`: a task that replaces keys replaces them all.
     async fn run(&mut self, batch: &BatchContext, task: &Task, whole: bool, progress: &Progress) -> Result<StepReport, RunError>;

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use qetl_core::{
     Column, DatasetName, Flow, Problems, Type,
-    decode::Sp,
+    format::ReaderOptions,
     input::{InputColumn, OnNullKey},
     plan::{Expand, InputType, Known},
     problem::Problem,
@@ -37,7 +37,18 @@ pub fn known(flow: &Flow, records: &FlowRecords) -> Vec<InputType> {
             ..InputType::new(&column.name, ty, known)
         }
     };
-    flow.input.columns.iter().map(|spanned| column(&spanned.value)).collect()
+    let mut types: Vec<InputType> = flow.input.columns.iter().map(|spanned| column(&spanned.value)).collect();
+    // The columns that the flow had once, each after the one that it stood behind.
+    let mut before: Option<&str> = None;
+    for old in &records.columns {
+        if !types.iter().any(|column| column.name.eq_ignore_ascii_case(&old.name)) {
+            let place = before.and_then(|name| types.iter().position(|column| column.name == name)).map_or(0, |place| place + 1);
+            let gone = InputType { gone: true, role: old.details.role.clone(), ..InputType::new(&old.name, old.ty, Known::Pinned) };
+            types.insert(place, gone);
+        }
+        before = Some(&old.name);
+    }
+    types
 }
 
 /// Whether files must be looked at for the types of columns. A column that was open before stays so until landing meets a value:
@@ -73,9 +84,11 @@ fn foreign_number(column: &str, value: &str) -> String {
 
 /// Takes the types that are only presumed from the dataset that is read, as far as it is known which it has there.
 pub fn brought(flow: &Flow, types: Vec<InputType>, dataset: &[(String, Option<Type>)]) -> Vec<InputType> {
-    let found =
-        |column: &Sp<InputColumn>| dataset.iter().find(|(name, _)| name == column.source_name()).and_then(|(_, ty)| ty.map(Inferred::of));
-    let found: Vec<Option<Inferred>> = flow.input.columns.iter().map(found).collect();
+    let found = |column: &InputType| {
+        let own = flow.input.columns.iter().find(|own| own.name.value == column.name)?;
+        dataset.iter().find(|(name, _)| name == own.source_name()).and_then(|(_, ty)| ty.map(Inferred::of))
+    };
+    let found: Vec<Option<Inferred>> = types.iter().map(found).collect();
     settled(flow, types, &found)
 }
 
@@ -94,17 +107,20 @@ fn settled(flow: &Flow, mut types: Vec<InputType>, found: &[Option<Inferred>]) -
     types.into_iter().zip(settled).map(|(column, ty)| InputType { ty, ..column }).collect()
 }
 
-/// How the flow's files are read. The types are those of its columns, in their order.
+/// How the flow's files are read.
 pub fn read_spec(flow: &Flow, types: &[InputType]) -> ReadSpec {
     let keys = flow.properties.key_columns(flow);
     let amounts = flow.properties.amounts(&Expand { flow, input: types });
-    let column = |(own, column): (&Sp<InputColumn>, &InputType)| ReadColumn {
-        key: keys.contains(&column.name),
-        finite: amounts.contains(&column.name),
-        ..read_column(own, column)
+    let column = |column: &InputType| {
+        let own = flow.input.columns.iter().find(|own| own.name.value == column.name);
+        ReadColumn {
+            key: keys.contains(&column.name),
+            finite: amounts.contains(&column.name),
+            ..read_column(own.map(|own| &own.value), column)
+        }
     };
     ReadSpec {
-        columns: flow.input.columns.iter().zip(types).map(column).collect(),
+        columns: types.iter().map(column).collect(),
         options: flow.reader.clone(),
         on_extra_columns: flow.load.as_ref().map(|load| load.on_extra_columns).unwrap_or_default(),
     }
@@ -115,29 +131,40 @@ pub fn roles(flow: &Flow, types: &[InputType]) -> BTreeMap<String, String> {
     flow.properties.roles(&Expand { flow, input: types })
 }
 
+/// The columns that the names of folders give, each with what it is called there.
+pub(crate) fn of_folders<'a>(reader: &ReaderOptions, columns: impl Iterator<Item = &'a InputColumn>) -> Vec<(String, String)> {
+    let own: BTreeMap<&str, &str> = columns.map(|column| (column.name.as_str(), column.source_name())).collect();
+    let named = |name: &String| (name.clone(), own.get(name.as_str()).map_or_else(|| name.clone(), |own| (*own).to_owned()));
+    reader.partition_columns.iter().map(named).collect()
+}
+
 /// How a column is read, as far as it says itself.
-pub(crate) fn read_column(own: &InputColumn, column: &InputType) -> ReadColumn {
+pub(crate) fn read_column(own: Option<&InputColumn>, column: &InputType) -> ReadColumn {
     ReadColumn {
-        source: own.source_name().to_owned(),
+        source: own.map_or(&*column.name, InputColumn::source_name).to_owned(),
         required: column.required,
-        optional: own.is_optional(),
+        optional: own.is_some_and(InputColumn::is_optional),
         inferred: column.known != Known::Declared,
         open: column.known == Known::Presumed,
+        gone: column.gone,
         ..ReadColumn::new(&column.name, Some(column.ty))
     }
 }
 
-/// The columns to record: those of the flow, then those that it once had. A role stays once it is recorded. `landed`: what a batch
-/// has in the columns.
+/// The columns to record: those of the flow, then those that it once had. `landed`: what a batch has in the columns.
 pub fn pinned(types: &[InputType], roles: &BTreeMap<String, String>, records: &FlowRecords, landed: Option<&Landed>) -> Vec<PinnedColumn> {
-    let now = types.iter().enumerate().map(|(index, column)| {
-        let old = records.columns.iter().find(|old| old.name == column.name);
-        let mut pinned = pin(&column.name, column, old, landed.map(|landed| (landed, index)));
-        pinned.details.role = column.role.clone().or_else(|| roles.get(&column.name).cloned());
+    let old = |name: &str| records.columns.iter().find(|old| old.name == name);
+    let now = |(index, column): (usize, &InputType)| {
+        if let Some(gone) = old(&column.name).filter(|_| column.gone) {
+            return gone.clone();
+        }
+        let mut pinned = pin(&column.name, column, old(&column.name), landed.map(|landed| (landed, index)));
+        pinned.details.role = roles.get(&column.name).cloned().or_else(|| column.role.clone());
         pinned
-    });
-    let gone = records.columns.iter().filter(|old| !types.iter().any(|column| column.name == old.name)).cloned();
-    now.chain(gone).collect()
+    };
+    // One that differs from a column of the flow in case alone is not told again.
+    let twins = records.columns.iter().filter(|old| !types.iter().any(|column| column.name == old.name)).cloned();
+    types.iter().enumerate().map(now).chain(twins).collect()
 }
 
 /// A column as it is recorded from now on. It stays open until it has a value.
@@ -204,7 +231,7 @@ pub fn column_changes(types: &[InputType], records: &FlowRecords) -> Vec<String>
         return Vec::new();
     }
     let mut notes = Vec::new();
-    for column in types {
+    for column in types.iter().filter(|column| !column.gone) {
         match records.columns.iter().find(|old| old.name == column.name) {
             None => notes.push(format!(
                 "column `{}` is new: it is NULL in the batches there are, so rows that have a value now count as changed",
@@ -217,10 +244,25 @@ pub fn column_changes(types: &[InputType], records: &FlowRecords) -> Vec<String>
             Some(_) => (),
         }
     }
-    for gone in records.columns.iter().filter(|old| !types.iter().any(|column| column.name == old.name)) {
+    for gone in types.iter().filter(|column| column.gone) {
         notes.push(format!("column `{}` is no longer read: it stays in the tables, NULL from now on", gone.name));
     }
     notes
+}
+
+/// Columns that are called like one that the flow had once, but for case: a table has one or the other.
+pub fn twins(flow: &Flow, records: &FlowRecords) -> Problems {
+    let mut problems = Problems::default();
+    for column in &flow.input.columns {
+        let name = &column.name;
+        let twin = records.columns.iter().find(|old| old.name != name.value && old.name.eq_ignore_ascii_case(name));
+        if let Some(twin) = twin.filter(|_| !records.columns.iter().any(|old| old.name == name.value)) {
+            let what = format!("column `{}` is called as `{}`, which the stored tables have, but for case", name.value, twin.name);
+            let help = "names that differ only in case are equal: give the column the old name or another one";
+            problems.push(Problem::new("qetl::plan::column_name", name.span, what).label("called otherwise").help(help));
+        }
+    }
+    problems.in_source(&flow.source)
 }
 
 /// What differs between the flow and what its batches were made with; empty when they can go on.

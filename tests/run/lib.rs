@@ -8,6 +8,7 @@ mod cli;
 mod crash;
 mod deletes;
 mod duckdb;
+mod files;
 mod growth;
 mod histories;
 mod ledger;

@@ -154,7 +154,7 @@ fn overview(planned: &Planned, later: &BTreeSet<i64>, output: &Output) -> String
 fn columns_list(plan: &Plan) -> String {
     let mut text = String::from("    columns = [\n");
     let quoted = |text: &str| serde_json::Value::from(text);
-    for (column, own) in plan.input.iter().zip(&plan.flow.input.columns) {
+    for (column, own) in plan.input.iter().filter(|column| !column.gone).zip(&plan.flow.input.columns) {
         let how = match column.known {
             Known::Declared => "",
             Known::Pinned => "  # pinned at the first run",
@@ -272,7 +272,7 @@ fn as_json(planned: &Planned, later: &BTreeSet<i64>) -> serde_json::Value {
         "batches": jobs.iter().map(|job| json!({
             "batch_id": job.batch_id, "replay": job.replay, "files": job.files().iter().map(|file| &file.source.name).collect::<Vec<_>>(),
         })).collect::<Vec<_>>(),
-        "input": plan.input.iter().map(|column| json!({ "name": column.name, "type": column.ty.to_string(), "known": known(column.known) })).collect::<Vec<_>>(),
+        "input": plan.input.iter().filter(|column| !column.gone).map(|column| json!({ "name": column.name, "type": column.ty.to_string(), "known": known(column.known) })).collect::<Vec<_>>(),
         "datasets": plan.datasets.iter().map(|dataset| json!({
             "name": dataset.name.to_string(), "view": !dataset.is_stored(), "columns": columns(&dataset.schema),
         })).collect::<Vec<_>>(),

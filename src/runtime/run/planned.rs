@@ -9,6 +9,7 @@ use super::blocking;
 use crate::{
     engine::Engine,
     error::{Place, RunError},
+    had,
     records::FlowRecords,
     rules,
     source::{self, Source},
@@ -39,8 +40,11 @@ pub async fn plan_flow(engine: &dyn Engine, flow: &Flow, project: &[&Flow], root
     if let Some(tasks) = flow.standard() {
         return plan_standard(engine, flow, &tasks, roots, request).await.map_err(|error| error.at(&place));
     }
-    let records = engine.records(flow.id()).await.map_err(|error| error.at(&place))?;
-    let mut obstacles = if request.full_refresh { Problems::default() } else { types::shape_changes(flow, &records) };
+    let mut records = engine.records(flow.id()).await.map_err(|error| error.at(&place))?;
+    let mut obstacles = types::twins(flow, &records);
+    if !request.full_refresh {
+        obstacles.append(types::shape_changes(flow, &records));
+    }
     let source = source::find(engine, flow, project, &Known::new()).await.map_err(|error| error.at(&place))?;
     let types = types::known(flow, &records);
     let (jobs, input, mut notes) = match &source {
@@ -51,8 +55,9 @@ pub async fn plan_flow(engine: &dyn Engine, flow: &Flow, project: &[&Flow], root
             (jobs, types::brought(flow, types, source.columns.as_deref().unwrap_or_default()), notes)
         }
         None => {
-            let jobs = waiting::jobs(flow, roots, &records, request).map_err(|error| error.at(&place))?;
-            let files: Vec<SourceFile> = jobs.iter().flat_map(Job::files).map(|file| file.source.clone()).collect();
+            let (jobs, missed) = waiting::jobs(flow, roots, &records, request).map_err(|error| error.at(&place))?;
+            obstacles.append(missed);
+            let files: Vec<SourceFile> = jobs.iter().flat_map(Job::read_files).map(|file| file.source.clone()).collect();
             let owned = flow.clone();
             let is_open = |name: &str| records.columns.iter().any(|old| old.name == name && old.details.open);
             let (input, notes) = match types::asks_for_types(&types, is_open) {
@@ -65,6 +70,7 @@ pub async fn plan_flow(engine: &dyn Engine, flow: &Flow, project: &[&Flow], root
     let of_types = notes.clone();
     notes.extend(types::column_changes(&input, &records));
     let plan = Arc::new(plan::expand(flow, input).map_err(|problems| with_notes(problems, &of_types))?);
+    had::find(engine, &plan, &mut records, request.full_refresh).await.map_err(|error| error.at(&place))?;
     if !request.full_refresh {
         obstacles.append(rules::outdated(engine, &plan, &records).await.map_err(|error| error.at(&place))?);
     }

@@ -2,8 +2,6 @@
 
 use qetl_core::{
     Column, DatasetName, Type,
-    decode::Sp,
-    input::InputColumn,
     plan::{InputType, Known, LANDING_COLUMNS},
     standard::Ingestion,
 };
@@ -18,7 +16,7 @@ use crate::{
 };
 
 /// The flow has several inputs, so records name a column with its dataset.
-fn pinned_name(target: &DatasetName, column: &str) -> String {
+pub(super) fn pinned_name(target: &DatasetName, column: &str) -> String {
     format!("{}.{column}", target.name)
 }
 
@@ -39,7 +37,17 @@ pub(super) fn known(ingestion: &Ingestion, target: &DatasetName, records: &FlowR
         };
         column(&own.name, ty, known, own.required)
     };
-    Some(ingestion.columns.iter().map(one).collect())
+    let there: Vec<InputType> = ingestion.columns.iter().map(one).collect();
+    let gone = gone(target, &there, records);
+    Some(there.into_iter().chain(gone).collect())
+}
+
+/// The columns that the ingestion listed once.
+fn gone(target: &DatasetName, there: &[InputType], records: &FlowRecords) -> Vec<InputType> {
+    let before = pinned_name(target, "");
+    let own = records.columns.iter().filter_map(|pinned| Some((pinned.name.strip_prefix(&before)?, pinned.ty)));
+    let gone = own.filter(|(name, _)| !there.iter().any(|column| column.name.eq_ignore_ascii_case(name)));
+    gone.map(|(name, ty)| InputType { gone: true, ..column(name, ty, Known::Pinned, false) }).collect()
 }
 
 /// A column without a value gets its type with the first one.
@@ -96,11 +104,7 @@ pub(super) fn infer(
 
 /// How an ingestion's files are read.
 pub(super) fn read_spec(ingestion: &Ingestion, types: &[InputType]) -> ReadSpec {
-    let named = |name: &str| InputColumn { name: Sp { value: name.to_owned(), ..Sp::default() }, ..InputColumn::default() };
-    let column = |column: &InputType| {
-        let own = ingestion.columns.iter().find(|own| own.name.value == column.name);
-        read_column(own.unwrap_or(&named(&column.name)), column)
-    };
+    let column = |column: &InputType| read_column(ingestion.columns.iter().find(|own| own.name.value == column.name), column);
     ReadSpec {
         columns: types.iter().map(column).collect(),
         options: ingestion.reader.clone(),
@@ -122,7 +126,7 @@ pub(super) fn pinned<'a>(
 ) -> Vec<PinnedColumn> {
     let mut columns: Vec<PinnedColumn> = Vec::new();
     for (target, types, landed) in inputs {
-        columns.extend(types.iter().enumerate().map(|(index, column)| {
+        columns.extend(types.iter().enumerate().filter(|(_, column)| !column.gone).map(|(index, column)| {
             let old = recorded(target, &column.name, records);
             pin(&pinned_name(target, &column.name), column, old, landed.map(|landed| (landed, index)))
         }));
@@ -137,7 +141,10 @@ pub(super) fn pinned<'a>(
 
 /// The columns that are landed, as they are recorded.
 pub(super) fn landed_names<'a>(inputs: impl Iterator<Item = (&'a DatasetName, &'a [InputType])>) -> Vec<String> {
-    inputs.flat_map(|(target, types)| types.iter().map(move |column| pinned_name(target, &column.name))).collect()
+    let of = |(target, types): (&'a DatasetName, &'a [InputType])| {
+        types.iter().filter(|column| !column.gone).map(move |column| pinned_name(target, &column.name))
+    };
+    inputs.flat_map(of).collect()
 }
 
 /// What a column of the ingestion was recorded as.
