@@ -136,11 +136,17 @@ impl FlowType for DeltaPublishing {
         self.late_batches
     }
 
-    /// Amounts are exact: a measure that was not declared becomes a decimal.
+    fn amounts(&self, cx: &Expand<'_>) -> Vec<String> {
+        self.measures(cx).iter().map(|measure| measure.name.clone()).collect()
+    }
+
+    /// Amounts are exact: a measure that was not declared becomes a decimal of all digits there are.
     fn pinned_type(&self, flow: &Flow, columns: &[InputType], column: &InputType, decimals: Option<u8>) -> Type {
         let is_measure = self.measures(&Expand { flow, input: columns }).iter().any(|measure| measure.name == column.name);
         match (column.ty, decimals) {
-            (Type::Int | Type::Float, Some(decimals)) if is_measure => Type::Decimal { precision: DIGITS, scale: decimals.max(2) },
+            (Type::Int | Type::Float | Type::Decimal { .. }, Some(decimals)) if is_measure => {
+                Type::Decimal { precision: DIGITS, scale: decimals.max(2) }
+            }
             (ty, _) => ty,
         }
     }
@@ -194,7 +200,7 @@ impl FlowType for DeltaPublishing {
     /// Which columns are amounts must not change once something is booked.
     fn roles(&self, cx: &Expand<'_>) -> BTreeMap<String, String> {
         let measures = self.measures(cx);
-        if self.measure_columns.is_some() || measures.is_empty() {
+        if measures.is_empty() {
             return BTreeMap::new();
         }
         let role = |column: &InputType| if measures.iter().any(|measure| measure.name == column.name) { MEASURE } else { DIMENSION };
@@ -206,7 +212,11 @@ impl FlowType for DeltaPublishing {
     }
 
     fn invariants(&self, cx: &Expand<'_>) -> Result<Vec<Invariant>, Problems> {
-        let ledger = Ledger::new(self, cx)?;
+        let mut ledger = Ledger::new(self, cx)?;
+        // What the flow has no more is reversed by no batch.
+        let is_gone = |name: &str| cx.input.iter().any(|column| column.gone && column.name == name);
+        ledger.measures.retain(|measure| !is_gone(&measure.name));
+        ledger.dimensions.retain(|dimension| !is_gone(dimension));
         let mut all = ledger.feed.promises(cx, &ledger.names)?;
         all.extend(ledger.invariants()?);
         Ok(all)
@@ -238,7 +248,9 @@ impl DeltaPublishing {
     fn measures<'a>(&self, cx: &Expand<'a>) -> Vec<&'a InputType> {
         let booked = self.booked(cx);
         if let Some(named) = &self.measure_columns {
-            return booked.into_iter().filter(|column| named.iter().any(|name| name.value == column.name)).collect();
+            let is_named = |column: &InputType| named.iter().any(|name| name.value == column.name);
+            let was_named = |column: &InputType| column.gone && column.role.as_deref() == Some(MEASURE);
+            return booked.into_iter().filter(|column| is_named(column) || was_named(column)).collect();
         }
         let of = |fits: &dyn Fn(&InputType) -> bool| booked.iter().copied().filter(|column| fits(column)).collect::<Vec<_>>();
         let is_fraction = |column: &InputType| matches!(column.ty, Type::Decimal { .. } | Type::Float);

@@ -87,6 +87,15 @@ impl Promises<'_> {
         Ok(rows)
     }
 
+    /// Whether a row differs in the column from its key's row before. A batch that lacks it does not.
+    fn differs(&self, column: &str) -> Expr {
+        let differs = Expr::column(column).is_distinct(Expr::column(&before(column)));
+        match self.cx.input.iter().any(|input| input.gone && input.name == column) {
+            true => self.cx.batch_had(column).and(differs),
+            false => differs,
+        }
+    }
+
     fn doubled(&self) -> Result<Rel, Problems> {
         let counted =
             self.history()?.aggregate(&self.keys_and(&["xt_batch_id"]), vec![("xt_rows".to_owned(), AggregateFunction::Count)])?;
@@ -112,7 +121,7 @@ impl Promises<'_> {
 
     fn wrong_changes(&self) -> Result<Rel, Problems> {
         let tracked = self.feed.tracked(self.cx);
-        let differs = |column: &String| Expr::column(column).is_distinct(Expr::column(&before(column)));
+        let differs = |column: &String| self.differs(column);
         let named = Expr::JoinText {
             separator: ",".to_owned(),
             parts: tracked.iter().map(|column| Expr::case(vec![(differs(column), Expr::text(column))], None)).collect(),
@@ -130,7 +139,7 @@ impl Promises<'_> {
     fn wrong_deletions(&self) -> Result<Rel, Problems> {
         let others: Vec<String> =
             self.cx.flow.input.column_names().filter(|name| !self.keys.iter().any(|key| key == name)).map(str::to_owned).collect();
-        let differs = Expr::any(others.iter().map(|column| Expr::column(column).is_distinct(Expr::column(&before(column)))));
+        let differs = Expr::any(others.iter().map(|column| self.differs(column)));
         let wrong = self.with_before(&others)?.filter(is("DELETED").and(differs))?;
         Ok(wrong.select(self.keys_and(&["xt_batch_id", "xt_record_type"]))?)
     }

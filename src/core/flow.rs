@@ -10,9 +10,9 @@ use toml::{Spanned, de::DeValue};
 use crate::{
     decode::{self, Sp},
     format::ReaderOptions,
-    input::Input,
+    input::{Input, InputColumn},
     load::{Load, OnChangedFile},
-    plan::DatasetName,
+    plan::{DatasetName, InputType},
     problem::{Problem, Problems, SourceText, Span},
     registry::{Expanding, FlowTypeEntry, Layout, Registry},
     schema::is_identifier,
@@ -156,6 +156,10 @@ impl Flow {
             problems.push(two_sources(dataset, load, &source));
         }
         let reader = common.load.as_ref().map_or_else(ReaderOptions::default, |load| load.reader(&mut problems));
+        if let Some(load) = &common.load {
+            load.check_columns(&input.columns, &mut problems);
+            load.check_partitions(&input, &mut problems);
+        }
         let dataset_prefix = common.dataset_prefix.map_or_else(|| (flow_type.prefix)(&header.id), |prefix| prefix.value);
         let load = common.load;
         let mut shape = match flow_type.layout {
@@ -178,11 +182,25 @@ impl Flow {
             flow_type,
         };
         problems.append(flow.properties.problems(&flow));
+        let key = flow.input.key_names();
+        let more: Vec<String> = flow.properties.key_columns(&flow).into_iter().filter(|column| !key.contains(column)).collect();
+        flow.input.refuse_optional(&more, "a column that every row has a value in", &mut problems);
         let errors = problems.has_errors();
         if errors {
             return Err(problems);
         }
         Ok(Flow { warnings: problems, ..flow })
+    }
+
+    /// The same flow with more input columns, in the order of `all`.
+    #[must_use]
+    pub(crate) fn with_columns(&self, more: &[InputType], all: &[InputType]) -> Flow {
+        let mut flow = self.clone();
+        let name = |column: &InputType| Sp { value: column.name.clone(), ..Sp::default() };
+        let column = |column: &InputType| InputColumn { name: name(column), ..InputColumn::default() };
+        flow.input.columns.extend(more.iter().map(|more| Sp { value: column(more), ..Sp::default() }));
+        flow.input.columns.sort_by_key(|own| all.iter().position(|column| column.name == own.name.value));
+        flow
     }
 
     /// The tasks, for a flow whose author wrote them.

@@ -51,7 +51,32 @@ impl Format {
     }
 }
 
-/// How text files are read. All of it has a default; none of it changes files that bring their own types.
+/// What numbers since 1970 count.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum TimestampUnit {
+    /// Seconds.
+    S,
+    /// Milliseconds.
+    Ms,
+    /// Microseconds.
+    Us,
+    /// Nanoseconds.
+    Ns,
+}
+
+/// What happens to rows that have more or fewer fields than the header.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OnRaggedRows {
+    /// They do not fit.
+    #[default]
+    Fail,
+    /// Fields that are missing at the end are NULL, and empty ones beyond the header are left out.
+    Fill,
+}
+
+/// How text is read, in files of text and in text columns of files that bring their types. All of it has a default.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ReaderOptions {
     /// `None`: a tab for `.tsv` files, else a comma.
@@ -65,15 +90,27 @@ pub struct ReaderOptions {
     pub header: bool,
     /// Lines before the header that are left out.
     pub skip_rows: usize,
-    /// Texts, beside the empty one, that mean NULL when they stand unquoted.
+    pub on_ragged_rows: OnRaggedRows,
+    /// Texts of CSV files, beside the empty one, that mean NULL.
     pub null_values: Vec<String>,
+    /// Quoted texts mean NULL in text columns too; in others they do anyway.
+    pub quoted_nulls: bool,
     /// An encoding label of the WHATWG list, such as `utf-8`, `latin1`, `windows-1252`, `utf-16le`.
     pub encoding: String,
     /// `strftime` patterns that dates may also have.
     pub date_format: Option<String>,
     pub timestamp_format: Option<String>,
+    /// What numbers count that stand for timestamps.
+    pub timestamp_unit: Option<TimestampUnit>,
     /// The decimal point of numbers.
     pub decimal_separator: u8,
+    /// Stands between groups of three digits.
+    pub thousands_separator: Option<char>,
+    /// Texts that are booleans, beside the usual ones.
+    pub true_values: Vec<String>,
+    pub false_values: Vec<String>,
+    /// Columns whose values the names of the file's folders tell.
+    pub partition_columns: Vec<String>,
 }
 
 impl Default for ReaderOptions {
@@ -85,11 +122,18 @@ impl Default for ReaderOptions {
             comment: None,
             header: true,
             skip_rows: 0,
+            on_ragged_rows: OnRaggedRows::Fail,
             null_values: Vec::new(),
+            quoted_nulls: false,
             encoding: "utf-8".to_owned(),
             date_format: None,
             timestamp_format: None,
+            timestamp_unit: None,
             decimal_separator: b'.',
+            thousands_separator: None,
+            true_values: Vec::new(),
+            false_values: Vec::new(),
+            partition_columns: Vec::new(),
         }
     }
 }

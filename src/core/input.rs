@@ -8,7 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize, de};
 use crate::{
     decode::{Scalar, Sp},
     problem::{Problem, Problems},
-    schema::{TYPE_NAMES, Type, refuse_column_name},
+    schema::{TYPE_NAMES, Type, meant, refuse_column_name},
     suggest,
 };
 
@@ -20,8 +20,8 @@ pub struct Input {
     #[serde(default)]
     #[schemars(length(min = 1))]
     pub primary_key: Vec<Sp<String>>,
-    /// The columns to read, in order: a name alone (its type is inferred at the first run) or
-    /// `{ name, schema_type, required }`.
+    /// The columns to read, in order: a name alone, whose type is inferred, or
+    /// `{ name, schema_type, required, optional, from }`.
     #[schemars(length(min = 1))]
     pub columns: Vec<Sp<InputColumn>>,
     /// The dataset of another flow that is read instead of files, `name` or `namespace.name`: each of its batches is a
@@ -95,9 +95,22 @@ pub struct InputColumn {
     /// As written; `None`: inferred.
     pub schema_type: Option<Sp<String>>,
     pub required: bool,
+    /// A file may be without it.
+    pub optional: Option<Sp<bool>>,
+    /// What it is called in the source, where that is not its name.
+    pub from: Option<Sp<String>>,
 }
 
 impl InputColumn {
+    /// What the column is called in the source.
+    pub fn source_name(&self) -> &str {
+        self.from.as_ref().map_or(&self.name, |from| from.as_str())
+    }
+
+    pub fn is_optional(&self) -> bool {
+        self.optional.as_ref().is_some_and(|optional| optional.value)
+    }
+
     /// The declared type; `None` when it is to be inferred.
     pub fn declared(&self) -> Option<Type> {
         self.schema_type.as_ref().filter(|ty| ty.value != "auto").and_then(|ty| ty.parse().ok())
@@ -108,13 +121,18 @@ impl InputColumn {
 #[derive(Deserialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
 struct InputColumnTable {
-    /// The column's name, as in the source.
+    /// The column's name; as in the source, unless `from` says what it is called there.
     name: Sp<String>,
     /// `string`, `integer`, `float`, `decimal(p,s)`, `boolean`, `date`, `timestamp`, or `auto` (the default).
     schema_type: Option<Sp<String>>,
     /// NULL is an error.
     #[serde(default)]
     required: bool,
+    /// The column is NULL where the source does not have it; else a source without it is an error.
+    optional: Option<Sp<bool>>,
+    /// The column's name in the source, such as `"MRR (EUR)"`.
+    #[schemars(length(min = 1))]
+    from: Option<Sp<String>>,
 }
 
 impl<'de> Deserialize<'de> for InputColumn {
@@ -129,13 +147,13 @@ impl<'de> Deserialize<'de> for InputColumn {
 
             fn visit_str<E>(self, name: &str) -> Result<InputColumn, E> {
                 let name = Sp { value: name.to_owned(), ..Sp::default() };
-                Ok(InputColumn { name, schema_type: None, required: false })
+                Ok(InputColumn { name, ..InputColumn::default() })
             }
 
             fn visit_map<A: de::MapAccess<'de>>(self, map: A) -> Result<InputColumn, A::Error> {
                 let table = InputColumnTable::deserialize(de::value::MapAccessDeserializer::new(map))?;
-                let InputColumnTable { name, schema_type, required } = table;
-                Ok(InputColumn { name, schema_type, required })
+                let InputColumnTable { name, schema_type, required, optional, from } = table;
+                Ok(InputColumn { name, schema_type, required, optional, from })
             }
         }
         deserializer.deserialize_any(Visitor)
@@ -196,13 +214,12 @@ impl Input {
                 && ty.value != "auto"
                 && let Err(error) = ty.parse::<Type>()
             {
-                problems.push(
-                    Problem::new("qetl::decode::column_type", ty.span, error.to_string())
-                        .label("not a type")
-                        .help(suggest::help(ty, TYPE_NAMES.into_iter().chain(["auto"]))),
-                );
+                let known = || suggest::help(ty, TYPE_NAMES.into_iter().chain(["auto"]));
+                let help = meant(ty).map_or_else(known, |meant| format!("did you mean `{meant}`?"));
+                problems.push(Problem::new("qetl::decode::column_type", ty.span, error.to_string()).label("not a type").help(help));
             }
         }
+        self.check_sources(&mut problems);
         let mut keys = BTreeSet::new();
         for key in &self.primary_key {
             self.check_column(key, "primary_key", &mut problems);
@@ -240,6 +257,35 @@ impl Input {
             );
         }
         problems
+    }
+
+    /// What is wrong with where columns come from.
+    fn check_sources(&self, problems: &mut Problems) {
+        let mut sources: BTreeSet<&str> = BTreeSet::new();
+        for column in &self.columns {
+            // Equal names are told of by themselves.
+            let renames = || column.from.is_some() || self.columns.iter().any(|other| other.from.as_deref() == Some(&column.name.value));
+            if !sources.insert(column.source_name()) && renames() {
+                let at = column.from.as_ref().unwrap_or(&column.name);
+                let what = format!("two columns are read from `{}`", at.value);
+                problems.push(Problem::new("qetl::decode::duplicate_column", at.span, what).help("each column of the source is read once"));
+            }
+            if let (Some(optional), true) = (&column.optional, column.required && column.is_optional()) {
+                let what = format!("`{}` is both `required` and `optional`", column.name.value);
+                let help = "without the column there is only NULL, which `required` refuses: choose one";
+                problems.push(Problem::new("qetl::decode::optional", optional.span, what).help(help));
+            }
+        }
+        self.refuse_optional(&self.key_names(), "part of `primary_key`", problems);
+    }
+
+    /// Reports columns that may not be missing, since they say whose a row is or when.
+    pub fn refuse_optional(&self, columns: &[String], what: &str, problems: &mut Problems) {
+        for column in self.columns.iter().filter(|column| column.is_optional() && columns.contains(&column.name)) {
+            let Some(optional) = &column.optional else { continue };
+            let message = format!("`{}` is {what}, so it cannot be `optional`", column.name.value);
+            problems.push(Problem::new("qetl::decode::optional", optional.span, message).help("take `optional` out"));
+        }
     }
 
     /// Reports a name that is not a column of the input.

@@ -7,8 +7,10 @@ use serde::Deserialize;
 
 use crate::{
     decode::Sp,
-    format::{Format, ReaderOptions},
+    format::{Format, OnRaggedRows, ReaderOptions, TimestampUnit},
+    input::{Input, InputColumn},
     problem::{Problem, Problems},
+    schema::Type,
 };
 
 /// `[properties.load]` of a flow file.
@@ -22,10 +24,16 @@ pub struct Load {
     pub file_pattern: Option<Sp<String>>,
     /// The files' format; else their ending tells.
     pub format: Option<Sp<Format>>,
-    /// A regular expression; its first group, in the file's name, is the batch id: an integer, or a date.
+    /// A regular expression; its first group, in the file's name or else in its path below `source_path`, is the batch id: an integer, a
+    /// date, or a date and an hour.
     pub batch_id_from: Option<Sp<String>>,
     /// What a known file with other content means; `fail` for folders, `new_batch` for a single file.
     pub on_changed_file: Option<Sp<OnChangedFile>>,
+    /// Columns whose values the names of the file's folders tell, such as `dt` of `dt=2024-01-31/`.
+    pub partition_columns: Option<Vec<Sp<String>>>,
+    /// Whether the files, or their folder, may not be there yet; else it is an error if none ever was.
+    #[serde(default)]
+    pub may_be_missing: bool,
     /// What happens when a file has columns that the flow does not name.
     #[serde(default)]
     pub on_extra_columns: OnExtraColumns,
@@ -41,16 +49,28 @@ pub struct Load {
     pub header: Option<Sp<bool>>,
     /// Lines before the header that are left out.
     pub skip_rows: Option<Sp<u32>>,
-    /// Unquoted texts that mean NULL, beside the empty one.
+    /// What happens to rows of more or fewer fields than the header has.
+    pub on_ragged_rows: Option<Sp<OnRaggedRows>>,
+    /// Texts that mean NULL, beside the empty one; quoted ones only where the column is not text.
     pub null_values: Option<Sp<Vec<String>>>,
+    /// Whether quoted texts mean NULL in text columns too.
+    pub quoted_nulls: Option<Sp<bool>>,
     /// The text's encoding, such as `utf-8` or `windows-1252`.
     pub encoding: Option<Sp<String>>,
     /// A `strftime` pattern that dates may also have, such as `%d.%m.%Y`.
     pub date_format: Option<Sp<String>>,
     /// A `strftime` pattern that timestamps may also have.
     pub timestamp_format: Option<Sp<String>>,
+    /// What numbers since 1970 count in columns declared as `timestamp`: seconds, milliseconds, microseconds, nanoseconds.
+    pub timestamp_unit: Option<Sp<TimestampUnit>>,
     /// The decimal point of numbers: `.` or `,`.
     pub decimal_separator: Option<Sp<String>>,
+    /// The character between groups of three digits, such as `,`.
+    pub thousands_separator: Option<Sp<String>>,
+    /// Texts that mean true in columns declared as `boolean`, beside `true`, `t` and `1`.
+    pub true_values: Option<Sp<Vec<String>>>,
+    /// Texts that mean false in columns declared as `boolean`, beside `false`, `f` and `0`.
+    pub false_values: Option<Sp<Vec<String>>>,
 }
 
 /// What a known file with other content means.
@@ -108,6 +128,7 @@ impl Load {
         {
             problems.push(Problem::new("qetl::decode::decimal_separator", separator.span, "`decimal_separator` is `.` or `,`"));
         }
+        options.thousands_separator = self.thousands(options.decimal_separator, problems);
         for (pattern, key, reads) in [
             (&self.date_format, "date_format", reads_dates as fn(&str) -> bool),
             (&self.timestamp_format, "timestamp_format", reads_timestamps),
@@ -129,6 +150,12 @@ impl Load {
         {
             let what = format!("`file_pattern = \"{}\"` is not a pattern", pattern.value);
             problems.push(Problem::new("qetl::decode::file_pattern", pattern.span, what).help("such as `orders_*.csv`"));
+        } else if let Some(pattern) = &self.file_pattern
+            && (pattern.starts_with('/') || pattern.split('/').any(|part| part == ".."))
+        {
+            let what = format!("`file_pattern = \"{}\"` leads out of `source_path`", pattern.value);
+            let help = "name another folder with `source_path`: a pattern names files in it and below it";
+            problems.push(Problem::new("qetl::decode::file_pattern", pattern.span, what).label("matches nothing").help(help));
         }
         if let Some(pattern) = &self.batch_id_from {
             let wrong = match regex::Regex::new(pattern) {
@@ -145,13 +172,122 @@ impl Load {
             problems.push(problem.label("not a path").help("copy the files into the project and name their folder"));
         }
         self.inert_keys(problems);
+        options.partition_columns = self.partition_columns.iter().flatten().map(|column| column.value.clone()).collect();
         options.header = self.header.as_ref().is_none_or(|header| header.value);
         options.skip_rows = self.skip_rows.as_ref().map_or(0, |rows| rows.value as usize);
-        options.null_values = self.null_values.as_ref().map_or_else(Vec::new, |values| values.value.clone());
+        let list = |values: &Option<Sp<Vec<String>>>| values.as_ref().map_or_else(Vec::new, |values| values.value.clone());
+        options.null_values = list(&self.null_values);
+        (options.true_values, options.false_values) = (list(&self.true_values), list(&self.false_values));
+        self.refuse_contrary_booleans(problems);
+        options.quoted_nulls = self.quoted_nulls.as_ref().is_some_and(|quoted| quoted.value);
+        options.on_ragged_rows = self.on_ragged_rows.as_ref().map_or_else(Default::default, |ragged| ragged.value);
+        options.timestamp_unit = self.timestamp_unit.as_ref().map(|unit| unit.value);
         options.encoding = self.encoding.as_ref().map_or_else(|| "utf-8".to_owned(), |name| name.value.clone());
         options.date_format = self.date_format.as_ref().map(|pattern| pattern.value.clone());
         options.timestamp_format = self.timestamp_format.as_ref().map(|pattern| pattern.value.clone());
         options
+    }
+
+    /// The separator of thousands, if it can be one.
+    fn thousands(&self, decimal: u8, problems: &mut Problems) -> Option<char> {
+        let text = self.thousands_separator.as_ref()?;
+        let mut characters = text.chars();
+        let refusal = match (characters.next(), characters.next()) {
+            (Some(one), None) if one == char::from(decimal) => {
+                Some(("`thousands_separator` and the decimal point are the same character", "`decimal_separator = \",\"` makes it a comma"))
+            }
+            (Some(one), None) if !one.is_alphanumeric() && !matches!(one, '+' | '-' | '\n' | '\r') => return Some(one),
+            _ => Some(("`thousands_separator` is one character that is no digit, letter or sign", "such as `,`, `.`, `'` or a blank")),
+        };
+        if let Some((what, help)) = refusal {
+            problems.push(Problem::new("qetl::decode::thousands_separator", text.span, what).help(help));
+        }
+        None
+    }
+
+    /// A text means true, or false, never both.
+    fn refuse_contrary_booleans(&self, problems: &mut Problems) {
+        let has = |values: &Option<Sp<Vec<String>>>, text: &str| values.as_ref().is_some_and(|values| values.iter().any(|own| own == text));
+        for (values, key, others, contrary) in [
+            (&self.true_values, "true_values", &self.false_values, ["false", "f", "0"]),
+            (&self.false_values, "false_values", &None, ["true", "t", "1"]),
+        ] {
+            let Some(values) = values else { continue };
+            let is_contrary = |text: &&String| contrary.contains(&text.to_lowercase().as_str()) || has(others, text);
+            for text in values.iter().filter(is_contrary) {
+                let what = format!("`{text}` of `{key}` means the opposite already");
+                problems.push(
+                    Problem::new("qetl::decode::boolean_values", values.span, what).help("each text means true or false: take it out"),
+                );
+            }
+        }
+    }
+
+    /// No key is accepted that does nothing, whatever the columns.
+    pub(crate) fn check_columns(&self, columns: &[Sp<InputColumn>], problems: &mut Problems) {
+        let declares = |ty: Type| columns.iter().any(|column| column.declared() == Some(ty));
+        let booleans = [("true_values", &self.true_values), ("false_values", &self.false_values)];
+        let booleans = booleans.into_iter().filter_map(|(key, values)| Some((key, values.as_ref()?.span, Type::Bool)));
+        let units = self.timestamp_unit.iter().map(|unit| ("timestamp_unit", unit.span, Type::Timestamp));
+        for (key, span, ty) in units.chain(booleans).filter(|(.., ty)| !declares(*ty)) {
+            let what = format!("`{key}` does nothing: no column is declared as `{ty}`");
+            let help = format!("declare the column: `{{ name = \"…\", schema_type = \"{ty}\" }}`");
+            problems.push(Problem::new("qetl::decode::inert_key", span, what).help(help));
+        }
+        self.check_text_keys(&declares_any(columns), problems);
+        if self.header.as_ref().is_none_or(|header| header.value) {
+            return;
+        }
+        let of_folders = self.partition_columns.as_deref().unwrap_or_default();
+        for column in columns.iter().filter(|column| !of_folders.iter().any(|name| name.value == column.name.value)) {
+            let from = column.from.as_ref().map(|from| ("from", from.span));
+            let optional = column.optional.as_ref().map(|optional| ("optional", optional.span));
+            for (key, span) in from.into_iter().chain(optional) {
+                let what = format!("`{key}` does nothing with `header = false`: columns stand in the order of the fields");
+                problems.push(Problem::new("qetl::decode::inert_key", span, what).help("remove the key"));
+            }
+        }
+    }
+
+    /// Keys for text, in files whose numbers are no text, or which bring the types of their columns.
+    fn check_text_keys(&self, declares: &dyn Fn(&[&str]) -> bool, problems: &mut Problems) {
+        let Some(format) = self.known_format() else { return };
+        let is_json = matches!(format, Format::Json | Format::Jsonl);
+        if format == Format::Csv {
+            return;
+        }
+        const NUMBERS: &[&str] = &["integer", "float", "decimal"];
+        const TIMES: &[&str] = &["date", "timestamp"];
+        let keys = [
+            (self.date_format.as_ref().map(|v| v.span), "date_format", TIMES, "date", is_json),
+            (self.timestamp_format.as_ref().map(|v| v.span), "timestamp_format", TIMES, "timestamp", is_json),
+            (self.decimal_separator.as_ref().map(|v| v.span), "decimal_separator", NUMBERS, "decimal(18,2)", false),
+            (self.thousands_separator.as_ref().map(|v| v.span), "thousands_separator", NUMBERS, "decimal(18,2)", false),
+        ];
+        for (span, key, types, example, is_inferred) in keys {
+            if let (Some(span), false) = (span, is_inferred || declares(types)) {
+                let help = format!("remove the key, or declare the column of text that it reads: `schema_type = \"{example}\"`");
+                let what = format!("`{key}` does nothing for {} files", format.name());
+                problems.push(Problem::new("qetl::decode::inert_key", span, what).help(help));
+            }
+        }
+    }
+
+    /// The format of the files, as far as it says itself.
+    fn known_format(&self) -> Option<Format> {
+        self.format.as_ref().map(|format| format.value).or_else(|| Format::of_file(&self.source_path))
+    }
+
+    /// What is wrong with `partition_columns`, whose columns are among these.
+    pub(crate) fn check_partitions(&self, input: &Input, problems: &mut Problems) {
+        let columns = self.partition_columns.as_deref().unwrap_or_default();
+        for (index, column) in columns.iter().enumerate() {
+            input.check_column(column, "partition_columns", problems);
+            if columns[..index].iter().any(|other| other.value == column.value) {
+                let what = format!("`{}` stands twice in `partition_columns`", column.value);
+                problems.push(Problem::new("qetl::decode::duplicate_column", column.span, what).label("here again"));
+            }
+        }
     }
 
     /// Each special character means one thing.
@@ -185,7 +321,7 @@ impl Load {
 
     /// No key is accepted that does nothing: CSV's options for another format.
     fn inert_keys(&self, problems: &mut Problems) {
-        let format = self.format.as_ref().map(|format| format.value).or_else(|| Format::of_file(&self.source_path));
+        let format = self.known_format();
         let csv_only = [
             (self.delimiter.as_ref().map(|v| v.span), "delimiter"),
             (self.quote.as_ref().map(|v| v.span), "quote"),
@@ -193,21 +329,13 @@ impl Load {
             (self.comment.as_ref().map(|v| v.span), "comment"),
             (self.header.as_ref().map(|v| v.span), "header"),
             (self.skip_rows.as_ref().map(|v| v.span), "skip_rows"),
-            (self.decimal_separator.as_ref().map(|v| v.span), "decimal_separator"),
+            (self.on_ragged_rows.as_ref().map(|v| v.span), "on_ragged_rows"),
             (self.null_values.as_ref().map(|v| v.span), "null_values"),
+            (self.quoted_nulls.as_ref().map(|v| v.span), "quoted_nulls"),
             (self.encoding.as_ref().map(|v| v.span), "encoding"),
         ];
-        let text_only = [
-            (self.date_format.as_ref().map(|v| v.span), "date_format"),
-            (self.timestamp_format.as_ref().map(|v| v.span), "timestamp_format"),
-        ];
-        let inert: Vec<_> = match format {
-            Some(Format::Parquet | Format::Arrow | Format::Avro) => csv_only.into_iter().chain(text_only).collect(),
-            Some(Format::Json | Format::Jsonl) => csv_only.into_iter().collect(),
-            Some(Format::Csv) | None => Vec::new(),
-        };
-        for (span, key) in inert {
-            if let (Some(span), Some(format)) = (span, format) {
+        for (span, key) in csv_only {
+            if let (Some(span), Some(format)) = (span, format.filter(|format| *format != Format::Csv)) {
                 problems.push(
                     Problem::new("qetl::decode::inert_key", span, format!("`{key}` does nothing for {} files", format.name()))
                         .help("remove the key"),
@@ -217,11 +345,21 @@ impl Load {
     }
 }
 
+/// Whether some column is declared as one of these types, whatever its digits.
+fn declares_any(columns: &[Sp<InputColumn>]) -> impl Fn(&[&str]) -> bool {
+    move |types| {
+        let mut declared = columns.iter().filter_map(|column| column.declared()).map(|ty| ty.to_string());
+        declared.any(|ty| types.contains(&ty.split('(').next().unwrap_or_default()))
+    }
+}
+
 /// Whether what the pattern writes of a date reads back as that date.
 fn reads_dates(pattern: &str) -> bool {
     let date = chrono::NaiveDate::from_ymd_opt(2023, 11, 28).unwrap_or_default();
     let mut text = String::new();
-    write!(text, "{}", date.format(pattern)).is_ok() && chrono::NaiveDate::parse_from_str(&text, pattern) == Ok(date)
+    // A pattern may have a time of day: midnight is no more than the date.
+    let midnight = date.and_time(chrono::NaiveTime::MIN).and_utc();
+    write!(text, "{}", midnight.format(pattern)).is_ok() && chrono::NaiveDate::parse_from_str(&text, pattern) == Ok(date)
 }
 
 /// Whether what the pattern writes of a time reads back as that time, with or without an offset.

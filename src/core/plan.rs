@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     flow::Flow,
-    ir::{Expr, Rel, RelError, Steps},
+    ir::{Expr, Rel, RelError, Steps, Value},
     problem::{Problem, Problems, Span},
     schema::{Column, Schema, Type},
 };
@@ -198,13 +198,15 @@ pub struct InputType {
     pub ty: Type,
     pub known: Known,
     pub required: bool,
+    /// The flow has it no more: it stays in the stored tables, and is NULL in what is read from now on.
+    pub gone: bool,
     /// What the flow type decided of the column when its batches were made first: see [`crate::FlowType::roles`].
     pub role: Option<String>,
 }
 
 impl InputType {
     pub fn new(name: &str, ty: Type, known: Known) -> Self {
-        Self { name: name.to_owned(), ty, known, required: false, role: None }
+        Self { name: name.to_owned(), ty, known, required: false, gone: false, role: None }
     }
 }
 
@@ -244,6 +246,14 @@ impl Expand<'_> {
         })
     }
 
+    /// Whether the batch of a row had the column, if the flow has it no more.
+    pub fn batch_had(&self, column: &str) -> Expr {
+        match self.input.iter().any(|input| input.gone && input.name == column) {
+            true => Expr::batch_has(column),
+            false => Expr::Literal(Value::Bool(true)),
+        }
+    }
+
     /// The landing dataset of a flow that loads files.
     pub fn landing(&self) -> Result<Dataset, Problems> {
         Ok(Dataset {
@@ -260,7 +270,24 @@ pub const LANDING_COLUMNS: [(&str, Type); 4] =
     [("xt_batch_id", Type::Int), ("xt_loaded_at", Type::Timestamp), ("xt_source_file", Type::Text), ("xt_row_number", Type::Int)];
 
 /// Expands a flow whose column types are given. Relations that the flow type built wrongly are its own broken promise.
+///
+/// Columns that are gone are in all that is stored, as if the flow still had them; not in views.
 pub fn expand(flow: &Flow, input: Vec<InputType>) -> Result<Plan, Problems> {
+    let (gone, there): (Vec<_>, Vec<_>) = input.iter().cloned().partition(|column| column.gone);
+    if gone.is_empty() {
+        return expand_all(flow, input);
+    }
+    let today = expand_all(flow, there)?;
+    let mut plan = expand_all(&flow.with_columns(&gone, &input), input)?;
+    for dataset in plan.datasets.iter_mut().filter(|dataset| !dataset.is_stored()) {
+        if let Some(own) = today.dataset(&dataset.name) {
+            *dataset = own.clone();
+        }
+    }
+    Ok(Plan { flow: flow.clone(), warnings: today.warnings, ..plan })
+}
+
+fn expand_all(flow: &Flow, input: Vec<InputType>) -> Result<Plan, Problems> {
     let cx = Expand { flow, input: &input };
     let put = |problems: Problems| problems.in_source(&flow.source);
     let datasets = flow.properties.datasets(&cx).map_err(put)?;

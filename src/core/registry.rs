@@ -78,6 +78,11 @@ pub trait FlowType: DeserializeOwned + JsonSchema + fmt::Debug + Send + Sync + '
         flow.input.key_names()
     }
 
+    /// The columns that are added up: NaN and ±∞ have no place in them.
+    fn amounts(&self, _cx: &Expand<'_>) -> Vec<String> {
+        Vec::new()
+    }
+
     /// The type that a column gets whose type was inferred just now. `columns` are all of the flow's, with the types as
     /// inferred; `decimals` is the scale of a decimal that holds all of the column's values, if one does.
     fn pinned_type(&self, _flow: &Flow, _columns: &[InputType], column: &InputType, _decimals: Option<u8>) -> Type {
@@ -144,6 +149,7 @@ pub trait Expanding: fmt::Debug + Send + Sync {
     fn late_batches(&self) -> LateBatches;
     fn batches(&self, flow: &Flow) -> BatchRules;
     fn key_columns(&self, flow: &Flow) -> Vec<String>;
+    fn amounts(&self, cx: &Expand<'_>) -> Vec<String>;
     fn pinned_type(&self, flow: &Flow, columns: &[InputType], column: &InputType, decimals: Option<u8>) -> Type;
     fn warnings(&self, cx: &Expand<'_>) -> Problems;
     fn datasets(&self, cx: &Expand<'_>) -> Result<Vec<Dataset>, Problems>;
@@ -174,6 +180,10 @@ impl<T: FlowType> Expanding for T {
 
     fn key_columns(&self, flow: &Flow) -> Vec<String> {
         FlowType::key_columns(self, flow)
+    }
+
+    fn amounts(&self, cx: &Expand<'_>) -> Vec<String> {
+        FlowType::amounts(self, cx)
     }
 
     fn pinned_type(&self, flow: &Flow, columns: &[InputType], column: &InputType, decimals: Option<u8>) -> Type {

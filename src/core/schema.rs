@@ -104,6 +104,29 @@ impl FromStr for Type {
     }
 }
 
+/// The type that other systems' word for one means, as a flow author writes it here.
+pub fn meant(text: &str) -> Option<String> {
+    let lower = text.trim().to_lowercase();
+    let (word, digits) = lower.split_once('(').map_or((lower.as_str(), None), |(word, rest)| (word, rest.strip_suffix(')')));
+    let ty = match word.trim() {
+        "varchar" | "char" | "text" | "str" | "nvarchar" | "varchar2" | "character varying" | "utf8" | "uuid" | "object" | "json" => {
+            "string"
+        }
+        "int" | "int2" | "int4" | "int8" | "int16" | "int32" | "int64" | "bigint" | "smallint" | "tinyint" | "long" => "integer",
+        "double" | "double precision" | "real" | "float4" | "float8" | "float32" | "float64" | "binary_double" => "float",
+        "decimal" | "numeric" | "number" | "dec" | "money" | "bignumeric" => {
+            let meant = digits.map_or("decimal(18,2)".to_owned(), |digits| format!("decimal({digits})"));
+            return meant.parse::<Type>().is_ok().then_some(meant);
+        }
+        "bool" | "bit" | "logical" => "boolean",
+        "timestamptz" | "timestamp_tz" | "timestamp_ntz" | "datetime" | "datetime2" | "datetime64" | "timestamp with time zone" => {
+            "timestamp"
+        }
+        _ => return None,
+    };
+    Some(ty.to_owned())
+}
+
 /// A named, typed column. Whether NULL may stand in it is the input's business, not the table's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Column {
@@ -194,6 +217,21 @@ mod tests {
         assert_eq!("decimal(39,2)".parse::<Type>(), Err(TypeError::Decimal("decimal(39,2)".into())));
         assert_eq!("decimal(2,3)".parse::<Type>(), Err(TypeError::Decimal("decimal(2,3)".into())));
         assert_eq!("varchar".parse::<Type>(), Err(TypeError::Unknown("varchar".into())));
+    }
+
+    #[test]
+    fn words_of_other_systems_are_understood() {
+        for (text, meaning) in [
+            ("varchar(20)", "string"),
+            ("INT", "integer"),
+            ("numeric(10,2)", "decimal(10,2)"),
+            ("decimal", "decimal(18,2)"),
+            ("timestamptz", "timestamp"),
+        ] {
+            assert_eq!(meant(text).as_deref(), Some(meaning), "{text}");
+            assert!(meaning.parse::<Type>().is_ok());
+        }
+        assert_eq!([meant("colour"), meant("numeric(0,2)")], [None, None]);
     }
 
     #[test]

@@ -8,16 +8,17 @@ use std::sync::{
 use arrow::array::RecordBatch;
 use datafusion::error::Result as PlanResult;
 use qetl_core::Type;
-use qetl_ingest::{DatasetRows, ReadSpec, RowHasher, SourceFile, content_hash, with_place};
+use qetl_ingest::{DatasetRows, Misfits, Places, ReadSpec, RowHasher, Rows as ReadRows, SourceFile, content_hash, with_place};
 use qetl_runtime::{
     RunError,
-    engine::{LandError, Landed},
+    engine::{FilePart, LandError, Landed, landed_whole},
     progress::{Event, Progress},
 };
 use tokio::sync::mpsc;
 
 use crate::{
     error,
+    landed::LandedRows,
     stage::{Layout, StagedFile, Stager, remove},
 };
 
@@ -32,8 +33,8 @@ impl Drop for StopWhenDropped {
 
 /// What is landed.
 pub(crate) enum Rows {
-    /// In reading order.
-    Files(Vec<SourceFile>),
+    /// In reading order; and the rows of those that were landed before.
+    Files(Vec<FilePart>, Option<LandedRows>),
     Dataset(BatchRows),
 }
 
@@ -84,26 +85,34 @@ pub(crate) fn land(
             senders.push(sender);
         }
         let mut landed = Landed::default();
-        let (mut turn, mut warnings) = (0, Vec::new());
+        let (mut turn, width) = (0, spec.columns.len());
         // Whether to go on: a writer that failed is no longer there; its error is told below.
-        let mut give = |batch: &RecordBatch, source: &str, rows_before: i64, share: Option<f64>| -> Result<bool, LandError> {
+        let mut give = |rows: Given<'_>, share: Option<f64>| -> Result<bool, LandError> {
             if stop.load(Ordering::Relaxed) {
                 return Err(LandError::Run(RunError::Interrupted));
             }
-            let placed = with_place(batch, batch_id, loaded_at, source, rows_before).map_err(RunError::failed)?;
-            if senders[turn % writers].send((placed, landed.rows)).is_err() {
+            let (placed, first) = match rows {
+                Given::New { rows, source, first } => {
+                    (with_place(&rows.good, batch_id, loaded_at, source, rows.numbers()).map_err(RunError::failed)?, first)
+                }
+                Given::Landed { rows, first } => (rows, first),
+            };
+            landed.filled.see(&placed, width);
+            landed.rows += placed.num_rows() as u64;
+            if senders[turn % writers].send((placed, first)).is_err() {
                 return Ok(false);
             }
-            landed.rows += batch.num_rows() as u64;
             turn += 1;
             progress.tell(Event::Rows { rows: landed.rows, share });
             Ok(true)
         };
+        let mut told = Told::default();
         let outcome = match rows {
-            Rows::Files(files) => read_files(&files, spec, &mut give, &mut warnings),
-            Rows::Dataset(rows) => read_dataset(rows, spec, &mut give),
+            Rows::Files(parts, landed) => read_files(&parts, landed, spec, &mut give, &mut told),
+            Rows::Dataset(rows) => read_dataset(rows, spec, &mut give, &mut told),
         };
-        landed.warnings = warnings;
+        let outcome = outcome.and_then(|()| landed_whole(told.misfits));
+        (landed.warnings, landed.emptied) = (told.warnings, told.emptied);
         drop(senders);
         let mut staged = Vec::new();
         let mut failure = outcome.err();
@@ -126,43 +135,95 @@ pub(crate) fn land(
     })
 }
 
-/// Takes rows with the name of their source, how many rows of it came before, and the share of all that is read.
-type Give<'a> = dyn FnMut(&RecordBatch, &str, i64, Option<f64>) -> Result<bool, LandError> + 'a;
-
-fn read_files(files: &[SourceFile], spec: &ReadSpec, give: &mut Give<'_>, warnings: &mut Vec<String>) -> Result<(), LandError> {
-    let size = |file: &SourceFile| std::fs::metadata(&file.path).map_or(0, |meta| meta.len());
-    let (total, mut read_before) = (files.iter().map(size).sum::<u64>(), 0);
-    for file in files {
-        let mut rows_of_file = 0_i64;
-        let mut reader = qetl_ingest::read(file, spec)?;
-        while let Some(batch) = reader.next() {
-            let batch = batch?;
-            let share = (total > 0).then(|| (read_before + reader.bytes_read()) as f64 / total as f64);
-            if !give(&batch, &file.name, rows_of_file, share)? {
-                return Ok(());
-            }
-            rows_of_file += i64::try_from(batch.num_rows()).unwrap_or(i64::MAX);
-        }
-        read_before += size(file);
-        warnings.extend(reader.warnings().iter().cloned());
-    }
-    Ok(())
+/// What is told of the rows, beside them.
+#[derive(Default)]
+struct Told {
+    warnings: Vec<String>,
+    emptied: Vec<usize>,
+    misfits: Misfits,
 }
 
-fn read_dataset(mut from: BatchRows, spec: &ReadSpec, give: &mut Give<'_>) -> Result<(), LandError> {
+/// Rows on their way to a writer; `first`: the place of the first one among all rows of the batch.
+enum Given<'a> {
+    New {
+        rows: &'a ReadRows,
+        source: &'a str,
+        first: u64,
+    },
+    /// With what landing had added to them.
+    Landed {
+        rows: RecordBatch,
+        first: u64,
+    },
+}
+
+/// Takes rows, and the share of all that is read.
+type Give<'a> = dyn FnMut(Given<'_>, Option<f64>) -> Result<bool, LandError> + 'a;
+
+/// Once something does not fit, the rest is read only to tell what else does not.
+fn read_files(
+    parts: &[FilePart],
+    landed: Option<LandedRows>,
+    spec: &ReadSpec,
+    give: &mut Give<'_>,
+    told: &mut Told,
+) -> Result<(), LandError> {
+    let size = |file: &SourceFile| std::fs::metadata(&file.path).map_or(0, |meta| meta.len());
+    let sizes = parts.iter().map(|part| if let FilePart::Read(file) = part { size(file) } else { 0 });
+    let (total, mut read_before) = (sizes.sum::<u64>(), 0);
+    let mut places = Places::default();
+    for part in parts {
+        let file = match part {
+            FilePart::Read(file) => file,
+            FilePart::Landed(name) => {
+                places.add(name, landed.as_ref().and_then(|landed| landed.counts.get(name)).copied().unwrap_or(0));
+                continue;
+            }
+        };
+        let (mut rows_of_file, first) = (0, places.rows());
+        let mut reader = qetl_ingest::read(file, spec)?;
+        while let Some(rows) = reader.next() {
+            let rows = rows?;
+            rows.bad.iter().for_each(|row| told.misfits.add(&row.problem));
+            let share = (total > 0).then(|| (read_before + reader.bytes_read()) as f64 / total as f64);
+            let first = first + rows_of_file;
+            rows_of_file += rows.good.num_rows() as u64;
+            if told.misfits.is_empty() && reader.has_right_types() && !give(Given::New { rows: &rows, source: &file.name, first }, share)? {
+                return Ok(());
+            }
+        }
+        places.add(&file.name, rows_of_file);
+        read_before += size(file);
+        told.misfits.widen(&reader.wider());
+        told.misfits.settle(&reader.untyped());
+        told.emptied.extend(reader.emptied());
+        told.warnings.extend(reader.warnings().iter().cloned());
+    }
+    match landed {
+        Some(landed) if told.misfits.is_empty() => {
+            landed.each(&places.firsts(), &mut |rows, first| give(Given::Landed { rows, first }, None))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn read_dataset(mut from: BatchRows, spec: &ReadSpec, give: &mut Give<'_>, told: &mut Told) -> Result<(), LandError> {
     let mut wanted = DatasetRows::new(&from.dataset, spec, &from.types)?;
-    let mut read = 0_i64;
+    let mut read = 0;
     while let Some(batch) = from.receiver.blocking_recv() {
-        let batch = wanted.conform(&batch.map_err(error::engine)?)?;
-        let before = read;
-        read += i64::try_from(batch.num_rows()).unwrap_or(i64::MAX);
+        let rows = wanted.conform(&batch.map_err(error::engine)?)?;
+        rows.bad.iter().for_each(|row| told.misfits.add(&row.problem));
+        read += rows.count();
         let share = (from.rows > 0).then(|| read as f64 / from.rows as f64);
-        if !give(&batch, &from.dataset, before, share)? {
+        let given = Given::New { rows: &rows, source: &from.dataset, first: read - rows.count() };
+        if told.misfits.is_empty() && wanted.has_right_types() && !give(given, share)? {
             return Ok(());
         }
     }
+    told.misfits.widen(&wanted.wider());
+    told.misfits.settle(&wanted.untyped());
     // Rows that end early look like the end.
-    match u64::try_from(read) == Ok(from.rows) {
+    match read == from.rows {
         true => Ok(()),
         false => Err(RunError::failed(format!("{read} of the {} rows of `{}` could be read", from.rows, from.dataset)).into()),
     }

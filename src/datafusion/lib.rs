@@ -10,6 +10,7 @@ mod engine;
 mod error;
 mod functions;
 mod hash;
+mod landed;
 mod landing;
 mod lower;
 mod pipe;

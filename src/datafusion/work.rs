@@ -23,10 +23,10 @@ use qetl_core::{
     ir::{AsOf, Op, Rel, Steps},
     plan::{ReplaceKeys, WriteMode},
 };
-use qetl_ingest::{ReadColumn, ReadSpec};
+use qetl_ingest::{Places, ReadColumn, ReadSpec};
 use qetl_runtime::{
     BatchContext, RunError, Work,
-    engine::{BatchSource, LandError, Landed, Publish},
+    engine::{BatchSource, FilePart, LandError, Landed, Publish},
     progress::Progress,
     report::StepReport,
     run::blocking,
@@ -38,6 +38,7 @@ use crate::{
     classify,
     deletes::{self, Edit, Keys},
     error,
+    landed::LandedRows,
     landing::{BatchRows, Rows, StopWhenDropped, land},
     lower::{Lowering, column, join, pairs, scan},
     pipe::Pipe,
@@ -302,7 +303,11 @@ impl DataFusionWork {
             return false;
         };
         let Some(table) = self.snapshot.tables.get(dataset) else { return true };
+        let is_gone = |name: &str| self.plan.input.iter().any(|column| column.gone && column.name == name);
         table.columns.iter().filter(|column| column.name != ROW_HASH).all(|old| {
+            if is_gone(&old.name) {
+                return false;
+            }
             let now = layout.columns.iter().find(|(id, ..)| *id == old.id).and_then(|(_, _, ty)| *ty);
             match (word_type(&old.ty), now) {
                 (Some(Type::Int | Type::Decimal { .. }), Some(Type::Int | Type::Decimal { .. })) => true,
@@ -314,6 +319,7 @@ impl DataFusionWork {
     /// The rows that a dataset of another flow has of a batch, in the version that the work began on; in the order of all
     /// their columns when order counts, whatever the order in which they are stored.
     async fn batch_rows(&self, dataset: &DatasetName, batch_id: i64, spec: &ReadSpec, ordered: bool) -> Result<BatchRows, RunError> {
+        let spec = &spec.present();
         let absent = || RunError::failed(format!("`{dataset}` is not there"));
         let table = self.snapshot.tables.get(dataset).ok_or_else(absent)?;
         let files = self.catalog.files(self.snapshot.id, table, BatchRange::Only(batch_id), None)?;
@@ -321,9 +327,9 @@ impl DataFusionWork {
         let rows = files.iter().map(|file| file.rows).sum();
         let stored = query::columns(table);
         let own = |column: &ReadColumn| {
-            let stored = stored.iter().find(|stored| stored.name == column.name);
+            let stored = stored.iter().find(|stored| stored.name == column.source);
             // A column that is not there yet is NULL.
-            Column::new(&column.name, stored.map_or(column.ty.unwrap_or(Type::Text), |stored| stored.ty))
+            Column::new(&column.source, stored.map_or(column.ty.unwrap_or(Type::Text), |stored| stored.ty))
         };
         let columns: Vec<Column> = spec.columns.iter().map(own).collect();
         let types = columns.iter().map(|column| column.ty).collect();
@@ -346,6 +352,11 @@ impl DataFusionWork {
             }
         });
         Ok(BatchRows { dataset: dataset.to_string(), types, rows, receiver })
+    }
+
+    async fn landed_rows(&self, landing: &DatasetName, batch_id: i64, files: &[String], ordered: bool) -> Result<LandedRows, RunError> {
+        let layout = self.layout(landing)?;
+        LandedRows::of(&self.session, (&self.catalog, &self.snapshot), landing, &layout, batch_id, files, ordered).await
     }
 
     fn live_rows(&self, dataset: &DatasetName, batch: i64) -> u64 {
@@ -394,7 +405,14 @@ impl Work for DataFusionWork {
         let Some(landing) = self.plan.landing().map(|landing| landing.name.clone()) else { return Ok(Landed::default()) };
         let layout = self.layout(&landing)?;
         let rows = match source {
-            BatchSource::Files(files) => Rows::Files(files.clone()),
+            BatchSource::Files(parts) => {
+                let names = FilePart::landed(parts);
+                let landed = match names.is_empty() {
+                    true => None,
+                    false => Some(self.landed_rows(&landing, batch.batch_id, &names, ordered).await?),
+                };
+                Rows::Files(parts.clone(), landed)
+            }
             BatchSource::Dataset(dataset) => Rows::Dataset(self.batch_rows(dataset, batch.batch_id, spec, ordered).await?),
         };
         let (batch_id, spec, progress) = (batch.batch_id, spec.clone(), progress.clone());
@@ -406,6 +424,15 @@ impl Work for DataFusionWork {
         drop(stop);
         self.keep(&landing, batch.batch_id, staged);
         Ok(landed)
+    }
+
+    async fn landed(&mut self, batch: &BatchContext, files: &[String], spec: &ReadSpec, ordered: bool) -> Result<Landed, RunError> {
+        let Some(landing) = self.plan.landing().map(|landing| landing.name.clone()) else { return Ok(Landed::default()) };
+        let rows = self.landed_rows(&landing, batch.batch_id, files, ordered).await?;
+        let mut places = Places::default();
+        files.iter().for_each(|file| places.add(file, rows.counts.get(file).copied().unwrap_or(0)));
+        let spec = spec.clone();
+        blocking(move || rows.say(&places.firsts(), &spec, ordered)).await
     }
 
     async fn run(&mut self, batch: &BatchContext, task: &Task, whole: bool, progress: &Progress) -> Result<StepReport, RunError> {

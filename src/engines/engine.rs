@@ -24,6 +24,7 @@ use crate::{
     cell::{Builder, Cell, coerce},
     database::{Access, Connection, Database, Failure, Found, Hold, told},
     records,
+    retype::converted,
     statements::Statements,
     tables::{self, TableName, quoted, table},
     work::SqlWork,
@@ -175,10 +176,8 @@ impl Engine for SqlEngine {
             let name = quoted(database, &column.name);
             let text = format!("SELECT {name} FROM {} WHERE {name} IS NOT NULL", table(database, &dataset));
             connection.query(&text, &[], &mut |_, row| {
-                let is = row.into_iter().next().and_then(|cell| coerce(cell, old.ty));
-                let there = is.clone().and_then(|cell| coerce(cell, column.ty));
-                let back = there.and_then(|cell| coerce(cell, old.ty));
-                misfits += u64::from(back.is_none() || back != is);
+                let fits = row.into_iter().next().and_then(|cell| converted(cell, old.ty, column.ty));
+                misfits += u64::from(fits.is_none());
                 Ok(())
             })?;
             Ok(misfits)

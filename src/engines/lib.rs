@@ -21,6 +21,7 @@ mod numeric;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod records;
+mod retype;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod statements;

@@ -369,15 +369,12 @@ pub(crate) fn read_again(
 ) -> Result<(), Failure> {
     let known = read(database, connection, flow)?;
     let Some(batch) = known.batch(batch_id) else { return Ok(()) };
-    for file in files {
-        // A file keeps its place; one of another name gets the next.
-        let position = batch.files.iter().position(|known| known.name == file.name).unwrap_or(batch.files.len()) as i64;
-        let place = [flow.into(), batch_id.into(), Cell::Int(batch.generation), Cell::Int(position)];
-        let text = "DELETE FROM {files} WHERE [flow] = ? AND [batch_id] = ? AND [generation] = ? AND [position] = ?";
-        connection.run(&sql(database, text), &place)?;
-        insert_file(database, connection, flow, (batch_id, batch.generation, position), file)?;
-    }
-    Ok(())
+    let text = "DELETE FROM {files} WHERE [flow] = ? AND [batch_id] = ? AND [generation] = ?";
+    connection.run(&sql(database, text), &[flow.into(), batch_id.into(), Cell::Int(batch.generation)])?;
+    let placed = (0..).zip(files);
+    placed
+        .into_iter()
+        .try_for_each(|(position, file)| insert_file(database, connection, flow, (batch_id, batch.generation, position), file))
 }
 
 /// The version in which each batch of a dataset changed last.

@@ -11,6 +11,7 @@ use crate::{
     cell::{Cell, coerce},
     database::{Connection, Database, Failure, Naming},
     records::{self, Stored},
+    retype::converted,
     statements::{create_index, create_table, create_view},
 };
 
@@ -322,7 +323,7 @@ fn rebuild(
         let columns = old.iter().zip(new).zip(cells);
         let typed = columns.map(|((was, is), cell)| {
             // A run that was cut off between the tables and their records may have left the new types.
-            let value = coerce(cell.clone(), was.ty).and_then(|cell| coerce(cell, is.ty)).or_else(|| coerce(cell, is.ty));
+            let value = converted(cell.clone(), was.ty, is.ty).or_else(|| coerce(cell, is.ty));
             value.ok_or_else(|| misfit(is))
         });
         typed.collect()

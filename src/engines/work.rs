@@ -9,10 +9,10 @@ use std::{
 use arrow::array::RecordBatch;
 use async_trait::async_trait;
 use qetl_core::{DatasetName, Plan, Task, ir::Steps};
-use qetl_ingest::ReadSpec;
+use qetl_ingest::{Places, ReadColumn, ReadSpec};
 use qetl_runtime::{
     BatchContext, Place, RunError, Work,
-    engine::{BatchSource, LandError, Landed, Publish},
+    engine::{BatchSource, FilePart, LandError, Landed, Publish},
     progress::Progress,
     report::StepReport,
     run::blocking,
@@ -96,10 +96,14 @@ impl Work for SqlWork {
             let landing = shared.landing()?;
             done.kept.forget(database, connection)?;
             done.touched.insert((landing.clone(), batch.batch_id));
-            shared.set_aside(connection, &landing, &batch)?;
+            let stay = match &source {
+                BatchSource::Files(parts) => FilePart::landed(parts),
+                BatchSource::Dataset(_) => Vec::new(),
+            };
+            shared.set_aside(connection, &landing, &batch, &stay)?;
             let name = TableName::of(database, &landing);
             let from = match &source {
-                BatchSource::Files(files) => From::Files(files),
+                BatchSource::Files(parts) => From::Files(parts),
                 BatchSource::Dataset(dataset) => From::Dataset(dataset),
             };
             let landed =
@@ -110,6 +114,26 @@ impl Work for SqlWork {
             Ok(landed)
         });
         landed.await?
+    }
+
+    async fn landed(&mut self, batch: &BatchContext, files: &[String], spec: &ReadSpec, ordered: bool) -> Result<Landed, RunError> {
+        let (files, spec, batch_id) = (files.to_vec(), spec.clone(), batch.batch_id);
+        self.with(move |shared, connection, _| {
+            let database = &*shared.database;
+            let landing = shared.landing()?;
+            // Columns that came since are NULL, which does not count.
+            let stored = records::datasets(database, connection)?.into_iter().find(|stored| stored.name == landing);
+            let Some(stored) = stored else { return Ok(Landed::default()) };
+            let is_there = |column: &ReadColumn| stored.columns.iter().any(|there| there.name == column.name);
+            let spec = ReadSpec { columns: spec.columns.iter().filter(|column| is_there(column)).cloned().collect(), ..spec };
+            let (from, table) = (From::Files(&[]), TableName::of(database, &landing));
+            let stored = Landing { database, table, from, spec: &spec, batch_id, ordered };
+            let counts = stored.counts(connection)?;
+            let mut places = Places::default();
+            files.iter().for_each(|file| places.add(file, counts.get(file).copied().unwrap_or(0)));
+            stored.landed(connection, &files, &places)
+        })
+        .await
     }
 
     async fn run(&mut self, batch: &BatchContext, task: &Task, whole: bool, _progress: &Progress) -> Result<StepReport, RunError> {
@@ -179,14 +203,36 @@ pub(crate) fn learn(database: &dyn Database, connection: &mut dyn Connection, ta
     }
 }
 
+/// Takes the rows of a batch out of a landing dataset, but for those of some files.
+pub(crate) fn forget_batch(
+    database: &dyn Database,
+    connection: &mut dyn Connection,
+    landing: &DatasetName,
+    batch_id: i64,
+    stay: &[String],
+) -> Result<u64, Failure> {
+    let mut condition = format!("{} = {batch_id}", quoted(database, "xt_batch_id"));
+    if !stay.is_empty() {
+        let names: Vec<String> = stay.iter().map(|name| database.dialect().text(name).to_string()).collect();
+        condition.push_str(&format!(" AND {} NOT IN ({})", quoted(database, "xt_source_file"), names.join(", ")));
+    }
+    connection.run(&format!("DELETE FROM {} WHERE {condition}", table(database, landing)), &[])
+}
+
 impl Shared {
     fn landing(&self) -> Result<DatasetName, Failure> {
         let landing = self.plan.landing().map(|landing| landing.name.clone());
         landing.ok_or_else(|| Failure::Other("the flow has no landing dataset".to_owned()))
     }
 
-    /// Takes the batch's rows out of the landing dataset, and keeps them where tasks ask for them.
-    fn set_aside(&self, connection: &mut dyn Connection, landing: &DatasetName, batch: &BatchContext) -> Result<(), Failure> {
+    /// Takes the batch's rows out of the landing dataset, but for those of some files, and keeps them where tasks ask for them.
+    fn set_aside(
+        &self,
+        connection: &mut dyn Connection,
+        landing: &DatasetName,
+        batch: &BatchContext,
+        stay: &[String],
+    ) -> Result<(), Failure> {
         let database = &*self.database;
         if let (true, Some(dataset)) = (asks_for_replaced(&self.plan), self.plan.landing()) {
             let statements = Statements { database, plan: &self.plan, batch };
@@ -194,9 +240,7 @@ impl Shared {
                 connection.run(&statement, &[])?;
             }
         }
-        let of_batch = format!("{} = {}", quoted(database, "xt_batch_id"), batch.batch_id);
-        connection.run(&format!("DELETE FROM {} WHERE {of_batch}", table(database, landing)), &[])?;
-        Ok(())
+        forget_batch(database, connection, landing, batch.batch_id, stay).map(|_| ())
     }
 
     fn publish(&self, connection: &mut dyn Connection, publish: &Publish, touched: &Touched) -> Result<(), Failure> {

@@ -1,6 +1,6 @@
 //! What landing adds to rows, and the content of a batch: the same on every engine.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use arrow::{
     array::{Array, Int64Array, RecordBatch, StringViewArray, TimestampMicrosecondArray},
@@ -22,12 +22,37 @@ pub fn content_hash(row: u128, place: Option<u64>) -> u128 {
     xxh3_128(&bytes)
 }
 
-/// The rows with what landing adds to them. `rows_before`: how many rows of the file stand before them; `loaded_at`:
-/// microseconds since 1970.
-pub fn with_place(batch: &RecordBatch, batch_id: i64, loaded_at: i64, file: &str, rows_before: i64) -> Result<RecordBatch, ArrowError> {
+/// How many rows of a batch stand before those of each of its files, as these come to be known.
+#[derive(Debug, Default)]
+pub struct Places {
+    /// The files in their order, with how many rows each has.
+    files: Vec<(String, u64)>,
+}
+
+impl Places {
+    pub fn add(&mut self, file: &str, rows: u64) {
+        self.files.push((file.to_owned(), rows));
+    }
+
+    /// How many rows there are so far.
+    pub fn rows(&self) -> u64 {
+        self.files.iter().map(|(_, rows)| rows).sum()
+    }
+
+    /// The place of each file's first row.
+    pub fn firsts(&self) -> BTreeMap<String, u64> {
+        let mut first = 0;
+        let place = |(file, rows): &(String, u64)| {
+            first += rows;
+            (file.clone(), first - rows)
+        };
+        self.files.iter().map(place).collect()
+    }
+}
+
+/// The rows with what landing adds to them. `numbers`: those of the rows in their file; `loaded_at`: microseconds since 1970.
+pub fn with_place(batch: &RecordBatch, batch_id: i64, loaded_at: i64, file: &str, numbers: Int64Array) -> Result<RecordBatch, ArrowError> {
     let rows = batch.num_rows();
-    let first = rows_before + 1;
-    let numbers = Int64Array::from_iter_values(first..first + i64::try_from(rows).unwrap_or(i64::MAX));
     let added: [Arc<dyn Array>; 4] = [
         Arc::new(Int64Array::from_value(batch_id, rows)),
         Arc::new(TimestampMicrosecondArray::from_value(loaded_at, rows).with_timezone("UTC")),
@@ -42,4 +67,29 @@ pub fn with_place(batch: &RecordBatch, batch_id: i64, loaded_at: i64, file: &str
         .chain(LANDING_COLUMNS.iter().map(|(name, ty)| Field::new(*name, arrow_type(*ty), true)))
         .collect::<Vec<_>>();
     RecordBatch::try_new(Arc::new(Schema::new(fields)), batch.columns().iter().cloned().chain(added).collect())
+}
+
+/// Of each column of a batch, whether some row has a value in it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filled(Vec<bool>);
+
+impl Filled {
+    /// Looks at more rows, whose first columns these are.
+    pub fn see(&mut self, rows: &RecordBatch, columns: usize) {
+        self.0.resize(columns.max(self.0.len()), false);
+        for (filled, column) in self.0.iter_mut().zip(rows.columns()) {
+            *filled = *filled || column.null_count() < column.len();
+        }
+    }
+
+    /// Takes what others have in the same columns.
+    pub fn add(&mut self, other: &Filled) {
+        self.0.resize(self.0.len().max(other.0.len()), false);
+        self.0.iter_mut().zip(&other.0).for_each(|(own, other)| *own |= *other);
+    }
+
+    /// Whether the column has a value.
+    pub fn has(&self, column: usize) -> bool {
+        self.0.get(column).copied().unwrap_or(false)
+    }
 }

@@ -9,6 +9,8 @@ mod spec;
 
 mod problem;
 
+mod bad;
+
 mod open;
 
 mod encoding;
@@ -39,6 +41,8 @@ mod ipc;
 
 mod avro;
 
+mod constants;
+
 mod rows;
 
 mod dataset;
@@ -56,12 +60,14 @@ mod landed;
 #[cfg(test)]
 mod testing;
 
+pub use bad::{BadRow, Misfits, Rows};
+pub use constants::folder_value;
 pub use dataset::DatasetRows;
 pub use fingerprint::fingerprint;
 pub use hash::RowHasher;
 pub use infer::{Inferred, infer};
-pub use landed::{content_hash, with_place};
-pub use names::column_names;
+pub use landed::{Filled, Places, content_hash, with_place};
+pub use names::{FileColumns, column_names, columns_of};
 pub use problem::{DataProblem, Place, ProblemKind};
 pub use rows::{RowReader, lines_of_rows, read};
 pub use spec::{ReadColumn, ReadSpec, SourceFile, arrow_type};

@@ -62,6 +62,7 @@ pub(crate) struct Opened {
     pub(crate) bytes: Box<dyn Bytes>,
     /// How many bytes of the file itself have been read so far.
     pub(crate) read: Arc<AtomicU64>,
+    compressed: bool,
 }
 
 pub(crate) fn open_text(file: &SourceFile, encoding: &str) -> Result<Opened, DataProblem> {
@@ -72,16 +73,18 @@ pub(crate) fn open_text(file: &SourceFile, encoding: &str) -> Result<Opened, Dat
     };
     let (stored, magic, read) = open(file)?;
     refuse_other_formats(&file.name, &magic)?;
+    let compressed = stored.compression.is_some();
     let bytes: Box<dyn Bytes> = match encoding == encoding_rs::UTF_8 {
         true => Box::new(stored),
         false => Box::new(Decoding::new(stored, encoding)),
     };
-    Ok(Opened { bytes, read })
+    Ok(Opened { bytes, read, compressed })
 }
 
 pub(crate) fn open_binary(file: &SourceFile) -> Result<Opened, DataProblem> {
     let (stored, _, read) = open(file)?;
-    Ok(Opened { bytes: Box::new(stored), read })
+    let compressed = stored.compression.is_some();
+    Ok(Opened { bytes: Box::new(stored), read, compressed })
 }
 
 /// The file's bytes, decompressed; the first five as they lie on the disk; how many have been read.
@@ -103,7 +106,7 @@ fn open(file: &SourceFile) -> Result<(Stored, Vec<u8>, Arc<AtomicU64>), DataProb
 
 /// The damage of a compressed file, if there is some: what was decompressed before it shows may be wrong already.
 pub(crate) fn damage(file: &SourceFile, encoding: &str) -> Option<DataProblem> {
-    let mut text = open_text(file, encoding).ok()?;
+    let mut text = open_text(file, encoding).ok().filter(|text| text.compressed)?;
     let mut buffer = vec![0; 1 << 16];
     loop {
         match text.bytes.read(&mut buffer) {

@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use qetl_core::Type;
-
 /// One thing that is wrong with a file. `Display` prints its place and message; the help stands apart.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("{place}: {message}")]
@@ -24,13 +22,6 @@ pub enum ProblemKind {
     Unreadable,
     /// The data is not what the flow says it is.
     Refused,
-    /// A value does not fit an *inferred* column, but would fit a wider type: read again with that type. Each widening
-    /// keeps all values that fitted before, as long as they fit the new type when they are read again.
-    Widen {
-        /// The column's index in the `ReadSpec`.
-        column: usize,
-        to: Type,
-    },
 }
 
 /// Where in the data something is.

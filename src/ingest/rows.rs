@@ -2,13 +2,15 @@
 
 use std::sync::atomic::Ordering;
 
-use arrow::{datatypes::SchemaRef, record_batch::RecordBatch};
-use qetl_core::format::Format;
+use arrow::datatypes::SchemaRef;
+use qetl_core::{Type, format::Format};
 
 use crate::{
     avro::AvroRows,
+    bad::{Row, Rows},
     batch::Batch,
     cells::{Nowhere, Sink},
+    constants::Constants,
     csv::CsvRows,
     ipc::ArrowRows,
     json::JsonRows,
@@ -36,25 +38,27 @@ pub(crate) fn batch_rows(columns: usize) -> usize {
 /// Opens a file whose rows come as batches of exactly the spec's columns, in the spec's order.
 ///
 /// Every column of the spec has its type by now; one that has none is read as text. What is wrong with the file as a
-/// whole (no header, a missing column, another format) is told here, what is wrong with a row when its batch is due.
-pub fn read(file: &SourceFile, spec: &ReadSpec) -> Result<RowReader, DataProblem> {
+/// whole (no header, a missing column, another format) is told here, what is wrong with a row beside the rows of its batch.
+pub fn read(file: &SourceFile, whole: &ReadSpec) -> Result<RowReader, DataProblem> {
+    let (constants, spec) = (Constants::of(file, whole)?, &whole.in_file());
     let inner = match file.format {
         Format::Csv | Format::Json | Format::Jsonl => {
             let rows = TextRows::open(file, spec)?;
-            let batch = Batch::new(spec, rules(file.format, spec));
+            let batch = Batch::new(spec, Rules::new(&spec.options));
             let source = (file.clone(), spec.options.encoding.clone());
-            Inner::Text(Box::new(TextBatches { rows, batch, limit: batch_rows(spec.columns.len()), source }))
+            Inner::Text(Box::new(TextBatches { rows, batch, limit: batch_rows(spec.columns.len()), source, read: 0, is_whole: false }))
         }
         Format::Parquet => Inner::Parquet(Box::new(ParquetRows::open(file, spec)?)),
         Format::Arrow => Inner::Arrow(Box::new(ArrowRows::open(file, spec)?)),
         Format::Avro => Inner::Avro(Box::new(AvroRows::open(file, spec)?)),
     };
-    Ok(RowReader { inner, schema: spec.schema(), ended: false })
+    Ok(RowReader { inner, constants, schema: whole.schema(), ended: false })
 }
 
 /// The batches of one file. After a problem there are no more.
 pub struct RowReader {
     inner: Inner,
+    constants: Option<Constants>,
     schema: SchemaRef,
     ended: bool,
 }
@@ -82,6 +86,52 @@ impl RowReader {
         }
     }
 
+    /// The inferred columns that need another type, by their number, so that everything fits. Complete once the last batch has
+    /// been read; what needs it was read as NULL.
+    pub fn wider(&self) -> Vec<(usize, Type)> {
+        let own = match &self.inner {
+            Inner::Text(text) => text.batch.wider(),
+            Inner::Parquet(rows) => rows.columns.wider(),
+            Inner::Arrow(rows) => rows.columns.wider(),
+            Inner::Avro(rows) => rows.columns.wider(),
+        };
+        let Some(constants) = &self.constants else { return own };
+        let own = own.into_iter().map(|(column, ty)| (constants.number(column), ty));
+        constants.wider.iter().copied().chain(own).collect()
+    }
+
+    /// The open columns that had values, which say what their types are. Complete once the last batch has been read; they were
+    /// read as NULL.
+    pub fn untyped(&self) -> Vec<usize> {
+        let own = match &self.inner {
+            Inner::Text(text) => text.batch.untyped(),
+            Inner::Parquet(rows) => rows.columns.untyped(),
+            Inner::Arrow(rows) => rows.columns.untyped(),
+            Inner::Avro(rows) => rows.columns.untyped(),
+        };
+        self.among_all(own, |constants| &constants.untyped)
+    }
+
+    /// Whether all values fit the columns' types so far; bad rows aside.
+    pub fn has_right_types(&self) -> bool {
+        self.wider().is_empty() && self.untyped().is_empty()
+    }
+
+    /// The open columns that had texts which were read as NULL.
+    pub fn emptied(&self) -> Vec<usize> {
+        let own = match &self.inner {
+            Inner::Text(text) => text.batch.emptied(),
+            Inner::Parquet(_) | Inner::Arrow(_) | Inner::Avro(_) => Vec::new(),
+        };
+        self.among_all(own, |constants| &constants.emptied)
+    }
+
+    /// Columns of the file by their number among all, and others.
+    fn among_all(&self, own: Vec<usize>, others: impl Fn(&Constants) -> &Vec<usize>) -> Vec<usize> {
+        let Some(constants) = &self.constants else { return own };
+        others(constants).iter().copied().chain(own.into_iter().map(|column| constants.number(column))).collect()
+    }
+
     /// How many bytes of the file, as it lies on the disk, have been read; for progress.
     pub fn bytes_read(&self) -> u64 {
         match &self.inner {
@@ -94,7 +144,7 @@ impl RowReader {
 }
 
 impl Iterator for RowReader {
-    type Item = Result<RecordBatch, DataProblem>;
+    type Item = Result<Rows, DataProblem>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.ended {
@@ -107,7 +157,11 @@ impl Iterator for RowReader {
             Inner::Avro(rows) => rows.next_batch(),
         };
         self.ended = !matches!(next, Ok(Some(_)));
-        next.transpose()
+        let rows = next.transpose()?;
+        Some(rows.map(|rows| match &self.constants {
+            Some(constants) => constants.add(rows),
+            None => rows,
+        }))
     }
 }
 
@@ -117,23 +171,49 @@ struct TextBatches {
     limit: usize,
     /// The file and its encoding, to look at again when a row is wrong.
     source: (SourceFile, String),
+    /// How many rows have been read.
+    read: u64,
+    /// The file is not damaged: that was looked at.
+    is_whole: bool,
 }
 
 impl TextBatches {
-    /// A wrong row of a damaged file is told as the damage.
-    fn next_batch(&mut self) -> Result<Option<RecordBatch>, DataProblem> {
-        self.next_rows().map_err(|problem| match problem.kind {
-            ProblemKind::Unreadable => problem,
-            ProblemKind::Refused | ProblemKind::Widen { .. } => damage(&self.source.0, &self.source.1).unwrap_or(problem),
-        })
+    /// What is wrong with a damaged file is told as the damage.
+    fn next_batch(&mut self) -> Result<Option<Rows>, DataProblem> {
+        let next = self.next_rows();
+        let is_wrong = match &next {
+            Ok(rows) => rows.as_ref().is_some_and(|rows| !rows.bad.is_empty()),
+            Err(problem) => problem.kind == ProblemKind::Refused,
+        };
+        if is_wrong && !self.is_whole {
+            if let Some(damage) = damage(&self.source.0, &self.source.1) {
+                return Err(damage);
+            }
+            self.is_whole = true;
+        }
+        next
     }
 
-    fn next_rows(&mut self) -> Result<Option<RecordBatch>, DataProblem> {
-        let mut rows = 0;
-        while rows < self.limit && self.batch.bytes < BATCH_BYTES && self.rows.next_row(&mut self.batch)? {
+    fn next_rows(&mut self) -> Result<Option<Rows>, DataProblem> {
+        let (mut rows, mut bad) = (0, Vec::new());
+        while rows < self.limit && self.batch.bytes < BATCH_BYTES {
+            match self.rows.next_row(&mut self.batch)? {
+                None => break,
+                Some(Row::Good) => {}
+                Some(Row::Bad(mut row)) => {
+                    row.number = self.read + rows as u64 + 1;
+                    self.batch.bytes += row.text.len();
+                    bad.push((rows, *row));
+                }
+            }
             rows += 1;
         }
-        Ok((rows > 0).then(|| self.batch.finish()))
+        if rows == 0 {
+            return Ok(None);
+        }
+        let before = self.read;
+        self.read += rows as u64;
+        Ok(Some(Rows::new(self.batch.finish(rows), before, bad)))
     }
 }
 
@@ -153,8 +233,8 @@ impl TextRows {
         }
     }
 
-    /// Gives the next row to the sink; false at the end of the file.
-    pub(crate) fn next_row<S: Sink>(&mut self, sink: &mut S) -> Result<bool, DataProblem> {
+    /// Gives the next row to the sink; `None` at the end of the file.
+    pub(crate) fn next_row<S: Sink>(&mut self, sink: &mut S) -> Result<Option<Row>, DataProblem> {
         match self {
             TextRows::Csv(rows) => rows.next_row(sink),
             TextRows::Json(rows) => rows.next_row(sink),
@@ -163,7 +243,7 @@ impl TextRows {
 
     fn skip_row(&mut self) -> Result<bool, DataProblem> {
         match self {
-            TextRows::Csv(rows) => rows.next_row(&mut Nowhere),
+            TextRows::Csv(rows) => rows.next_row(&mut Nowhere).map(|row| row.is_some()),
             TextRows::Json(rows) => rows.skip_row(),
         }
     }
@@ -191,15 +271,6 @@ impl TextRows {
     }
 }
 
-/// How a format's text becomes values: numbers in JSON have a point.
-pub(crate) fn rules(format: Format, spec: &ReadSpec) -> Rules {
-    match format {
-        Format::Csv => Rules::new(&spec.options),
-        Format::Json | Format::Jsonl => Rules::with_point(&spec.options),
-        Format::Parquet | Format::Arrow | Format::Avro => Rules::with_point(&Default::default()),
-    }
-}
-
 /// The lines on which data rows (numbered from 1) of a text file begin, for messages about rows read earlier.
 /// `None` for files without lines, and when the file has changed so that it cannot tell.
 pub fn lines_of_rows(file: &SourceFile, spec: &ReadSpec, rows: &[u64]) -> Option<Vec<u64>> {
@@ -208,7 +279,7 @@ pub fn lines_of_rows(file: &SourceFile, spec: &ReadSpec, rows: &[u64]) -> Option
     }
     let mut order: Vec<usize> = (0..rows.len()).collect();
     order.sort_by_key(|index| rows[*index]);
-    let mut text = TextRows::open(file, spec).ok()?;
+    let mut text = TextRows::open(file, &spec.in_file()).ok()?;
     let (mut lines, mut row) = (vec![0; rows.len()], 0);
     for index in order {
         while row < rows[index] {
@@ -254,7 +325,7 @@ mod tests {
         let file = SourceFile { path: dir.path().join("a.csv"), name: "a.csv".to_owned(), format: Format::Csv };
         std::fs::write(&file.path, format!("a\n{}", format!("{}\n", "x".repeat(1 << 20)).repeat(20))).unwrap();
         let reader = read(&file, &crate::testing::spec("a string")).unwrap();
-        assert_eq!(reader.map(|batch| batch.unwrap().num_rows()).collect::<Vec<_>>(), [16, 4]);
+        assert_eq!(reader.map(|rows| rows.unwrap().good.num_rows()).collect::<Vec<_>>(), [16, 4]);
     }
 
     #[test]

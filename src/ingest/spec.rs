@@ -18,16 +18,29 @@ pub struct SourceFile {
     pub format: Format,
 }
 
-/// A column wanted of a file, found by its exact name.
+/// A column wanted of a file, found by its exact name there.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ReadColumn {
     pub name: String,
+    /// What the file calls it.
+    pub source: String,
     /// `None`: to be inferred. `read` needs a type.
     pub ty: Option<Type>,
     /// NULL is an error.
     pub required: bool,
-    /// The type was pinned by inference, so an integer may widen to a decimal, and a decimal's scale may grow.
+    /// It is NULL where a file does not have it.
+    pub optional: bool,
+    /// The type was pinned by inference: what would lose characters does not fit, an integer may widen to a decimal, and a
+    /// decimal's scale may grow.
     pub inferred: bool,
+    /// No value was seen yet that says what the type is: an empty text is NULL, and a value is not read but told.
+    pub open: bool,
+    /// It says whose a row is. Texts that differ are different keys, so its type is not inferred as one that makes them equal.
+    pub key: bool,
+    /// It is added up: NaN and ±∞ do not fit.
+    pub finite: bool,
+    /// It is not looked for: NULL in every row.
+    pub gone: bool,
 }
 
 /// Which columns to read, in the order of the batches, and how text becomes values. Names are unique, and the options'
@@ -53,7 +66,20 @@ pub fn arrow_type(ty: Type) -> DataType {
     }
 }
 
+impl ReadColumn {
+    /// A column that is called the same in the file, and of which nothing else is known.
+    pub fn new(name: &str, ty: Option<Type>) -> Self {
+        let (name, source) = (name.to_owned(), name.to_owned());
+        Self { name, source, ty, required: false, optional: false, inferred: false, open: false, key: false, finite: false, gone: false }
+    }
+}
+
 impl ReadSpec {
+    /// The same of the columns that are not gone.
+    pub fn present(&self) -> ReadSpec {
+        ReadSpec { columns: self.columns.iter().filter(|column| !column.gone).cloned().collect(), ..self.clone() }
+    }
+
     /// The types of the columns; a column whose type is still open counts as text.
     pub(crate) fn types(&self) -> impl Iterator<Item = Type> {
         self.columns.iter().map(|column| column.ty.unwrap_or(Type::Text))

@@ -10,7 +10,7 @@ use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 use qetl_core::{Column, DatasetName, Plan, Problems, Task, ir::Steps, standard::Rendered};
-use qetl_ingest::{DataProblem, ProblemKind, ReadSpec, SourceFile};
+use qetl_ingest::{DataProblem, Filled, Misfits, ReadSpec, SourceFile};
 
 use crate::{
     error::RunError,
@@ -81,6 +81,10 @@ pub struct Landed {
     /// Equal for equal multisets of typed rows; of equal sequences when order counts.
     pub content_hash: u128,
     pub warnings: Vec<String>,
+    /// Which of the wanted columns have values.
+    pub filled: Filled,
+    /// The open ones among them in which `""` was landed as NULL.
+    pub emptied: Vec<usize>,
 }
 
 /// What becomes visible together with the work's tables.
@@ -98,11 +102,30 @@ pub struct Publish {
 #[derive(Debug, Clone, PartialEq)]
 pub enum BatchSource {
     /// In reading order.
-    Files(Vec<SourceFile>),
+    Files(Vec<FilePart>),
     /// The rows of the same batch in another flow's dataset, found by `xt_batch_id`, of the version that the work began
     /// on. Columns that the dataset has not are NULL. Where order counts they are numbered in the order of all input
     /// columns.
     Dataset(DatasetName),
+}
+
+/// Where a file's rows are read from.
+#[derive(Debug, Clone, PartialEq)]
+pub enum FilePart {
+    Read(SourceFile),
+    /// The rows that the batch has landed of the file of this name stay as they are, whatever became of the file.
+    Landed(String),
+}
+
+impl FilePart {
+    /// The names of the files whose rows stay.
+    pub fn landed(parts: &[FilePart]) -> Vec<String> {
+        let names = parts.iter().filter_map(|part| match part {
+            FilePart::Landed(name) => Some(name.clone()),
+            FilePart::Read(_) => None,
+        });
+        names.collect()
+    }
 }
 
 /// What is stored of a dataset, as flows that read its batches see it.
@@ -199,7 +222,7 @@ pub trait Engine: Send + Sync {
     /// What is stored of a dataset; `None` when it is not there. Reads no rows.
     async fn stored(&self, dataset: &DatasetName) -> Result<Option<Stored>, RunError>;
 
-    /// Records that the holder of the lock read a batch again, from these, and found it unchanged.
+    /// Records that the holder of the lock read a batch again and found it unchanged: these are its files from now on, in this order.
     async fn read_again(&self, flow: &str, lock: &dyn FlowLock, batch_id: i64, files: &[FileRecord]) -> Result<(), RunError>;
 
     /// The version in which each of the datasets changed last; views count as what they read.
@@ -219,6 +242,9 @@ pub trait Work: Send {
         progress: &Progress,
     ) -> Result<Landed, LandError>;
 
+    /// What landing would say of the rows that the batch has landed of these files, in this order.
+    async fn landed(&mut self, batch: &BatchContext, files: &[String], spec: &ReadSpec, ordered: bool) -> Result<Landed, RunError>;
+
     /// Runs a task for a batch. `whole`: a task that replaces keys replaces them all.
     async fn run(&mut self, batch: &BatchContext, task: &Task, whole: bool, progress: &Progress) -> Result<StepReport, RunError>;
 
@@ -232,11 +258,10 @@ pub trait Work: Send {
 /// Why a batch could not be landed.
 #[derive(Debug)]
 pub enum LandError {
-    /// A value does not fit the inferred type of its column, and would fit this one.
-    Widen {
-        column: usize,
-        to: qetl_core::Type,
-    },
+    /// Values do not fit the inferred types of these columns, and would fit those.
+    Widen(Vec<(usize, qetl_core::Type)>),
+    /// These columns were open, and have values now.
+    Untyped(Vec<usize>),
     Run(RunError),
 }
 
@@ -248,9 +273,19 @@ impl From<RunError> for LandError {
 
 impl From<DataProblem> for LandError {
     fn from(problem: DataProblem) -> Self {
-        match problem.kind {
-            ProblemKind::Widen { column, to } => LandError::Widen { column, to },
-            ProblemKind::Unreadable | ProblemKind::Refused => LandError::Run(problem.into()),
-        }
+        LandError::Run(problem.into())
     }
+}
+
+/// What landing ends with when rows did not fit.
+pub fn landed_whole(misfits: Misfits) -> Result<(), LandError> {
+    if let Some(problem) = misfits.problem() {
+        return Err(problem.into());
+    }
+    let untyped: Vec<usize> = misfits.untyped().collect();
+    if !untyped.is_empty() {
+        return Err(LandError::Untyped(untyped));
+    }
+    let wider = misfits.wider();
+    if wider.is_empty() { Ok(()) } else { Err(LandError::Widen(wider)) }
 }

@@ -5,6 +5,7 @@
 pub mod engine;
 pub mod error;
 pub mod flows;
+mod had;
 pub mod natural;
 pub mod progress;
 pub mod records;

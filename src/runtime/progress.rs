@@ -11,6 +11,8 @@ pub enum Event {
         flow: String,
         batch_id: i64,
         files: Vec<String>,
+        /// How many files the batch has besides, whose rows were landed before and stay.
+        landed_before: usize,
         /// What is read instead of files.
         dataset: Option<DatasetName>,
     },

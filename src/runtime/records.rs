@@ -1,5 +1,7 @@
 //! What is known of the batches that were published: the same whatever engine keeps it.
 
+use std::collections::BTreeMap;
+
 use qetl_core::Type;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -56,6 +58,10 @@ pub struct FileDetails {
     /// Microseconds since 1970: when what the file system knows of it had changed last.
     pub changed: Option<i64>,
     pub inode: Option<u64>,
+    /// What its folders told of `partition_columns`; NULL is `None`.
+    pub folders: BTreeMap<String, Option<String>>,
+    /// The dataset that its rows are landed in, where a flow has several.
+    pub landed_in: Option<String>,
 }
 
 /// An input column as it was pinned.
@@ -74,6 +80,10 @@ pub struct PinnedColumn {
 pub struct ColumnDetails {
     /// What the flow type decided of it when the first rows were published: see `FlowType::roles`.
     pub role: Option<String>,
+    /// Every value so far is NULL: the type is that of the first value that comes.
+    pub open: bool,
+    /// Meanwhile `""` was landed in it as NULL.
+    pub emptied: bool,
 }
 
 /// What is recorded of a flow as a whole; kept as `BatchDetails` are.
@@ -84,6 +94,8 @@ pub struct FlowDetails {
     pub rules: u32,
     /// The columns that batches had at most of which an older qetl did not say which they had.
     pub old_columns: Option<Vec<String>>,
+    /// Of those batches, the columns that were looked for in them and have no value there.
+    pub lacked: BTreeMap<i64, Vec<String>>,
 }
 
 /// All that is recorded of a flow.
@@ -126,7 +138,9 @@ impl FlowRecords {
     /// The columns that the batch's rows had not, among these.
     pub fn lacks(&self, batch: &BatchRecord, columns: &[String]) -> Vec<String> {
         let had = batch.details.columns.as_ref().or(self.details.old_columns.as_ref());
+        let lacked = self.details.lacked.get(&batch.batch_id).filter(|_| batch.details.columns.is_none());
         let has = |column: &String| match had {
+            _ if lacked.is_some_and(|lacked| lacked.contains(column)) => false,
             Some(had) => had.contains(column),
             None => self.columns.iter().any(|pinned| pinned.name == *column),
         };
@@ -137,7 +151,8 @@ impl FlowRecords {
     pub fn details_now(&self) -> FlowDetails {
         let unsaid = || self.batches.iter().any(|batch| batch.details.columns.is_none());
         let pinned = || unsaid().then(|| self.columns.iter().map(|column| column.name.clone()).collect());
-        FlowDetails { rules: qetl_core::RULES, old_columns: self.details.old_columns.clone().or_else(pinned) }
+        let lacked = self.details.lacked.clone();
+        FlowDetails { rules: qetl_core::RULES, old_columns: self.details.old_columns.clone().or_else(pinned), lacked }
     }
 
     /// The greatest id below `id`.

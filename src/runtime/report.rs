@@ -38,6 +38,11 @@ impl Status {
     }
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
+}
+
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct FlowReport {
     pub flow: String,
@@ -85,6 +90,9 @@ pub struct BatchReport {
     pub batch_id: i64,
     pub status: Status,
     pub files: Vec<String>,
+    /// How many files it has besides, whose rows were landed before and stay.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub landed_before: usize,
     /// What was read instead of files.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub source_dataset: Option<String>,

@@ -29,6 +29,7 @@ pub(crate) use judge::shown;
 pub(crate) use landing::{fingerprints, refuse_changed_files};
 pub(crate) use planned::plan_of;
 pub use planned::{Planned, plan_flow};
+pub(crate) use refresh::stored_values;
 
 /// Runs flows of a project, each with its request. A flow that fails keeps those from going on that read what it makes.
 pub async fn execute(
@@ -57,7 +58,8 @@ pub async fn execute(
                 (run.done, outcome)
             }
             None => {
-                let mut run = FlowRun { engine, flow, project, roots, request, progress, run_id: &run_id, done: Done::default() };
+                let (waiting, done) = (Vec::new(), Done::default());
+                let mut run = FlowRun { engine, flow, project, roots, request, progress, run_id: &run_id, waiting, done };
                 let outcome = run.all(wait).await;
                 (run.done, outcome)
             }

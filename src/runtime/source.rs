@@ -206,9 +206,9 @@ fn with_stored(columns: Option<Vec<(String, Option<Type>)>>, stored: Option<&Sto
 /// Columns of the flow that the dataset lacks.
 fn missing_columns(flow: &Flow, dataset: &DatasetName, columns: &[(String, Option<Type>)]) -> Problems {
     let names: Vec<&str> = columns.iter().map(|(name, _)| name.as_str()).filter(|name| !name.starts_with("xt_")).collect();
-    let missing = flow.input.columns.iter().filter(|column| !names.contains(&column.name.as_str()));
+    let missing = flow.input.columns.iter().filter(|column| !column.is_optional() && !names.contains(&column.source_name()));
     let problem = |column: &Sp<qetl_core::input::InputColumn>| {
-        let name = &column.name;
+        let name = column.from.as_ref().unwrap_or(&column.name);
         let problem = Problem::new("qetl::plan::unknown_column", name.span, format!("column `{}` is not in `{dataset}`", name.value));
         problem.label("no such column").help(suggest::help(name, names.iter().copied()))
     };

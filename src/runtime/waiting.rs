@@ -1,26 +1,26 @@
 //! Which files wait, and which batch each of them is.
 
+mod files;
+mod ids;
+mod list;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
-    path::{Component, Path, PathBuf},
-    time::{SystemTime, UNIX_EPOCH},
+    path::PathBuf,
 };
 
-use globset::GlobBuilder;
-use qetl_core::{
-    DatasetName, Flow,
-    format::Format,
-    load::{Load, OnChangedFile},
-    standard::Variable,
-};
-use qetl_ingest::SourceFile;
-use regex::Regex;
+use qetl_core::{DatasetName, Flow, Problems, load::OnChangedFile, plan::LateBatches, standard::Variable};
 
+pub use self::files::{JobFile, micros};
+pub(crate) use self::{
+    files::{content_of, if_changed, is_as_it_was, look_at, shown},
+    list::{Missed, walk},
+};
 use crate::{
+    engine::{BatchSource, FilePart},
     error::{Place, RunError},
     natural,
-    records::{FileRecord, FlowRecords},
+    records::{BatchRecord, FlowRecords},
     source::DatasetBatch,
 };
 
@@ -60,12 +60,17 @@ pub enum JobInput {
 }
 
 impl Job {
-    /// The files, if it reads any.
+    /// The files, if it has any.
     pub fn files(&self) -> &[JobFile] {
         match &self.input {
             JobInput::Files(files) => files,
             JobInput::Dataset(_) => &[],
         }
+    }
+
+    /// The files that are read from disk; the rows of the others are landed already.
+    pub fn read_files(&self) -> impl Iterator<Item = &JobFile> {
+        self.files().iter().filter(|file| file.landed_at.is_none())
     }
 
     /// The dataset, if it reads one.
@@ -81,16 +86,22 @@ impl Job {
         let files = self.files().iter().map(|file| file.source.name.clone());
         files.chain(self.dataset().map(ToString::to_string)).collect()
     }
+
+    pub(crate) fn source(&self) -> BatchSource {
+        match &self.input {
+            JobInput::Files(files) => BatchSource::Files(parts(files)),
+            JobInput::Dataset(batch) => BatchSource::Dataset(batch.dataset.clone()),
+        }
+    }
 }
 
-/// A file of a batch, as it is on disk now.
-#[derive(Debug, Clone, PartialEq)]
-pub struct JobFile {
-    pub source: SourceFile,
-    pub size: u64,
-    pub modified: i64,
-    /// `None` until it is read.
-    pub content_hash: Option<u128>,
+/// Where each file's rows are read from.
+pub(crate) fn parts(files: &[JobFile]) -> Vec<FilePart> {
+    let part = |file: &JobFile| match file.landed_at {
+        None => FilePart::Read(file.source.clone()),
+        Some(_) => FilePart::Landed(file.source.name.clone()),
+    };
+    files.iter().map(part).collect()
 }
 
 /// Where a project's files may be, and what runs its scripts.
@@ -102,20 +113,21 @@ pub struct Roots {
     pub python: PathBuf,
 }
 
-/// The batches that a flow would execute now, ascending.
-pub fn jobs(flow: &Flow, roots: &Roots, records: &FlowRecords, request: &Request) -> Result<Vec<Job>, RunError> {
+/// The batches that a flow would execute now, ascending; and what is wrong with where it looks for them.
+pub fn jobs(flow: &Flow, roots: &Roots, records: &FlowRecords, request: &Request) -> Result<(Vec<Job>, Problems), RunError> {
     let finder = Finder { flow, roots, records };
     if request.batch_id.is_some_and(|id| id < 1) {
         return Err(RunError::usage("a batch id is an integer from 1", "give another `--batch-id`"));
     }
+    let none = |jobs: Vec<Job>| (jobs, Problems::default());
     match (request.batch_id, request.inputs.is_empty()) {
-        (Some(batch_id), false) => finder.named(batch_id, &request.inputs),
-        (Some(batch_id), true) => finder.numbered(batch_id),
+        (Some(batch_id), false) => finder.named(batch_id, &request.inputs).map(none),
+        (Some(batch_id), true) => finder.numbered(batch_id).map(none),
         (None, false) => {
             let help = "add `--batch-id N`: the files are the whole content of that batch";
             Err(RunError::usage("`--input` needs a batch to belong to", help))
         }
-        (None, true) => finder.waiting(),
+        (None, true) => finder.waiting(request.full_refresh),
     }
 }
 
@@ -128,6 +140,11 @@ struct Finder<'a> {
 impl Finder<'_> {
     fn job(&self, batch_id: i64, files: Vec<JobFile>) -> Job {
         Job { batch_id, input: JobInput::Files(files), replay: self.records.batch(batch_id).is_some() }
+    }
+
+    /// A batch that gets these files, be they new or others than they were: its other files' rows are landed already, and stay.
+    fn with_landed(&self, batch_id: i64, files: Vec<JobFile>) -> Job {
+        self.job(batch_id, with_landed(self.records.batch(batch_id), files, self.roots))
     }
 
     fn named(&self, batch_id: i64, inputs: &[PathBuf]) -> Result<Vec<Job>, RunError> {
@@ -160,21 +177,22 @@ impl Finder<'_> {
             }
             return Ok(vec![self.job(batch_id, files)]);
         }
-        let waiting = self.new_files(&self.list()?);
+        let listed = self.list()?;
+        let waiting = self.new_files(&listed.files);
         if let Some(pattern) = self.id_pattern() {
             let mut files = Vec::new();
             for file in waiting {
-                if self.id_of(&pattern, &file)? == batch_id {
+                if ids::of(&pattern, &file)? == batch_id {
                     files.push(file);
                 }
             }
             return match files.is_empty() {
-                true => Err(self.nothing_for(batch_id)),
+                true => Err(self.nothing_for(batch_id, listed.missed)),
                 false => Ok(vec![self.job(batch_id, files)]),
             };
         }
         match waiting.len() {
-            0 => Err(self.nothing_for(batch_id)),
+            0 => Err(self.nothing_for(batch_id, listed.missed)),
             1 => Ok(vec![self.job(batch_id, waiting)]),
             count => {
                 let names = waiting.iter().take(3).map(|file| format!("`{}`", file.source.name)).collect::<Vec<_>>().join(", ");
@@ -187,65 +205,86 @@ impl Finder<'_> {
         }
     }
 
-    fn nothing_for(&self, batch_id: i64) -> RunError {
+    fn nothing_for(&self, batch_id: i64, missed: Option<Missed>) -> RunError {
         let message = format!("no file waits for batch {batch_id} of flow `{}`", self.flow.id());
-        RunError::usage(message, format!("name its files: `--batch-id {batch_id} --input FILE`"))
+        let name = format!("name its files: `--batch-id {batch_id} --input FILE`");
+        let help = missed.map_or_else(|| name.clone(), |missed| format!("{}; {name}", missed.help));
+        RunError::usage(message, help)
     }
 
     /// New and changed files, each in its batch.
-    fn waiting(&self) -> Result<Vec<Job>, RunError> {
+    fn waiting(&self, refresh: bool) -> Result<(Vec<Job>, Problems), RunError> {
         if self.flow.load.is_none() {
-            return Ok(Vec::new());
+            return Ok((Vec::new(), Problems::default()));
         }
-        let all = self.list()?;
+        let listed = self.list()?;
+        let missed = listed.missed.filter(|_| !refresh).map(|missed| self.never_matched(&missed));
+        let all = listed.files;
         let mut new = self.new_files(&all);
-        let mut replays: BTreeSet<i64> = BTreeSet::new();
+        let mut replays: BTreeMap<i64, Vec<JobFile>> = BTreeMap::new();
         for file in self.changed_files(&all)? {
+            let (batch, _) = self.records.file(&file.source.name).unwrap_or_else(|| unreachable!("a changed file is a known one"));
             match self.flow.on_changed_file(self.is_single_file()) {
                 OnChangedFile::NewBatch => new.push(file),
-                OnChangedFile::Replay => {
-                    replays.extend(self.records.file(&file.source.name).map(|(batch, _)| batch));
-                }
-                OnChangedFile::Fail => {
-                    let (batch, _) = self.records.file(&file.source.name).unwrap_or_else(|| unreachable!("a changed file is a known one"));
-                    let message = format!("`{}` was read as batch {batch} and has other content now", file.source.name);
-                    let help = format!(
-                        "restore it, or replay the batch with `--batch-id {batch} --input {}`, or say what a changed file means with `on_changed_file = \"replay\"` or `\"new_batch\"`",
-                        file.source.name
-                    );
-                    return Err(RunError::refused(Place::flow(self.flow.id()), message, help));
-                }
+                OnChangedFile::Replay => replays.entry(batch).or_default().push(file),
+                OnChangedFile::Fail => return Err(self.changed(batch, &file)),
             }
         }
-        let mut jobs = match self.id_pattern() {
-            Some(pattern) => self.by_id(&pattern, new, &all)?,
+        let mut batches = match self.id_pattern() {
+            Some(pattern) => self.by_id(&pattern, new)?,
             None => self.by_order(new)?,
         };
-        for batch_id in replays {
-            if !jobs.iter().any(|job| job.batch_id == batch_id) {
-                jobs.extend(self.numbered(batch_id)?);
-            }
+        for (batch_id, files) in replays {
+            batches.entry(batch_id).or_default().extend(files);
         }
-        jobs.sort_by_key(|job| job.batch_id);
-        Ok(jobs)
+        if self.id_pattern().is_some() {
+            ids::refuse_mixture(self.records.batches.iter().map(|batch| batch.batch_id), batches.keys().copied())?;
+        }
+        let jobs = batches.into_iter().map(|(batch_id, files)| self.with_landed(batch_id, files)).collect();
+        Ok((jobs, missed.map(Problems::from).unwrap_or_default().in_source(&self.flow.source)))
     }
 
-    /// The files of each id; a batch that gets a further file is the whole of them again.
-    fn by_id(&self, pattern: &Regex, new: Vec<JobFile>, all: &[JobFile]) -> Result<Vec<Job>, RunError> {
+    /// A file that is not what was read, where that is not meant to be.
+    fn changed(&self, batch: i64, file: &JobFile) -> RunError {
+        let name = &file.source.name;
+        let message = format!("`{name}` was read as batch {batch} and has other content now");
+        let last = self.records.greatest_id().unwrap_or(batch);
+        let help = match self.flow.properties.late_batches() {
+            LateBatches::Reject if batch < last => format!(
+                "restore it; batch {batch} cannot be replaced, as batch {last} is published already and `late_batches` is `reject`: load the \
+                 file as a new batch with `--batch-id {} --input {name}` or `on_changed_file = \"new_batch\"`, or set \
+                 `late_batches = \"cascade\"` to derive the later batches again",
+                last + 1
+            ),
+            LateBatches::Reject | LateBatches::Cascade => format!(
+                "restore it, or replay the batch with {}, or say what a changed file means with `on_changed_file = \"replay\"` or \
+                 `\"new_batch\"`",
+                self.replay_of(batch)
+            ),
+        };
+        RunError::refused(Place::flow(self.flow.id()), message, help)
+    }
+
+    /// The command that reads all files of a batch again.
+    fn replay_of(&self, batch: i64) -> String {
+        let Some(known) = self.records.batch(batch) else { return format!("`--batch-id {batch}`") };
+        match known.files.iter().all(|file| self.roots.project.join(&file.name).is_file()) {
+            true => format!("`--batch-id {batch}`"),
+            false => format!("`--batch-id {batch}` and `--input` for each of its files"),
+        }
+    }
+
+    /// The new files of each id.
+    fn by_id(&self, pattern: &regex::Regex, new: Vec<JobFile>) -> Result<BTreeMap<i64, Vec<JobFile>>, RunError> {
         let mut batches: BTreeMap<i64, Vec<JobFile>> = BTreeMap::new();
         for file in new {
-            batches.entry(self.id_of(pattern, &file)?).or_default();
+            batches.entry(ids::of(pattern, &file)?).or_default().push(file);
         }
-        for file in all {
-            if let Some(files) = batches.get_mut(&self.id_of(pattern, file)?) {
-                files.push(file.clone());
-            }
-        }
-        Ok(batches.into_iter().map(|(id, files)| self.job(id, files)).collect())
+        Ok(batches)
     }
 
     /// Each new file is one batch, numbered on from the greatest known id.
-    fn by_order(&self, mut new: Vec<JobFile>) -> Result<Vec<Job>, RunError> {
+    fn by_order(&self, mut new: Vec<JobFile>) -> Result<BTreeMap<i64, Vec<JobFile>>, RunError> {
         new.sort_by(|a, b| natural::compare(&a.source.name, &b.source.name));
         if !self.is_single_file()
             && let Some(first) = new.iter().find(|file| self.records.file(&file.source.name).is_none())
@@ -266,32 +305,12 @@ impl Finder<'_> {
             }
         }
         let next = self.records.greatest_id().unwrap_or(0) + 1;
-        Ok((next..).zip(new).map(|(id, file)| self.job(id, vec![file])).collect())
+        Ok((next..).zip(new).map(|(id, file)| (id, vec![file])).collect())
     }
 
-    fn id_pattern(&self) -> Option<Regex> {
+    fn id_pattern(&self) -> Option<regex::Regex> {
         let pattern = self.flow.load.as_ref()?.batch_id_from.as_ref()?;
-        Some(Regex::new(pattern).unwrap_or_else(|_| unreachable!("decoding refused it")))
-    }
-
-    fn id_of(&self, pattern: &Regex, file: &JobFile) -> Result<i64, RunError> {
-        let name = file.source.name.rsplit('/').next().unwrap_or(&file.source.name);
-        let text = pattern.captures(name).and_then(|found| found.get(1)).map(|group| group.as_str());
-        let digits: Option<String> = text.map(|text| text.chars().filter(char::is_ascii_digit).collect());
-        let is_number_or_date = text.is_some_and(|text| text.chars().all(|c| c.is_ascii_digit()) || is_date(text));
-        match digits.filter(|_| is_number_or_date).and_then(|digits| digits.parse::<i64>().ok()) {
-            Some(id) if id >= 1 => Ok(id),
-            _ => {
-                let message = match text {
-                    Some(text) => format!("`batch_id_from` finds `{text}` in `{name}`, which is not a batch id"),
-                    None => format!("`batch_id_from = '{pattern}'` finds no batch id in `{name}`"),
-                };
-                Err(RunError::usage(
-                    message,
-                    "a batch id is an integer from 1, or a date; narrow `file_pattern` if the file is none of the flow's",
-                ))
-            }
-        }
+        Some(regex::Regex::new(pattern).unwrap_or_else(|_| unreachable!("decoding refused it")))
     }
 
     fn new_files(&self, all: &[JobFile]) -> Vec<JobFile> {
@@ -308,161 +327,23 @@ impl Finder<'_> {
         }
         Ok(changed)
     }
-
-    fn load(&self) -> Result<&Load, RunError> {
-        self.flow.load.as_ref().ok_or_else(|| {
-            let message = format!("flow `{}` names no files to read", self.flow.id());
-            RunError::usage(message, "add `[properties.load]`, or name files with `--batch-id N --input FILE`")
-        })
-    }
-
-    fn is_single_file(&self) -> bool {
-        self.flow.load.as_ref().is_some_and(|load| self.roots.project.join(load.source_path.as_str()).is_file())
-    }
-
-    /// The flow's files, in natural order of their names.
-    fn list(&self) -> Result<Vec<JobFile>, RunError> {
-        let load = self.load()?;
-        let root = self.roots.project.join(load.source_path.as_str());
-        let missing = |error: std::io::Error| {
-            let (line, column) = self.flow.source.place(load.source_path.span.start);
-            let message = format!(
-                "{}:{line}:{column}: `source_path = \"{}\"` cannot be read: {error}",
-                self.flow.source.name(),
-                load.source_path.value
-            );
-            let is_pattern = load.source_path.contains(['*', '?']);
-            RunError::usage(
-                message,
-                if is_pattern {
-                    "name the folder, and the files in it with `file_pattern`"
-                } else {
-                    "paths are relative to the project's folder"
-                },
-            )
-        };
-        let real = root.canonicalize().map_err(missing)?;
-        if !self.roots.is_allowed(&real) {
-            let (line, column) = self.flow.source.place(load.source_path.span.start);
-            let message = format!(
-                "{}:{line}:{column}: `source_path = \"{}\"` is outside the project",
-                self.flow.source.name(),
-                load.source_path.value
-            );
-            return Err(RunError::usage(message, "allow its folder in `qetl.toml`: `[project] allowed_paths = [\"…\"]`"));
-        }
-        let mut paths = Vec::new();
-        if real.is_file() {
-            paths.push(root);
-        } else {
-            let pattern = load.file_pattern.as_ref().map_or("*", |pattern| pattern.as_str());
-            let glob = GlobBuilder::new(pattern).literal_separator(true).build().map_err(|error| {
-                RunError::usage(format!("`file_pattern = \"{pattern}\"` is not a pattern: {error}"), "such as `orders_*.csv`")
-            })?;
-            walk(&root, &root, pattern.contains('/'), &glob.compile_matcher(), &mut paths).map_err(missing)?;
-        }
-        let look = |path: &PathBuf| {
-            let named = |error: &dyn std::fmt::Display, help: &str| {
-                RunError::usage(format!("`{}` {error}", path.strip_prefix(&self.roots.project).unwrap_or(path).display()), help)
-            };
-            let real = path
-                .canonicalize()
-                .map_err(|error| named(&format!("cannot be read: {error}"), "take it out of the folder, or narrow `file_pattern`"))?;
-            if !self.roots.is_allowed(&real) {
-                return Err(named(
-                    &"is a link that leads outside the project",
-                    "allow the folder it leads to in `qetl.toml`: `[project] allowed_paths = [\"…\"]`",
-                ));
-            }
-            self.look_at(path)
-                .map_err(|error| named(&format!("cannot be read: {error}"), "take it out of the folder, or narrow `file_pattern`"))
-        };
-        let mut files = paths.iter().map(look).collect::<Result<Vec<_>, _>>()?;
-        files.sort_by(|a, b| natural::compare(&a.source.name, &b.source.name));
-        Ok(files)
-    }
-
-    fn look_at(&self, path: &Path) -> std::io::Result<JobFile> {
-        let format = self.flow.load.as_ref().and_then(|load| load.format.as_ref()).map(|format| format.value);
-        look_at(path, format, self.roots, "`[properties.load]`")
-    }
 }
 
-/// A file as it is on disk now. Without a format its ending tells it; `section` of the flow file could.
-pub(crate) fn look_at(path: &Path, format: Option<Format>, roots: &Roots, section: &str) -> std::io::Result<JobFile> {
-    let meta = fs::metadata(path)?;
-    if !meta.is_file() {
-        return Err(std::io::Error::other("not a file"));
+/// The files of a batch that gets these: those that it has, and the others, whose rows are landed already, between them. All in the
+/// natural order of their paths, unless `--input` had given another one: then new ones stand last.
+pub(crate) fn with_landed(record: Option<&BatchRecord>, files: Vec<JobFile>, roots: &Roots) -> Vec<JobFile> {
+    let by_name = |a: &JobFile, b: &JobFile| natural::compare(&a.source.name, &b.source.name);
+    let known = record.map_or(&[] as &[_], |record| &record.files);
+    let is_natural = known.is_sorted_by(|a, b| natural::compare(&a.name, &b.name).is_le());
+    let mut files: BTreeMap<String, JobFile> = files.into_iter().map(|file| (file.source.name.clone(), file)).collect();
+    let kept: BTreeSet<&String> = known.iter().map(|file| &file.name).collect();
+    let mut all: Vec<JobFile> = known.iter().map(|file| files.remove(&file.name).unwrap_or_else(|| JobFile::landed(file, roots))).collect();
+    debug_assert_eq!(kept.len(), all.len(), "a batch has each file once");
+    let mut new: Vec<JobFile> = files.into_values().collect();
+    new.sort_by(by_name);
+    all.extend(new);
+    if is_natural {
+        all.sort_by(by_name);
     }
-    let real = path.canonicalize()?;
-    let name = name_of(path, &real, &roots.project);
-    let unknown = || std::io::Error::other(format!("its ending does not tell its format: set `format` in {section}"));
-    let format = format.or_else(|| Format::of_file(&name)).ok_or_else(unknown)?;
-    let modified = meta.modified().map_or(0, micros);
-    Ok(JobFile { source: SourceFile { path: path.to_owned(), name, format }, size: meta.len(), modified, content_hash: None })
-}
-
-impl Roots {
-    /// Whether a path, without links in it, is in the project or in a folder that it allows.
-    pub(crate) fn is_allowed(&self, real: &Path) -> bool {
-        std::iter::once(&self.project).chain(&self.allowed).any(|allowed| real.starts_with(allowed))
-    }
-}
-
-/// The file with its fingerprint, if its content is not what was read.
-pub(crate) fn if_changed(file: &JobFile, known: &FileRecord) -> Result<Option<JobFile>, RunError> {
-    if is_untouched(file, known) {
-        return Ok(None);
-    }
-    let (_, hash) = qetl_ingest::fingerprint(&file.source.path)
-        .map_err(|error| RunError::failed(format!("`{}` cannot be read: {error}", file.source.name)))?;
-    Ok((hash != known.content_hash).then(|| JobFile { content_hash: Some(hash), ..file.clone() }))
-}
-
-/// Trusted without reading it: same size and time of change, and read well after it was changed.
-fn is_untouched(file: &JobFile, known: &FileRecord) -> bool {
-    const CLOCK_GRAIN: i64 = 2_000_000;
-    file.size == known.size && file.modified == known.modified && known.modified + CLOCK_GRAIN < known.loaded_at
-}
-
-fn is_date(text: &str) -> bool {
-    let bytes = text.as_bytes();
-    let digits = |range: std::ops::Range<usize>| bytes.get(range).is_some_and(|part| part.iter().all(u8::is_ascii_digit));
-    bytes.len() == 10 && digits(0..4) && digits(5..7) && digits(8..10) && bytes[4] == bytes[7] && matches!(bytes[4], b'-' | b'_' | b'.')
-}
-
-/// How records call a file: relative to the project if it stands there, with `/` between folders.
-fn name_of(path: &Path, real: &Path, project: &Path) -> String {
-    let inside = path.strip_prefix(project).ok().filter(|rest| rest.components().all(|part| matches!(part, Component::Normal(_))));
-    let inside = inside.or_else(|| real.strip_prefix(project).ok()).unwrap_or(real);
-    let parts: Vec<_> = inside.components().map(|part| part.as_os_str().to_string_lossy()).collect();
-    parts.join("/").replacen("//", "/", 1)
-}
-
-/// The files below a folder that match, hidden ones left out; `deep`: in folders below it too.
-pub(crate) fn walk(root: &Path, folder: &Path, deep: bool, glob: &globset::GlobMatcher, paths: &mut Vec<PathBuf>) -> std::io::Result<()> {
-    for entry in fs::read_dir(folder)? {
-        let entry = entry?;
-        let (path, hidden) = (entry.path(), entry.file_name().to_string_lossy().starts_with('.'));
-        if hidden {
-            continue;
-        }
-        if path.is_dir() {
-            // A link to a folder could lead round in circles.
-            if deep && !entry.file_type()?.is_symlink() {
-                walk(root, &path, deep, glob, paths)?;
-            }
-        } else if glob.is_match(path.strip_prefix(root).unwrap_or(&path)) {
-            paths.push(path);
-        }
-    }
-    Ok(())
-}
-
-/// Microseconds since 1970.
-pub fn micros(time: SystemTime) -> i64 {
-    match time.duration_since(UNIX_EPOCH) {
-        Ok(after) => i64::try_from(after.as_micros()).unwrap_or(i64::MAX),
-        Err(before) => -i64::try_from(before.duration().as_micros()).unwrap_or(i64::MAX),
-    }
+    all
 }

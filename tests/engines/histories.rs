@@ -1,6 +1,6 @@
 //! Random histories of every flow type, on every kind of database.
 
-use qetl_test_harness::{change_feed, growth, ledger, scd2, search::Search, sessions, slt, source, standard};
+use qetl_test_harness::{change_feed, growth, ledger, parts, scd2, search::Search, sessions, slt, source, standard, wholes};
 
 use crate::server::Kind;
 
@@ -9,6 +9,8 @@ macro_rules! on {
         $(mod $database {
             use super::*;
             #[test] fn change_feed() { search($kind, &change_feed::SEARCH) }
+            #[test] fn files_that_come_one_by_one() { files($kind) }
+            #[test] fn batches_that_come_in_parts() { in_parts($kind) }
             #[test] fn delta_publishing() { search($kind, &ledger::SEARCH) }
             #[test] fn sessionization() { search($kind, &sessions::SEARCH) }
             #[test] fn growth_accounting() { search($kind, &growth::SEARCH) }
@@ -24,6 +26,16 @@ on!(duckdb: Kind::DuckDb, sqlite: Kind::Sqlite, postgres: Kind::Postgres, mariad
 fn search<H: std::fmt::Debug>(kind: Kind, search: &Search<H>) {
     let Some(server) = kind.server() else { return };
     search.on(&|| server.place());
+}
+
+fn files(kind: Kind) {
+    let Some(server) = kind.server() else { return };
+    parts::search(&|| server.place());
+}
+
+fn in_parts(kind: Kind) {
+    let Some(server) = kind.server() else { return };
+    wholes::search(&|| server.place());
 }
 
 #[test]

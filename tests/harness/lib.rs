@@ -8,6 +8,7 @@ pub mod change_feed;
 pub mod growth;
 pub mod ledger;
 pub mod old;
+pub mod parts;
 pub mod place;
 pub mod project;
 pub mod scd2;
@@ -16,6 +17,7 @@ pub mod sessions;
 pub mod slt;
 pub mod source;
 pub mod standard;
+pub mod wholes;
 
 pub use place::Place;
 pub use project::TestProject;

@@ -3,9 +3,12 @@
 //! | statement | does |
 //! | --- | --- |
 //! | `FLOW`, then a flow file | makes a project of it |
+//! | `CHANGE`, then a flow file | it is the project's flow from now on |
 //! | `BATCH 3`, then lines of CSV | executes the flow on these rows as that batch; its row is the status |
 //! | `BATCH 3 AT 2024-01-03` | the same with an execution date |
+//! | `AGAIN 3` | executes that batch again, from the files that it was read from |
 //! | `FILE data/x.csv`, then lines | writes a file of the project |
+//! | `REMOVE data/x.csv` | removes it |
 //! | `EXECUTE` | executes what waits; its row is the status |
 //! | `REFRESH` | derives everything again |
 //! | `VERIFY` | checks the flows' invariants |
@@ -116,8 +119,25 @@ impl AsyncDB for Asked {
                 Ok(done)
             }
             ("BATCH", what) => Ok(status(self.batch(what, rest).await?)),
+            ("CHANGE", "") => {
+                let project = self.project.take().ok_or_else(|| Refused("there is no FLOW yet".to_owned()))?;
+                self.project = Some(project.and("flow", rest));
+                Ok(done)
+            }
+            ("AGAIN", id) => {
+                let batch_id = Some(id.parse().map_err(|_| Refused(format!("`{id}` is no batch")))?);
+                Ok(status(self.execute(Request { batch_id, ..Request::default() }).await?))
+            }
             ("FILE", path) => {
-                std::fs::write(self.project()?.folder.path().join(path), format!("{rest}\n")).unwrap();
+                let path = self.project()?.folder.path().join(path);
+                std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+                // Nobody could tell by its time that a file was written over within the grain of the clock; by its inode they can.
+                let _ = std::fs::remove_file(&path);
+                std::fs::write(path, format!("{rest}\n")).unwrap();
+                Ok(done)
+            }
+            ("REMOVE", path) => {
+                std::fs::remove_file(self.project()?.folder.path().join(path)).unwrap();
                 Ok(done)
             }
             ("EXECUTE", "") => Ok(status(self.execute(Request::default()).await?)),

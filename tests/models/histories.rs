@@ -119,7 +119,7 @@ pub fn column_names(options: &Options, columns: &[usize]) -> String {
     columns.iter().map(|column| toml_text(&options.columns[*column].name)).collect::<Vec<_>>().join(", ")
 }
 
-fn csv_text(columns: &[Column], rows: &[Row], spelled: fn(&Value) -> String) -> String {
+pub(crate) fn csv_text(columns: &[Column], rows: &[Row], spelled: fn(&Value) -> String) -> String {
     let header = columns.iter().map(|column| quoted(&column.name)).collect();
     let lines = rows.iter().map(|row| row.iter().map(spelled).collect());
     let mut text = String::new();
@@ -135,7 +135,7 @@ fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace('"', "\"\""))
 }
 
-fn usual(value: &Value) -> String {
+pub(crate) fn usual(value: &Value) -> String {
     match value {
         Value::Text(text) => quoted(text),
         // The canonical text has one zero only.
@@ -275,7 +275,7 @@ impl Table {
     }
 }
 
-fn table(floats: bool) -> impl Strategy<Value = Table> {
+pub(crate) fn table(floats: bool) -> impl Strategy<Value = Table> {
     let key_types = prop_oneof![3 => vec(column_type(), 1), 2 => vec(column_type(), 2), 1 => Just(vec![ColumnType::Text; 2])];
     let names = prop_oneof![2 => Just(NAMES.to_vec()), 1 => Just(NAMES.to_vec()).prop_shuffle()];
     let value_types = prop_oneof![1 => vec(column_type(), 0), 9 => vec(column_type(), 1..=3)];
@@ -432,7 +432,7 @@ fn picked() -> impl Strategy<Value = PickedRow> {
 }
 
 /// A batch's rows in file order, at most eight.
-fn content(table: &Table, options: &Options) -> BoxedStrategy<Vec<Row>> {
+pub(crate) fn content(table: &Table, options: &Options) -> BoxedStrategy<Vec<Row>> {
     let rows: Vec<_> = (0..table.keys.len()).map(|_| prop::option::weighted(0.7, picked())).collect();
     let other = if options.on_duplicate_key == OnDuplicateKey::Fail { 1 } else { 12 };
     let null = if options.on_null_key == OnNullKey::Fail { 1 } else { 8 };

@@ -220,6 +220,37 @@ fn duckdb_reads_the_same_rows() {
     }
 }
 
+/// Columns that had no value in the first batches.
+#[test]
+fn duckdb_reads_columns_that_got_their_type_later() {
+    let Some(python) = python() else {
+        eprintln!("left out: there is no Python with DuckDB, and none could be made (it takes python3 with venv, and PyPI)");
+        return;
+    };
+    let cli = Cli::empty();
+    let columns = r#"columns = ["id", "price", "seats", "day", "note"]"#;
+    let flow = format!("id = \"o_change_feed\"\nflow_type = \"change_feed\"\n[input]\nprimary_key = [\"id\"]\n{columns}\n");
+    cli.write("flows/o_change_feed.toml", &flow);
+    let rows = ["1,,,,\n2,,,,\"\"\n", "1,,7,,\n2,,,,\n", "1,1.50,7,2024-01-31,x\n2,10,,,\n"];
+    for (batch, rows) in (1..).zip(rows) {
+        cli.write("late/batch.csv", &format!("id,price,seats,day,note\n{rows}"));
+        cli.ok(&["execute", "o_change_feed", "--batch-id", &i32::to_string(&batch), "--input", "late/batch.csv"]);
+    }
+    let mut questions = Vec::new();
+    for table in ["o_landing", "o_change_feed", "o_state"] {
+        for filter in ["id > 0", "price > 5", "seats = 7", "day = '2024-01-31'", "note IS NULL", "price IS NULL", "xt_batch_id = 1"] {
+            let sql = format!("SELECT xt_batch_id, id, price, seats, day, note FROM {table} WHERE {filter}");
+            questions.push(Question { sql, at: None });
+        }
+        questions.push(Question { sql: format!("SELECT sum(price) AS p, max(seats) AS s, max(day) AS d FROM {table}"), at: None });
+    }
+    let at = |at: i64| Question { sql: "SELECT id, price, seats, day, note FROM o_landing{at}".to_owned(), at: Some(at) };
+    questions.extend((1..=3).map(at));
+    for (question, found) in questions.iter().zip(ask_duckdb(&python, &cli.path("warehouse/catalog.sqlite"), &questions)) {
+        assert_eq!(found, ask_qetl(&cli, question), "DuckDB's answer (left) and qetl's to {} at {:?}", question.sql, question.at);
+    }
+}
+
 /// Compares what both programs say of the sessions, now and in each version.
 fn compare_sessions(python: &Path, cli: &Cli) {
     let versions: i64 = cli.query("SELECT max(version) AS v FROM qetl.versions").lines().nth(1).unwrap().parse().unwrap();

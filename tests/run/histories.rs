@@ -5,7 +5,9 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-use qetl_test_harness::{Place, Search, TestProject, change_feed, growth, ledger, scd2, search::cases, sessions, slt, source, standard};
+use qetl_test_harness::{
+    Place, Search, TestProject, change_feed, growth, ledger, parts, scd2, search::cases, sessions, slt, source, standard, wholes,
+};
 
 use crate::project::{delete_files, place};
 
@@ -20,6 +22,17 @@ fn search<H: Debug>(search: &Search<H>, look: fn(&TestProject)) {
 #[test]
 fn change_feed() {
     search(&change_feed::SEARCH, |_| ());
+}
+
+#[test]
+fn files_that_come_one_by_one() {
+    let next = AtomicUsize::new(0);
+    parts::search(&|| place(1 + next.fetch_add(1, Ordering::Relaxed) % 3, 0));
+}
+
+#[test]
+fn batches_that_come_in_parts() {
+    wholes::search(&|| place(2, 0));
 }
 
 #[test]

@@ -150,23 +150,23 @@ fn overview(planned: &Planned, later: &BTreeSet<i64>, output: &Output) -> String
     text
 }
 
-/// The `columns` list to paste into the flow file.
+/// The `columns` list to paste into the flow file. A type that nobody knows yet is left out.
 fn columns_list(plan: &Plan) -> String {
     let mut text = String::from("    columns = [\n");
-    for column in &plan.input {
-        let required = plan.flow.input.columns.iter().any(|own| *own.name == column.name && own.required);
-        let required = if required { ", required = true" } else { "" };
+    let quoted = |text: &str| serde_json::Value::from(text);
+    for (column, own) in plan.input.iter().filter(|column| !column.gone).zip(&plan.flow.input.columns) {
         let how = match column.known {
             Known::Declared => "",
             Known::Pinned => "  # pinned at the first run",
             Known::Inferred => "  # inferred from the files that wait",
-            Known::Presumed => "  # not known yet: no file waits",
+            Known::Presumed => "  # no value yet, which says its type",
         };
-        text.push_str(&format!(
-            "      {{ name = {}, schema_type = \"{}\"{required} }},{how}\n",
-            serde_json::Value::from(column.name.as_str()),
-            column.ty
-        ));
+        let mut keys = vec![format!("name = {}", quoted(&column.name))];
+        keys.extend(own.from.as_ref().map(|from| format!("from = {}", quoted(from))));
+        keys.extend((column.known != Known::Presumed).then(|| format!("schema_type = \"{}\"", column.ty)));
+        keys.extend(own.required.then(|| "required = true".to_owned()));
+        keys.extend(own.is_optional().then(|| "optional = true".to_owned()));
+        text.push_str(&format!("      {{ {} }},{how}\n", keys.join(", ")));
     }
     text.push_str("    ]\n");
     text
@@ -272,7 +272,7 @@ fn as_json(planned: &Planned, later: &BTreeSet<i64>) -> serde_json::Value {
         "batches": jobs.iter().map(|job| json!({
             "batch_id": job.batch_id, "replay": job.replay, "files": job.files().iter().map(|file| &file.source.name).collect::<Vec<_>>(),
         })).collect::<Vec<_>>(),
-        "input": plan.input.iter().map(|column| json!({ "name": column.name, "type": column.ty.to_string(), "known": known(column.known) })).collect::<Vec<_>>(),
+        "input": plan.input.iter().filter(|column| !column.gone).map(|column| json!({ "name": column.name, "type": column.ty.to_string(), "known": known(column.known) })).collect::<Vec<_>>(),
         "datasets": plan.datasets.iter().map(|dataset| json!({
             "name": dataset.name.to_string(), "view": !dataset.is_stored(), "columns": columns(&dataset.schema),
         })).collect::<Vec<_>>(),

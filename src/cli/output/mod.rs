@@ -129,7 +129,7 @@ impl Output {
         Progress::new(move |event| {
             let mut bar = bar.lock().unwrap_or_else(PoisonError::into_inner);
             match event {
-                Event::BatchStarted { flow, batch_id, files, dataset } => {
+                Event::BatchStarted { flow, batch_id, files, landed_before, dataset } => {
                     bar.batch = Some(batch_id);
                     if lines && !quiet {
                         let count = if files.len() == 1 { "1 file".to_owned() } else { format!("{} files", files.len()) };
@@ -138,7 +138,8 @@ impl Output {
                             None if verbose => files.join(", "),
                             None => count,
                         };
-                        bar.line(&format!("{flow} batch {batch_id}  {}", paint(dim, "2", &told)));
+                        let more = if landed_before > 0 { format!(", {landed_before} landed before") } else { String::new() };
+                        bar.line(&format!("{flow} batch {batch_id}  {}", paint(dim, "2", &format!("{told}{more}"))));
                     }
                 }
                 Event::StepStarted { batch_id, step, .. } => bar.start(&format!("{step} batch {batch_id}")),

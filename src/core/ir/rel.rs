@@ -529,6 +529,12 @@ impl Steps {
         Rel { op: Box::new(Op::Ref { step: name.to_owned() }), columns }
     }
 
+    /// What the steps give, for one more.
+    pub fn result(&self) -> Option<Rel> {
+        let last = self.0.last()?;
+        Some(Rel { op: Box::new(Op::Ref { step: last.name.clone() }), columns: last.rel.columns.clone() })
+    }
+
     /// The same steps, those operators that `alone` chooses each in a step of its own.
     #[must_use]
     pub fn with_steps_for(&self, alone: fn(&Op) -> bool) -> Steps {

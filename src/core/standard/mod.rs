@@ -90,6 +90,8 @@ pub struct Ingestion {
     pub columns: Vec<InputColumn>,
     pub on_extra_columns: OnExtraColumns,
     pub on_changed_file: Option<OnChangedFile>,
+    /// No file may be there yet.
+    pub may_be_missing: bool,
 }
 
 /// A query to run.

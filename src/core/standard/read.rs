@@ -251,6 +251,10 @@ impl Reader<'_> {
         input.place_names();
         self.problems.append(input.problems());
         let reader = load.reader(&mut self.problems);
+        load.check_columns(&input.columns, &mut self.problems);
+        if !columns.is_empty() {
+            load.check_partitions(&input, &mut self.problems);
+        }
         if let (Some(header), true) = (load.header.as_ref().filter(|header| !header.value), columns.is_empty()) {
             let what = "without a header, only `columns` can say what the columns are called";
             let problem = Problem::new("qetl::decode::missing_key", header.span, what).label("the files have no names");
@@ -263,6 +267,7 @@ impl Reader<'_> {
             columns: input.columns.into_iter().map(|column| column.value).collect(),
             on_extra_columns: load.on_extra_columns,
             on_changed_file: load.on_changed_file.as_ref().map(|choice| choice.value),
+            may_be_missing: load.may_be_missing,
         }))
     }
 

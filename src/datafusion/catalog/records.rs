@@ -46,10 +46,9 @@ impl Catalog {
         let write = || -> rusqlite::Result<()> {
             let sql = "SELECT max(generation) FROM qetl_batches WHERE flow = ?1 AND batch_id = ?2";
             let generation: i64 = transaction.query_row(sql, params![flow, batch_id], |row| row.get(0))?;
-            for file in files {
-                let sql = "SELECT coalesce(max(CASE WHEN path = ?4 THEN position END), max(position) + 1, 0) FROM qetl_files
-                           WHERE flow = ?1 AND batch_id = ?2 AND generation = ?3";
-                let position: i64 = transaction.query_row(sql, params![flow, batch_id, generation, file.name], |row| row.get(0))?;
+            let sql = "DELETE FROM qetl_files WHERE flow = ?1 AND batch_id = ?2 AND generation = ?3";
+            transaction.execute(sql, params![flow, batch_id, generation])?;
+            for (position, file) in (0..).zip(files) {
                 insert_file(&transaction, flow, (batch_id, generation, position), file)?;
             }
             Ok(())

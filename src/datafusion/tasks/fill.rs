@@ -18,7 +18,7 @@ use datafusion::{
     common::JoinType,
     error::{DataFusionError, Result as PlanResult},
     functions_aggregate::expr_fn::count,
-    logical_expr::{LogicalPlan, LogicalPlanBuilder, cast, ident},
+    logical_expr::{LogicalPlan, LogicalPlanBuilder, cast, ident, try_cast},
     prelude::{Expr, SessionContext, lit},
     scalar::ScalarValue,
 };
@@ -113,7 +113,12 @@ async fn attempt(
     }
     // What is kept of earlier rows decides their types; what is replaced whole begins anew.
     let kept = if target.mode == WriteMode::Replace { None } else { kept_columns(work, &target.dataset) };
+    let kept = match kept {
+        Some(kept) => Some(with_values(&seen, &target.dataset, &found, kept).await?),
+        None => None,
+    };
     let mut columns = fitted(&target.dataset, &found, kept.as_deref().unwrap_or_default())?;
+    refuse_lost_digits(&seen, &target.dataset, kept.as_deref().unwrap_or_default(), &columns).await?;
     if target.append {
         let old = kept.iter().flatten().filter(|old| !old.name.starts_with("xt_"));
         let missing: Vec<Column> = old.filter(|old| !columns.iter().any(|column| column.name == old.name)).cloned().collect();
@@ -205,9 +210,8 @@ fn of_file(file: &SourceFile) -> Result<(LogicalPlan, Vec<ResultColumn>), Failur
     if let Err(twice) = qetl_core::Schema::new(names.iter().map(|name| Column::new(name, Type::Text)).collect()) {
         return Err(RunError::usage(format!("the script's result has two columns `{twice}`"), "rename one of them").into());
     }
-    let column = |name: &String| ReadColumn { name: name.clone(), ty: None, required: false, inferred: false };
     let mut spec = ReadSpec {
-        columns: names.iter().map(column).collect(),
+        columns: names.iter().map(|name| ReadColumn::new(name, None)).collect(),
         options: ReaderOptions::default(),
         on_extra_columns: OnExtraColumns::Ignore,
     };
@@ -229,8 +233,8 @@ fn of_file(file: &SourceFile) -> Result<(LogicalPlan, Vec<ResultColumn>), Failur
         let send = |batch| sender.blocking_send(batch).is_ok();
         match qetl_ingest::read(&file, &spec) {
             Ok(reader) => {
-                for batch in reader {
-                    if !send(batch.map_err(|problem| external(problem.into()))) {
+                for rows in reader {
+                    if !send(rows.and_then(|rows| rows.whole()).map_err(|problem| external(problem.into()))) {
                         break;
                     }
                 }
@@ -243,6 +247,50 @@ fn of_file(file: &SourceFile) -> Result<(LogicalPlan, Vec<ResultColumn>), Failur
     let pipe = Pipe { schema: schema.clone(), receiver: Mutex::new(Some(receiver)) };
     let table = StreamingTable::try_new(schema, vec![Arc::new(pipe)])?;
     Ok((scan("result", Arc::new(table))?.build()?, found))
+}
+
+/// The kept columns, but for those of another type than the result's that have no value yet: of these nobody may have known the
+/// type.
+async fn with_values(seen: &Seen, target: &DatasetName, found: &[ResultColumn], kept: Vec<Column>) -> PlanResult<Vec<Column>> {
+    let differs = |old: &Column| found.iter().any(|new| new.column.name == old.name && new.column.ty != old.ty && !new.untyped);
+    let mut columns = Vec::with_capacity(kept.len());
+    for old in kept {
+        if !differs(&old) || has_value(seen, target, &old.name).await? {
+            columns.push(old);
+        }
+    }
+    Ok(columns)
+}
+
+async fn has_value(seen: &Seen, target: &DatasetName, column: &str) -> PlanResult<bool> {
+    has_row(seen, target, ident(column).is_not_null()).await
+}
+
+/// Whether some stored row, of whatever batch, is like that.
+async fn has_row(seen: &Seen, target: &DatasetName, is_it: Expr) -> PlanResult<bool> {
+    let all = Moment { batch_id: i64::MAX, ..seen.moment };
+    let Some(stored) = seen.work.provider(target, all, SourceScope::All)? else { return Ok(false) };
+    let plan = scan("stored", stored)?.filter(is_it)?.limit(0, Some(1))?.build()?;
+    let rows = seen.session().execute_logical_plan(plan).await?.collect().await?;
+    Ok(rows.iter().any(|batch| batch.num_rows() > 0))
+}
+
+/// A decimal of more digits behind the point may have too few before it for what is stored.
+async fn refuse_lost_digits(seen: &Seen, target: &DatasetName, kept: &[Column], columns: &[Column]) -> Result<(), Failure> {
+    let whole = |ty: Type| match ty {
+        Type::Decimal { precision, scale } => precision - scale,
+        Type::Int | Type::Text | Type::Float | Type::Bool | Type::Date | Type::Timestamp => 0,
+    };
+    for old in kept {
+        let Some(new) = columns.iter().find(|new| new.name == old.name && whole(new.ty) < whole(old.ty)) else { continue };
+        let is_lost = try_cast(ident(&old.name), arrow_type(new.ty)).is_null().and(ident(&old.name).is_not_null());
+        if has_row(seen, target, is_lost).await? {
+            let message = format!("column `{}` of `{target}` was {} and would be {} now", old.name, old.ty, new.ty);
+            let help = format!("stored values have too many digits for that: cast it to {}", old.ty);
+            return Err(RunError::usage(message, help).into());
+        }
+    }
+    Ok(())
 }
 
 /// The result's columns, of types that hold the kept rows too.
@@ -264,7 +312,7 @@ fn fitted(target: &DatasetName, found: &[ResultColumn], kept: &[Column]) -> Resu
     Ok(columns)
 }
 
-/// A type that holds the values of both without loss.
+/// A type that holds the values of both without loss, as far as 38 digits do.
 fn common(a: Type, b: Type) -> Option<Type> {
     let digits = |ty: Type| match ty {
         Type::Int => Some((19, 0)),
@@ -274,7 +322,7 @@ fn common(a: Type, b: Type) -> Option<Type> {
     let ((p1, s1), (p2, s2)) = (digits(a)?, digits(b)?);
     let scale = s1.max(s2);
     let whole = (p1 - s1).max(p2 - s2);
-    (whole + scale <= 38).then_some(Type::Decimal { precision: whole + scale, scale })
+    Some(Type::Decimal { precision: (whole + scale).min(38), scale })
 }
 
 /// The plan with exactly these columns; those that it lacks are NULL.

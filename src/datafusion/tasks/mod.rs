@@ -30,10 +30,10 @@ use qetl_core::{
     schema::Schema,
     standard::{Rendered, SourceScope, same_dataset},
 };
-use qetl_ingest::{ReadSpec, SourceFile};
+use qetl_ingest::ReadSpec;
 use qetl_runtime::{
     RunError,
-    engine::{LandError, Landed, Publish},
+    engine::{FilePart, LandError, Landed, Publish},
     progress::Progress,
     run::blocking,
     standard::{Bench, Checked, From, Known, Moment, Statement, Target},
@@ -42,6 +42,7 @@ use qetl_runtime::{
 use crate::{
     catalog::{BatchRange, Catalog, CatalogTable, Changes, DataFile, Snapshot, TableChange},
     error,
+    landed::LandedRows,
     landing::{Rows, StopWhenDropped, land},
     lower::scan,
     query::{CATALOG_PLACEHOLDER, arrow_schema, columns},
@@ -378,14 +379,23 @@ impl Bench for DataFusionBench {
         &self,
         batch_id: i64,
         into: &DatasetName,
-        files: &[SourceFile],
+        files: &[FilePart],
         spec: &ReadSpec,
         progress: &Progress,
     ) -> Result<Landed, LandError> {
         let own = spec.columns.iter().map(|column| Column::new(&column.name, column.ty.unwrap_or(qetl_core::Type::Text)));
         let columns: Vec<Column> = own.chain(LANDING_COLUMNS.iter().map(|(name, ty)| Column::new(name, *ty))).collect();
         let layout = self.0.layout(into, &columns);
-        let (rows, spec, progress, staged_as) = (Rows::Files(files.to_vec()), spec.clone(), progress.clone(), layout.clone());
+        let names = FilePart::landed(files);
+        let landed = match names.is_empty() {
+            true => None,
+            false => {
+                let shared = &self.0;
+                let of = (&shared.catalog, &shared.snapshot);
+                Some(LandedRows::of(&shared.sessions[0], of, into, &layout, batch_id, &names, false).await?)
+            }
+        };
+        let (rows, spec, progress, staged_as) = (Rows::Files(files.to_vec(), landed), spec.clone(), progress.clone(), layout.clone());
         let stop = StopWhenDropped(Arc::new(AtomicBool::new(false)));
         let stopped = stop.0.clone();
         let writers = self.0.limits.threads.clamp(1, 4);

@@ -24,7 +24,7 @@ use qetl_core::{
 use qetl_ingest::{ReadSpec, SourceFile};
 use qetl_runtime::{
     RunError,
-    engine::{LandError, Landed, Publish},
+    engine::{FilePart, LandError, Landed, Publish},
     progress::Progress,
     run::blocking,
     standard::{Bench, From, Moment, Statement, Target, TemporaryTable},
@@ -37,8 +37,8 @@ use crate::{
     database::{Connection, Database, Failure, told},
     landing::{self, Landing},
     records::{self, Touched},
-    tables::{self, TableName, quoted, quoted_list, table},
-    work::commit,
+    tables::{self, TableName, quoted_list, table},
+    work::{commit, forget_batch},
 };
 
 /// What qetl adds to a result.
@@ -192,7 +192,7 @@ impl Bench for SqlBench {
         &self,
         batch_id: i64,
         into: &DatasetName,
-        files: &[SourceFile],
+        files: &[FilePart],
         spec: &ReadSpec,
         progress: &Progress,
     ) -> Result<Landed, LandError> {
@@ -204,8 +204,7 @@ impl Bench for SqlBench {
             let own = spec.columns.iter().map(|column| Column::new(&column.name, column.ty.unwrap_or(Type::Text)));
             let columns: Vec<Column> = own.chain(LANDING_COLUMNS.iter().map(|(name, ty)| Column::new(name, *ty))).collect();
             shared.follow(connection, Missing { dataset: into.clone(), columns, keys: Vec::new(), by_batch: true })?;
-            let of_batch = format!("{} = {batch_id}", quoted(database, "xt_batch_id"));
-            let gone = connection.run(&format!("DELETE FROM {} WHERE {of_batch}", table(database, &into)), &[])?;
+            let gone = forget_batch(database, connection, &into, batch_id, &FilePart::landed(&files))?;
             let table = TableName::of(database, &into);
             let landing = Landing { database, table, from: landing::From::Files(&files), spec: &spec, batch_id, ordered: false };
             let landed = landing.load(connection, &progress);

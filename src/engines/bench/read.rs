@@ -138,8 +138,7 @@ impl Shared {
                 RunError::usage(format!("`{name}` cannot be a column of a dataset"), format!("{why}; rename it in the script")).into()
             );
         }
-        let column = |name: &String| ReadColumn { name: name.clone(), ty: None, required: false, inferred: false };
-        let columns = names.iter().map(column).collect();
+        let columns = names.iter().map(|name| ReadColumn::new(name, None)).collect();
         let mut spec = ReadSpec { columns, options: ReaderOptions::default(), on_extra_columns: OnExtraColumns::Ignore };
         let types = qetl_ingest::infer(std::slice::from_ref(file), &spec).map_err(data)?;
         for (column, found) in spec.columns.iter_mut().zip(&types) {
@@ -150,7 +149,7 @@ impl Shared {
         self.drop_scratch(connection, FILLED)?;
         connection.run(&format!("CREATE TEMPORARY TABLE {FILLED} ({})", tables::declared(database, &found)?), &[])?;
         let filled = TableName { schema: None, name: FILLED.to_owned() };
-        tables::load_all(connection, &filled, &found, qetl_ingest::read(file, &spec).map_err(data)?)?;
+        tables::load_all(connection, &filled, &found, qetl_ingest::read(file, &spec).map_err(data)?.map(|rows| rows?.whole()))?;
         Ok(found)
     }
 }

@@ -9,11 +9,12 @@ mod schema;
 
 use std::io::{BufRead, Cursor, Read as _};
 
-use arrow::{datatypes::SchemaRef, error::ArrowError, record_batch::RecordBatch};
+use arrow::{datatypes::SchemaRef, error::ArrowError};
 use arrow_avro::reader::{Reader, ReaderBuilder};
 use qetl_core::Type;
 
 use crate::{
+    bad::Rows,
     problem::DataProblem,
     rows::{BATCH_BYTES, BATCH_ROWS},
     spec::{ReadSpec, SourceFile},
@@ -26,7 +27,7 @@ type Decoder = Reader<Box<dyn BufRead + Send>>;
 /// The rows of one file.
 pub(crate) struct AvroRows {
     container: Container,
-    columns: Columns,
+    pub(crate) columns: Columns,
     /// The header of an uncompressed container with the file's schema.
     header: Vec<u8>,
     /// Where the wanted columns stand in the file; `None`: all its columns are decoded.
@@ -65,7 +66,8 @@ impl AvroRows {
         let (container, header, schema) = open(file)?;
         let mut warnings = Vec::new();
         let (columns, places) = Columns::new(file, spec, &schema, &mut warnings)?;
-        let projection = (places.len() < schema.fields().len()).then_some(places);
+        // The library makes no rows of no columns.
+        let projection = (!places.is_empty() && places.len() < schema.fields().len()).then_some(places);
         // A wanted column may need a type that an unwanted one defines, and the library leaves that out.
         let projection = projection.filter(|places| decoder(header.clone(), Vec::new(), 1, Some(places.clone())).is_ok());
         Ok(Self { container, columns, header, projection, pieces: Pieces::new(spec), warnings })
@@ -75,10 +77,10 @@ impl AvroRows {
         self.container.parts.bytes_read()
     }
 
-    pub(crate) fn next_batch(&mut self) -> Result<Option<RecordBatch>, DataProblem> {
+    pub(crate) fn next_batch(&mut self) -> Result<Option<Rows>, DataProblem> {
         loop {
             if let Some(piece) = self.pieces.next() {
-                return self.columns.conform(&piece).map(Some);
+                return self.columns.conform(&piece, &[]).map(Some);
             }
             if !self.fill()? {
                 return Ok(None);
@@ -130,7 +132,8 @@ fn decoder(header: Vec<u8>, data: Vec<u8>, rows: usize, projection: Option<Vec<u
     put_length(&mut lengths, data.len());
     let blocks = Cursor::new(lengths).chain(Cursor::new(data)).chain(Cursor::new(SYNC));
     let bytes: Box<dyn BufRead + Send> = Box::new(Cursor::new(header).chain(blocks));
-    let mut builder = ReaderBuilder::new().with_batch_size(rows).with_utf8_view(true);
+    // Views of text would be faster, but the library takes NULL for the empty text in them.
+    let mut builder = ReaderBuilder::new().with_batch_size(rows);
     if let Some(projection) = projection {
         builder = builder.with_projection(projection);
     }

@@ -13,6 +13,9 @@ pub(super) fn prepared(text: &str) -> Result<String, String> {
     if schema.get("type").and_then(Value::as_str) != Some("record") {
         return Err("its rows are not records".to_owned());
     }
+    if schema.get("fields").and_then(Value::as_array).is_none_or(Vec::is_empty) {
+        return Err("its rows have no columns".to_owned());
+    }
     Named::default().size(&schema, "").map_err(str::to_owned)?;
     keep_uuids(&mut schema);
     Ok(schema.to_string())

@@ -97,6 +97,10 @@ fn values_of_every_type() {
     column(r#""double""#, &[f64::NAN.to_le_bytes().to_vec()], "float", &["NaN"], "");
     column(r#""boolean""#, &[vec![1], vec![0]], "boolean", &["true", "false"], "");
     column(r#""string""#, &[text(""), text("longer than twelve bytes")], "string", &["", "longer than twelve bytes"], "");
+    let null = || vec![long(0)].concat();
+    let given = |bytes: Vec<u8>| [long(1), bytes].concat();
+    column(r#"["null","string"]"#, &[null(), given(text("")), given(text("x"))], "string", &["∅", "", "x"], "");
+    column(r#"["string","null"]"#, &[long(1), [long(0), text("")].concat(), [long(0), text("x")].concat()], "string", &["∅", "", "x"], "");
     column(
         r#"{"type":"enum","name":"e","symbols":["open","paid"]}"#,
         &[long(1), long(0), long(1)],
@@ -105,6 +109,12 @@ fn values_of_every_type() {
         "",
     );
     column(&logical("string", "uuid"), &[text("0A")], "string", &["0A"], "");
+    let uuid = r#"{"type":"fixed","name":"u","size":16,"logicalType":"uuid"}"#;
+    column(uuid, &[(1..=16).collect()], "string", &["01020304-0506-0708-090a-0b0c0d0e0f10"], "");
+    column(&format!(r#"["null",{uuid}]"#), &[vec![0]], "string", &["∅"], "");
+    column(r#""bytes""#, &[text("é"), text("")], "string", &["é", ""], "");
+    column(r#"{"type":"fixed","name":"f","size":2}"#, &[b"ab".to_vec()], "string", &["ab"], "");
+    column(&logical("int", "time-millis"), &[long(36_000_123)], "string", &["10:00:00.123"], "");
     column(&logical("int", "date"), &[long(1)], "date", &["1970-01-02"], "");
     for (name, unit) in [("millis", 1000), ("micros", 1_000_000), ("nanos", 1_000_000_000)] {
         for local in ["", "local-"] {
@@ -126,6 +136,10 @@ fn values_of_every_type() {
     column(array, &[[long(2), long(1), long(2), long(0)].concat(), long(0)], "string", &["[1,2]", "[]"], "");
     let map = r#"{"type":"map","values":"string"}"#;
     column(map, &[[long(1), text("k"), text("v"), long(0)].concat()], "string", &[r#"{"k":"v"}"#], "");
+    let array = r#"{"type":"array","items":["null","string"]}"#;
+    column(array, &[[long(2), long(0), long(1), text(""), long(0)].concat()], "string", &[r#"[null,""]"#], "");
+    let record = r#"{"type":"record","name":"q","fields":[{"name":"x","type":["string","null"]},{"name":"y","type":["null","string"]}]}"#;
+    column(record, &[[long(1), long(1), text("")].concat()], "string", &[r#"{"y":""}"#], "");
     let record = r#"["null",{"type":"record","name":"p","fields":[{"name":"x","type":"long"}]}]"#;
     column(record, &[[long(1), long(3)].concat(), long(0)], "string", &[r#"{"x":3}"#, "∅"], "");
 }
@@ -142,8 +156,12 @@ fn values_that_do_not_fit() {
     column(r#"["null","long"]"#, &[[long(1), long(1)].concat(), long(0)], "integer!", &[], &required);
     column(r#""string""#, &[text("7"), text("x")], "integer", &[], &format!("{place} `x` is not an integer"));
     let never = |what: &str| format!("o.avro: column `a`: holds {what}, which no type of qetl's holds");
-    column(r#""bytes""#, &[long(0)], "string", &[], &never("binary values"));
-    column(r#"{"type":"int","logicalType":"time-millis"}"#, &[long(0)], "string", &[], &never("times of day"));
+    column(r#""bytes""#, &[long(0)], "integer", &[], &never("binary values"));
+    let bytes = format!("{place} its bytes are not UTF-8 text: fffe");
+    column(r#""bytes""#, &[text("x"), [long(2), vec![0xff, 0xfe]].concat()], "string", &[], &bytes);
+    column(r#"{"type":"int","logicalType":"time-millis"}"#, &[long(0)], "integer", &[], &never("times of day"));
+    let duration = r#"{"type":"fixed","name":"d","size":12,"logicalType":"duration"}"#;
+    column(duration, &[vec![0; 12]], "string", &[], &never("intervals"));
     column(r#"["null","long","string"]"#, &[long(0)], "string", &[], &never("values of several types"));
     column(
         r#"{"type":"array","items":"long"}"#,
@@ -212,6 +230,10 @@ fn damaged_files() {
         &format!("{CUT}its rows are not records"),
     );
     refused(&[&b"Obj\x01\x00"[..], &[0; 16]].concat(), &format!("{CUT}its header has no schema"));
+    refused(&written("", "null", &[(1, Vec::new())]), &format!("{CUT}its rows have no columns"));
+    let mut optional = spec("z integer; y string");
+    optional.columns.iter_mut().for_each(|column| column.optional = true);
+    check("o.avro", rows_of(3), &optional, &["∅|∅"; 3], "");
     let long_text = [long(1 << 40), b"x".to_vec()].concat();
     let found = outcome("o.avro", &written(r#"{"name":"a","type":"string"}"#, "null", &[(1, long_text)]), &spec("a string"));
     assert!(found.refusal().starts_with(&format!("{CUT}a row is malformed: ")), "{}", found.refusal());

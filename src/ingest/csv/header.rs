@@ -1,59 +1,49 @@
 //! The header of a CSV file: which of its fields are the wanted columns.
 
-use std::collections::BTreeMap;
-
-use qetl_core::suggest;
-
-use crate::{
-    columns::{extra_columns, missing_columns},
-    problem::{DataProblem, shown},
-    spec::ReadSpec,
-};
+use crate::{columns::places, problem::DataProblem, spec::ReadSpec};
 
 /// The names in a file's first line, exactly as they stand there.
 pub(super) struct Header {
     pub(super) names: Vec<String>,
+    /// Empty names at its end, as trailing delimiters make them: rows may be without these fields.
+    pub(super) trailing: usize,
     pub(super) line: u64,
     pub(super) delimiter: u8,
 }
 
 impl Header {
-    /// The wanted column of each field.
-    pub(super) fn targets(&self, file: &str, spec: &ReadSpec, warnings: &mut Vec<String>) -> Result<Vec<Option<usize>>, DataProblem> {
-        let mut places = BTreeMap::new();
-        for (index, name) in self.names.iter().enumerate() {
-            if places.insert(name.as_str(), index).is_some() {
-                return Err(DataProblem::new("qetl::ingest::header", file, format!("the header names `{}` twice", shown(name)))
-                    .on_line(self.line)
-                    .help("each column has its own name; rename one of them"));
+    /// The wanted column of each field, and the wanted columns that the file is without.
+    pub(super) fn targets(
+        &self,
+        file: &str,
+        spec: &ReadSpec,
+        warnings: &mut Vec<String>,
+    ) -> Result<(Vec<Option<usize>>, Vec<usize>), DataProblem> {
+        let twice = |name: &str| format!("the header names `{name}` twice");
+        let found = places(file, spec, &self.names, &twice, warnings).map_err(|problem| {
+            let is_missing = problem.code == "qetl::ingest::missing_column";
+            let problem = problem.on_line(self.line);
+            match unlike_a_header(&self.names).or_else(|| self.other_delimiter()).filter(|_| is_missing) {
+                Some(help) => problem.help(help),
+                None => problem,
+            }
+        })?;
+        let (mut targets, mut absent) = (vec![None; self.names.len()], Vec::new());
+        for (column, place) in found.into_iter().enumerate() {
+            match place {
+                Some(place) => targets[place] = Some(column),
+                None => absent.push(column),
             }
         }
-        let mut targets = vec![None; self.names.len()];
-        let mut missing = Vec::new();
-        for (index, column) in spec.columns.iter().enumerate() {
-            match places.get(column.name.as_str()) {
-                Some(place) => targets[*place] = Some(index),
-                None => missing.push(column.name.as_str()),
-            }
-        }
-        if !missing.is_empty() {
-            let help = unlike_a_header(&self.names).unwrap_or_else(|| self.help(&missing));
-            return Err(missing_columns(file, &missing, &self.names).on_line(self.line).help(help));
-        }
-        let extra: Vec<&str> =
-            self.names.iter().zip(&targets).filter(|(_, target)| target.is_none()).map(|(name, _)| name.as_str()).collect();
-        extra_columns(file, spec, extra.into_iter(), warnings)?;
-        Ok(targets)
+        Ok((targets, absent))
     }
 
-    fn help(&self, missing: &[&str]) -> String {
-        if let [only] = self.names.as_slice()
-            && let Some(other) =
-                [';', '\t', '|', ','].into_iter().find(|other| only.contains(*other) && u32::from(*other) != u32::from(self.delimiter))
-        {
-            return format!("is the delimiter `{0}`? then set `delimiter = \"{0}\"`", other.escape_default());
-        }
-        suggest::help(missing[0], self.names.iter().map(String::as_str))
+    /// What is said of a single column that looks like several.
+    pub(super) fn other_delimiter(&self) -> Option<String> {
+        let [only] = self.names.as_slice() else { return None };
+        let is_other = |other: &char| only.contains(*other) && u32::from(*other) != u32::from(self.delimiter);
+        let other = [';', '\t', '|', ','].into_iter().find(is_other)?.escape_default();
+        Some(format!("is the delimiter `{other}`? then set `delimiter = \"{other}\"`"))
     }
 }
 

@@ -38,6 +38,11 @@ impl Field {
         self.start as usize..self.end as usize
     }
 
+    /// Nothing stands in it, not even quotes.
+    pub(super) fn is_empty(self) -> bool {
+        self.start == self.end && !self.quoted
+    }
+
     /// Where the field begins, its quote included.
     pub(super) fn from(self) -> usize {
         self.start as usize - usize::from(self.quoted)
@@ -108,6 +113,22 @@ impl Records {
             self.skip_line()?;
         }
         Ok(())
+    }
+
+    /// Leaves out the line with which Excel names the delimiter, `sep=;`, if the file begins with one.
+    pub(super) fn separator_line(&mut self) -> Result<Option<u8>, Fault> {
+        const LINE: usize = b"sep=;\r".len();
+        while self.blocks.window().len() < LINE && !self.blocks.ended() {
+            self.more(None)?;
+        }
+        let line = self.blocks.window();
+        let (Some(word), Some(delimiter)) = (line.get(..4), line.get(4).copied()) else { return Ok(None) };
+        let ends = line.get(5).is_none_or(|byte| matches!(byte, b'\n' | b'\r'));
+        if !word.eq_ignore_ascii_case(b"sep=") || !delimiter.is_ascii() || !ends {
+            return Ok(None);
+        }
+        self.skip_line()?;
+        Ok(Some(delimiter))
     }
 
     fn skip_line(&mut self) -> Result<(), Fault> {

@@ -1,9 +1,13 @@
 use std::io::Write as _;
 
-use qetl_core::{Type, load::OnExtraColumns};
+use qetl_core::{
+    Type,
+    format::{OnRaggedRows, TimestampUnit},
+    load::OnExtraColumns,
+};
 
 use crate::{
-    ProblemKind,
+    ProblemKind, ReadSpec,
     testing::{check, outcome, spec},
 };
 
@@ -23,7 +27,6 @@ fn typed_rows() {
         check("o.csv", format!("d,i,t\n1,2,x\n1.5,{value},y\n"), &spec("t string; i integer; d decimal(3,1)"), &[], problem);
     };
     one("3x", "o.csv:3:5: column `i`: `3x` is not an integer");
-    one("\"\"", "o.csv:3:5: column `i`: an empty text is not an integer");
     one("\"a\nb\"", "o.csv:3:5: column `i`: `a\\nb` is not an integer");
     one(" ", "o.csv:3:5: column `i`: ` ` is not an integer");
     one("9223372036854775808", "o.csv:3:5: column `i`: `9223372036854775808` is outside the range of an integer");
@@ -47,16 +50,18 @@ fn columns_by_name() {
     );
     let mut strict = two.clone();
     strict.on_extra_columns = OnExtraColumns::Fail;
-    check("o.csv", "c,a,b\n", &strict, &[], "o.csv: column `c` is not in the flow's `columns`");
+    check("o.csv", "c,a,b\n", &strict, &[], "o.csv:1: column `c` is not in the flow's `columns`");
     check("o.csv", "a, b\n1,x\n", &two, &[], "o.csv:1: the file has no column `b`");
     check("o.csv", "a,b,a\n", &two, &[], "o.csv:1: the header names `a` twice");
+    check("o.csv", "a,b,c,c\n1,x,2,3\n", &two, &["x|1"], "");
     check("o.csv", "", &two, &[], "o.csv: the file has no header line");
     check("o.csv", "\n\n", &two, &[], "o.csv: the file has no header line");
     check("o.csv", "a,b", &two, &[], "");
     let found = outcome("o.csv", b"a;b\n1;x\n", &two);
     assert_eq!(found.problem.unwrap().help, "is the delimiter `;`? then set `delimiter = \";\"`");
     let found = outcome("o.csv", b"id,Amount\n", &spec("amount integer"));
-    assert_eq!(found.problem.unwrap().help, "did you mean `Amount`? known: id, Amount");
+    let help = "did you mean `Amount`? known: id, Amount; a column that files may lack is declared with `optional = true`";
+    assert_eq!(found.problem.unwrap().help, help);
 }
 
 #[test]
@@ -99,23 +104,140 @@ fn full_batches_come_before_a_problem() {
 fn required_columns() {
     check("o.csv", "a,b\n1,x\n,y\n", &spec("a integer!; b string"), &[], "o.csv:3:1: column `a`: NULL, and the column is required");
     check("o.csv", "a,b\n1,\"\"\n2,\n", &spec("a integer; b string!"), &[], "o.csv:3:3: column `b`: NULL, and the column is required");
+    check("o.csv", "a,b\n\"\",x\n", &spec("a integer!; b string"), &[], "o.csv:2:1: column `a`: NULL, and the column is required");
+}
+
+#[test]
+fn renamed_and_optional_columns() {
+    let mut spec = spec("mrr decimal(5,2); note string; id integer");
+    spec.columns[0].source = "MRR (EUR), net".into();
+    spec.columns[1].optional = true;
+    check("o.csv", "id,\"MRR (EUR), net\"\n1,2.5\n", &spec, &["2.50|∅|1"], "");
+    check("o.csv", "id,\"MRR (EUR), net\",note\n1,2.5,\"\"\n", &spec, &["2.50||1"], "");
+    check("o.csv", "id,mrr\n1,2.5\n", &spec, &[], "o.csv:1: the file has no column `MRR (EUR), net`");
+    spec.columns[1].required = true;
+    check("o.csv", "id,\"MRR (EUR), net\"\n1,2.5\n", &spec, &[], "o.csv:2: column `note`: NULL, and the column is required");
+}
+
+#[test]
+fn quoted_nulls() {
+    let mut nulls = spec("a integer; t string; d date");
+    nulls.options.null_values = vec!["NULL".into()];
+    let text = "a,t,d\n\"NULL\",\"NULL\",\" NULL \"\n\"\",\"\",\"\"\n NULL ,NULL,\n";
+    check("o.csv", text, &nulls, &["∅|NULL|∅", "∅||∅", "∅|∅|∅"], "");
+    nulls.options.quoted_nulls = true;
+    check("o.csv", text, &nulls, &["∅|∅|∅", "∅|∅|∅", "∅|∅|∅"], "");
+    nulls.columns[1].open = true;
+    nulls.options.quoted_nulls = false;
+    check("o.csv", text, &nulls, &["∅|∅|∅", "∅|∅|∅", "∅|∅|∅"], "");
+}
+
+#[test]
+fn what_inferred_columns_do_not_take() {
+    let one = |ty: &str, value: &str, why: &str| {
+        let problem = if why.is_empty() { String::new() } else { format!("o.csv:2:1: column `a`: `{value}` {why}") };
+        check(
+            "o.csv",
+            format!("a,b\n{value},\n"),
+            &spec(&format!("b string; a {ty}")),
+            if why.is_empty() { &["∅|7"] } else { &[] },
+            &problem,
+        );
+    };
+    one("integer", "007", "");
+    for (ty, value) in [("integer?", "007"), ("integer?", "+7"), ("boolean?", "F"), ("boolean?", "1")] {
+        let what = if ty == "integer?" { "an integer" } else { "a boolean" };
+        one(ty, value, &format!("would lose characters as {what}, as the column was inferred"));
+    }
+    one("decimal(38,0)?", "07", "would lose characters as a decimal(38,0), as the column was inferred");
+    one("integer?", "12e4", "is not an integer");
+    one("float?", "3.5215257120407011", "has too many digits for a float");
+}
+
+#[test]
+fn measures_are_finite() {
+    let mut amounts = spec("a float; b float");
+    amounts.columns[0].finite = true;
+    check("o.csv", "a,b\n1.5,NaN\n", &amounts, &["1.5|NaN"], "");
+    for value in ["NaN", "-inf", "Infinity"] {
+        let problem = format!("o.csv:2:1: column `a`: `{value}` is no amount: sums of the measure could never balance");
+        check("o.csv", format!("a,b\n{value},1\n"), &amounts, &[], &problem);
+    }
+}
+
+#[test]
+fn bad_rows_are_told_one_by_one() {
+    let text = "a,b,c\n1,x,2024-01-31\nz,y,2024-13-01\n2,\"w\nw\",\n3,v\n4,u,x\n";
+    let found = outcome("o.csv", text.as_bytes(), &spec("a integer; b string; c date"));
+    assert_eq!(found.rows, ["1|x|2024-01-31", "2|w\nw|∅"]);
+    let told: Vec<_> = found.bad.iter().map(|row| (row.number, row.text.as_str(), row.unreadable.as_slice())).collect();
+    assert_eq!(told, [(2, "z,y,2024-13-01", &[0, 2][..]), (4, "3,v", &[0, 1, 2][..]), (5, "4,u,x", &[2][..])]);
+    assert_eq!(found.bad_rows, ["∅|y|∅", "∅|∅|∅", "4|u|∅"]);
+    let told = "o.csv:3:1: column `a`: `z` is not an integer
+  o.csv:6: the row has 2 fields, the header 3
+  o.csv:7:5: column `c`: `x` is not a date
+  3 rows do not fit";
+    assert_eq!(found.problem.unwrap().to_string(), told);
 }
 
 #[test]
 fn inferred_columns_widen() {
-    let widened = |ty: &str, value: &str| {
-        let found = outcome("o.csv", format!("a,b\n1,\n{value},\n").as_bytes(), &spec(&format!("b string; a {ty}")));
-        found.problem.map(|problem| (problem.kind, problem.to_string()))
+    let widened = |ty: &str, values: &[&str]| -> Result<Vec<(usize, Type)>, String> {
+        let found = outcome("o.csv", format!("a,b\n1,\n{},\n", values.join(",\n")).as_bytes(), &spec(&format!("b string; a {ty}")));
+        found.problem.map_or(Ok(found.wider), |problem| Err(problem.to_string()))
     };
-    let decimal = |scale| ProblemKind::Widen { column: 1, to: Type::Decimal { precision: 38, scale } };
-    let message = "o.csv:3:1: column `a`: `2.50` is not an integer, as the column was inferred; a decimal(38,1) holds it";
-    assert_eq!(widened("integer?", "2.50"), Some((decimal(1), message.to_owned())));
-    assert_eq!(widened("integer?", "99999999999999999999").unwrap().0, decimal(0));
-    assert_eq!(widened("decimal(38,2)?", "1.234").unwrap().0, decimal(3));
-    assert_eq!(widened("decimal(38,2)?", "1.2e37").unwrap().0, ProblemKind::Refused);
-    assert_eq!(widened("integer?", "2.5.0").unwrap().0, ProblemKind::Refused);
-    assert_eq!(widened("integer", "2.5").unwrap().0, ProblemKind::Refused);
-    assert_eq!(widened("float?", "2.5"), None);
+    let decimal = |scale| Ok(vec![(1, Type::Decimal { precision: 38, scale })]);
+    assert_eq!(widened("integer?", &["2.50"]), decimal(1));
+    assert_eq!(widened("integer?", &["2.50", "3.125", "4", "1.5"]), decimal(3));
+    assert_eq!(widened("integer?", &["99999999999999999999"]), decimal(0));
+    assert_eq!(widened("decimal(38,2)?", &["1.234"]), decimal(3));
+    assert_eq!(widened("decimal(10,2)?", &["123456789012.5"]), decimal(2));
+    assert_eq!(widened("float?", &["2.5"]), Ok(Vec::new()));
+    for (ty, value) in [("decimal(38,2)?", "1.2e37"), ("integer?", "2.5.0"), ("integer", "2.5")] {
+        assert!(widened(ty, &[value]).is_err(), "{ty} {value}");
+    }
+    let mut key = spec("b string; a integer?");
+    key.columns[1].key = true;
+    check("o.csv", "a,b\n1.5,\n", &key, &[], "o.csv:2:1: column `a`: `1.5` is not an integer");
+}
+
+#[test]
+fn rows_of_other_lengths() {
+    let two = spec("a integer; b string");
+    let fill = |options: &ReadSpec| {
+        let mut fill = options.clone();
+        fill.options.on_ragged_rows = OnRaggedRows::Fill;
+        fill
+    };
+    check("o.csv", "a,b\n1,x,\n2,y,,\n3\n", &fill(&two), &["1|x", "2|y", "3|∅"], "");
+    check("o.csv", "a,b\n1,x,\"\"\n", &fill(&two), &[], "o.csv:2:5: the row has 3 fields, the header 2");
+    check("o.csv", "b,a\nx\n", &fill(&spec("a integer!; b string")), &[], "o.csv:2: column `a`: NULL, and the column is required");
+    let help = |text: &str| outcome("o.csv", text.as_bytes(), &two).problem.unwrap().help;
+    assert!(help("a,b\n1,x,\n").contains("`on_ragged_rows = \"fill\"` leaves empty fields"));
+    assert!(help("a,b\n1\n").contains("`on_ragged_rows = \"fill\"` reads"));
+    assert!(help("a,b\n1,x,y\n").contains("are quoted"));
+    // A delimiter at the end of the header names no column.
+    check("o.csv", "a,b,,\n1,x\n2,y,\n3,z,,\n", &two, &["1|x", "2|y", "3|z"], "");
+    check("o.csv", "a,b,\n1\n", &two, &[], "o.csv:2: the row has 1 field, the header 3");
+}
+
+#[test]
+fn lines_of_excel() {
+    let two = spec("a integer; b string");
+    for text in ["sep=;\r\na;b\r\n1;x\r\n", "SEP=;\na;b\n1;x", "\u{feff}sep=|\na|b\n1|x\n", "sep=\t\na\tb\n1\tx\n"] {
+        check("o.csv", text, &two, &["1|x"], "");
+    }
+    let mut named = two.clone();
+    named.options.delimiter = Some(b';');
+    check("o.csv", "sep=;\na;b\n1;x\n", &named, &["1|x"], "");
+    check("o.csv", "sep=,\na;b\nx;x\n", &named, &[], "o.csv:3:1: column `a`: `x` is not an integer");
+    check("o.csv", "sep=;x\n1\n", &spec("sep=;x integer"), &["1"], "");
+}
+
+#[test]
+fn other_delimiters_are_told_of() {
+    let found = outcome("o.csv", b"a;b\n1;x\n", &spec("a;b string"));
+    assert_eq!(found.warnings, ["o.csv:1: the header is a single column: is the delimiter `;`? then set `delimiter = \";\"`"]);
 }
 
 #[test]
@@ -137,6 +259,25 @@ fn options() {
     let mut bare = spec("a string; b string");
     bare.options.quote = None;
     check("o.csv", "a,b\n\"x,\"\"\n", &bare, &["\"x|\"\""], "");
+}
+
+#[test]
+fn numbers_in_groups() {
+    let mut grouped = spec("a decimal(10,2); b integer; c float");
+    grouped.options.thousands_separator = Some(',');
+    check("o.csv", "a,b,c\n\"1,234.50\",\"-12,345\",\"1,000.5\"\n99.00,7,1\n", &grouped, &["1234.50|-12345|1000.5", "99.00|7|1.0"], "");
+    let problem = "o.csv:2:1: column `a`: `1,23` is not a decimal(10,2): its digits do not stand in groups of three";
+    check("o.csv", "a,b,c\n\"1,23\",1,1\n", &grouped, &[], problem);
+}
+
+#[test]
+fn units_and_booleans() {
+    let mut unit = spec("at timestamp; b boolean");
+    unit.options.timestamp_unit = Some(TimestampUnit::Ms);
+    (unit.options.true_values, unit.options.false_values) = (vec!["ja".into()], vec!["nein".into()]);
+    let rows = ["2024-01-01T10:00:00.123Z|true", "2024-01-01T00:00:00Z|false", "∅|true"];
+    check("o.csv", "at,b\n1704103200123,ja\n2024-01-01,nein\n\"\",T\n", &unit, &rows, "");
+    check("o.csv", "at,b\n1,Ja\n", &unit, &[], "o.csv:2:3: column `b`: `Ja` is not a boolean");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, collections::HashMap, sync::Arc};
 use arrow::{
     array::ArrayRef,
     datatypes::{Field, Schema, SchemaRef},
-    record_batch::RecordBatch,
+    record_batch::{RecordBatch, RecordBatchOptions},
 };
 use arrow_ipc::{
     MessageHeader,
@@ -16,6 +16,7 @@ use arrow_ipc::{
 use qetl_core::Type;
 
 use crate::{
+    bad::Rows,
     problem::DataProblem,
     spec::{ReadSpec, SourceFile},
     typed::{self, Columns, Pieces, unpacked},
@@ -31,7 +32,7 @@ pub(crate) struct ArrowRows {
     sizes: BTreeMap<i64, usize>,
     /// Where the wanted columns stand in the file.
     places: Vec<usize>,
-    columns: Columns,
+    pub(crate) columns: Columns,
     pieces: Pieces,
     pub(crate) warnings: Vec<String>,
 }
@@ -67,10 +68,10 @@ impl ArrowRows {
         self.messages.bytes_read()
     }
 
-    pub(crate) fn next_batch(&mut self) -> Result<Option<RecordBatch>, DataProblem> {
+    pub(crate) fn next_batch(&mut self) -> Result<Option<Rows>, DataProblem> {
         loop {
             if let Some(piece) = self.pieces.next() {
-                return self.columns.conform(&piece).map(Some);
+                return self.columns.conform(&piece, &[]).map(Some);
             }
             let Some(message) = self.messages.next()? else {
                 return Ok(None);
@@ -109,7 +110,8 @@ fn without_dictionaries(batch: &RecordBatch) -> Result<RecordBatch, Fault> {
     let arrays: Vec<ArrayRef> = batch.columns().iter().map(unpacked).collect();
     let fields = batch.schema_ref().fields().iter().zip(&arrays);
     let fields = fields.map(|(field, array)| Field::clone(field).with_data_type(array.data_type().clone()).with_nullable(true));
-    Ok(RecordBatch::try_new(Arc::new(Schema::new(fields.collect::<Vec<_>>())), arrays)?)
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    Ok(RecordBatch::try_new_with_options(Arc::new(Schema::new(fields.collect::<Vec<_>>())), arrays, &options)?)
 }
 
 #[cfg(test)]

@@ -2,9 +2,9 @@ use std::{io::Write as _, sync::Arc};
 
 use arrow::{
     array::{
-        Array, ArrayRef, BinaryArray, BooleanArray, Decimal64Array, DictionaryArray, FixedSizeBinaryArray, Int32Array, Int64Array,
-        LargeStringArray, ListArray, NullArray, StringArray, StringViewArray, TimestampMicrosecondArray, TimestampMillisecondArray,
-        TimestampNanosecondArray, UInt64Array,
+        Array, ArrayRef, BinaryArray, BinaryViewArray, BooleanArray, Decimal64Array, Decimal128Array, DictionaryArray,
+        DurationMillisecondArray, FixedSizeBinaryArray, Int32Array, Int64Array, LargeStringArray, ListArray, NullArray, StringArray,
+        StringViewArray, TimestampMicrosecondArray, TimestampMillisecondArray, TimestampNanosecondArray, UInt64Array,
     },
     datatypes::{Int8Type, Int32Type},
     record_batch::RecordBatch,
@@ -130,8 +130,13 @@ fn values_that_do_not_fit() {
     column(StringArray::from(vec!["7", "x"]), "integer", &[], &format!("{place} `x` is not an integer"));
     column(list(), "integer", &[], "o.arrow: column `a`: is nested in the file and integer in the flow");
     let binary = "o.arrow: column `a`: holds binary values, which no type of qetl's holds";
-    column(BinaryArray::from(vec![&b"x"[..]]), "string", &[], binary);
-    column(FixedSizeBinaryArray::try_from_iter([[1, 2]].into_iter()).unwrap(), "string", &[], binary);
+    column(BinaryArray::from(vec![&b"x"[..]]), "integer", &[], binary);
+    column(FixedSizeBinaryArray::try_from_iter([[1, 2]].into_iter()).unwrap(), "integer", &[], binary);
+    column(BinaryArray::from(vec![&b"x"[..]]), "string", &["x"], "");
+    column(BinaryViewArray::from_iter_values([&b"caf\xc3\xa9"[..]]), "string", &["café"], "");
+    let sparse = Decimal128Array::from(vec![12]).with_precision_and_scale(5, -2).unwrap();
+    column(sparse, "decimal(7,0)", &["1200"], "");
+    column(DurationMillisecondArray::from(vec![1500]), "string", &["PT1.5S"], "");
     let nested = DictionaryArray::<Int8Type>::new(vec![Some(0)].into(), Arc::new(list()));
     column(nested, "string", &[], "o.arrow: column `a`: holds nested values in a dictionary, which no type of qetl's holds");
     // The row is counted through the file's batches and through ours.

@@ -3,6 +3,9 @@
 /// How deep values may be nested.
 const DEPTH_LIMIT: usize = 128;
 
+/// Floats that are no JSON.
+const WORDS: [&[u8]; 3] = [b"NaN", b"Infinity", b"-Infinity"];
+
 /// What is wrong, at which byte.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Malformed {
@@ -104,10 +107,19 @@ impl<'a> Scan<'a> {
         if self.at < self.text.len() { self.refuse("more follows after the object") } else { Ok(()) }
     }
 
+    /// The words that Python and others write for floats that JSON has no words for are numbers, but not within values.
     pub(super) fn value(&mut self) -> Scanned<Value> {
         self.skip_blanks();
+        let start = self.at;
         match self.peek() {
             Some(b'{' | b'[') => self.nested(),
+            Some(b'N' | b'I' | b'-') => match WORDS.into_iter().find(|word| self.text[start..].starts_with(word)) {
+                Some(word) => {
+                    self.at += word.len();
+                    Ok(Value { kind: Kind::Number, start, end: self.at })
+                }
+                None => self.scalar(),
+            },
             Some(_) | None => self.scalar(),
         }
     }
@@ -123,6 +135,7 @@ impl<'a> Scan<'a> {
             Some(b'n') => self.literal(b"null", Kind::Null)?,
             Some(b't') => self.literal(b"true", Kind::Bool)?,
             Some(b'f') => self.literal(b"false", Kind::Bool)?,
+            Some(b'N' | b'I') => return self.refuse("`NaN` and `Infinity` are no JSON values; write `null`"),
             Some(_) | None => return self.refuse("a value is expected here"),
         };
         Ok(Value { kind, start, end: self.at })
@@ -375,6 +388,7 @@ mod tests {
         check(" { } \r", &[]);
         check(r#"{"a":1.50e+2,"b":null,"":true}"#, &[("a", Kind::Number, "1.50e+2"), ("b", Kind::Null, "null"), ("", Kind::Bool, "true")]);
         check(r#"{ "a\u0041\ud83d\ude00" : "x\n\"\/é" , "b":"" }"#, &[("aA😀", escaped, "x\n\"/é"), ("b", plain, "")]);
+        check(r#"{"a":NaN,"b":-Infinity}"#, &[("a", Kind::Number, "NaN"), ("b", Kind::Number, "-Infinity")]);
         check(r#"{"a":[1, {"b":[]}, {}],"c":-0}"#, &[("a", Kind::Nested, r#"[1, {"b":[]}, {}]"#), ("c", Kind::Number, "-0")]);
     }
 
@@ -386,7 +400,9 @@ mod tests {
         check(r#"{"a":1,}"#, 7);
         check(r#"{"a":01}"#, 5);
         check(r#"{"a":1.}"#, 5);
-        check(r#"{"a":NaN}"#, 5);
+        check(r#"{"a":[NaN]}"#, 6);
+        check(r#"{"a":NaNs}"#, 8);
+        check(r#"{"a":None}"#, 5);
         check(r#"{"a":"x}"#, 5);
         check("{\"a\":\"\t\"}", 6);
         check(r#"{"a":"\ud83d"}"#, 6);

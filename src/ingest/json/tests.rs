@@ -1,9 +1,6 @@
-use qetl_core::{Type, load::OnExtraColumns};
+use qetl_core::{Type, format::TimestampUnit, load::OnExtraColumns};
 
-use crate::{
-    ProblemKind,
-    testing::{check, outcome, spec},
-};
+use crate::testing::{check, outcome, spec};
 
 #[test]
 fn typed_rows() {
@@ -30,7 +27,7 @@ fn typed_rows() {
         check("o.jsonl", format!("{{\"t\":\"ü\", \"i\": {value}}}\n"), &spec("t string; i integer"), &[], problem);
     };
     one("\"3x\"", "o.jsonl:1:16: column `i`: `3x` is not an integer");
-    one("\"\"", "o.jsonl:1:16: column `i`: an empty text is not an integer");
+    check("o.jsonl", r#"{"t":"","i":""}"#, &spec("t string; i integer"), &["|∅"], "");
     one("1.0", "o.jsonl:1:16: column `i`: `1.0` is not an integer");
     one("true", "o.jsonl:1:16: column `i`: `true` is not an integer");
     one("[1]", "o.jsonl:1:16: column `i`: `[1]` is a nested value, not an integer");
@@ -57,11 +54,60 @@ fn keys() {
 #[test]
 fn required_and_inferred_columns() {
     let required = spec("a integer!; b string");
-    check("o.jsonl", "{\"a\":1,\"b\":\"\"}\n{\"b\":\"\"}\n", &required, &[], "o.jsonl:2: column `a`: NULL, and the column is required");
-    check("o.jsonl", "{\"a\":null}\n", &required, &[], "o.jsonl:1:6: column `a`: NULL, and the column is required");
-    let found = outcome("o.jsonl", b"{\"a\":1.25}", &spec("a integer?"));
-    let widened = found.problem.map(|problem| problem.kind);
-    assert_eq!(widened, Some(ProblemKind::Widen { column: 0, to: Type::Decimal { precision: 38, scale: 2 } }));
+    check(
+        "o.jsonl",
+        "{\"a\":1,\"b\":\"\"}\n{\"b\":\"\"}\n",
+        &required,
+        &[],
+        "o.jsonl:2: column `a`: NULL, and the column is required: the object has no key `a`",
+    );
+    check("o.jsonl", "{\"a\":null,\"b\":\"\"}\n", &required, &[], "o.jsonl:1:6: column `a`: NULL, and the column is required");
+    let found = outcome("o.jsonl", b"{\"a\":1.25}\n{\"a\":1e3}", &spec("a integer?"));
+    assert_eq!((found.refusal().as_str(), found.wider), ("", vec![(0, Type::Decimal { precision: 38, scale: 2 })]));
+    let mut optional = spec("a integer; note string");
+    optional.columns[1].optional = true;
+    optional.columns[0].source = "A (1)".into();
+    check("o.jsonl", "{\"A (1)\":1}\n{}\n", &optional, &["1|∅", "∅|∅"], "");
+    check("o.jsonl", "{\"a\":1}\n", &optional, &[], "o.jsonl: the file has no column `A (1)`");
+}
+
+#[test]
+fn what_options_mean_here() {
+    let mut options = spec("n decimal(10,2); s decimal(10,2); at timestamp; b boolean; f float");
+    options.options.decimal_separator = b',';
+    options.options.thousands_separator = Some('.');
+    options.options.timestamp_unit = Some(TimestampUnit::S);
+    options.options.true_values = vec!["yes".into()];
+    let text = r#"{"n":1.5,"s":"1.234,5","at":1704103200.5,"b":"yes","f":NaN}"#;
+    check("o.jsonl", text, &options, &["1.50|1234.50|2024-01-01T10:00:00.500Z|true|NaN"], "");
+    check(
+        "o.jsonl",
+        r#"{"n":null,"s":null,"at":"1704103200","b":null,"f":"-Infinity"}"#,
+        &options,
+        &["∅|∅|2024-01-01T10:00:00Z|∅|-inf"],
+        "",
+    );
+}
+
+#[test]
+fn bad_rows_are_told_one_by_one() {
+    let text = "{\"a\":1,\"b\":\"x\"}\n{\"a\":\"z\",\"b\":\"y\"}\n{\"a\":2,\n{\"a\":3,\"b\":\"u\",\"b\":\"v\"}\n{}\n";
+    let found = outcome("o.jsonl", text.as_bytes(), &spec("a integer; b string"));
+    assert_eq!(found.rows, ["1|x", "∅|∅"]);
+    let told: Vec<_> = found.bad.iter().map(|row| (row.number, row.unreadable.as_slice())).collect();
+    assert_eq!(told, [(2, &[0][..]), (3, &[0, 1][..]), (4, &[0, 1][..])]);
+    assert_eq!((found.bad[1].text.as_str(), found.bad_rows[0].as_str()), ("{\"a\":2,", "∅|y"));
+    assert!(found.refusal().ends_with("\n  3 rows do not fit"), "{}", found.refusal());
+    // A file of which nothing can be read does not lack a column, it is malformed.
+    check("o.jsonl", "{\"a\":\n", &spec("a integer; b string"), &[], "o.jsonl:1:6: not a JSON object: a value is expected here");
+}
+
+#[test]
+fn rows_of_no_columns() {
+    let mut none = spec("a integer");
+    none.columns.clear();
+    let found = outcome("o.jsonl", b"{}\n{}\n", &none);
+    assert_eq!((found.rows, found.problem), (vec![String::new(); 2], None));
 }
 
 #[test]
@@ -69,7 +115,12 @@ fn what_is_no_json_lines() {
     let one = spec("a integer");
     check("o.jsonl", "[{\"a\":1}]", &one, &[], "o.jsonl:1:1: not a JSON object: `{` is expected here");
     assert!(outcome("o.jsonl", b"[{\"a\":1}]", &one).problem.unwrap().help.contains("format = \"json\""));
-    check("o.jsonl", "{\n  \"a\": 1\n}", &one, &[], "o.jsonl:1:2: not a JSON object: a key in double quotes is expected here");
+    let found = outcome("o.jsonl", b"{\n  \"a\": 1\n}", &one);
+    assert!(
+        found.refusal().starts_with("o.jsonl:1:2: not a JSON object: a key in double quotes is expected here\n"),
+        "{}",
+        found.refusal()
+    );
     check("o.jsonl", b"{\"a\":1}\n{\"\xff\":1}", &one, &[], "o.jsonl:2:3: the bytes here are not UTF-8 text");
     check("o.jsonl", "\u{feff}{\"a\":1}", &one, &["1"], "");
     check("o.jsonl", "{\"a\":1}{\"a\":2}", &one, &[], "o.jsonl:1:8: not a JSON object: more follows after the object");
@@ -86,7 +137,13 @@ fn lists() {
     let one = spec("a integer");
     check("o.json", "[\n {\"a\":1}, {\"a\":\n \"x\"}]", &one, &[], "o.json:3:2: column `a`: `x` is not an integer");
     check("o.json", "[\n {\"a\":1}, {\"a\":\"x\"}]", &one, &[], "o.json:2:16: column `a`: `x` is not an integer");
-    check("o.json", "[{\"a\":1},\r\n{\"b\":1}]", &spec("a integer!"), &[], "o.json:2: column `a`: NULL, and the column is required");
+    check(
+        "o.json",
+        "[{\"a\":1},\r\n{\"b\":1}]",
+        &spec("a integer!"),
+        &[],
+        "o.json:2: column `a`: NULL, and the column is required: the object has no key `a`",
+    );
     check("o.json", "[{\"b\":1}]", &one, &[], "o.json: the file has no column `a`");
     // Rows are found whatever the blocks are.
     let long = "x".repeat(3 << 20);

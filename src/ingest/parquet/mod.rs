@@ -7,7 +7,7 @@ use ::parquet::{
         ProjectionMask,
         arrow_reader::{ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder},
     },
-    basic::Type as Physical,
+    basic::{LogicalType, Type as Physical},
     errors::ParquetError,
 };
 use arrow::{
@@ -18,10 +18,11 @@ use arrow::{
 use qetl_core::Type;
 
 use crate::{
+    bad::Rows,
     problem::{DataProblem, shown},
     rows::batch_rows,
     spec::{ReadSpec, SourceFile},
-    typed::{self, Columns, raw_text, read_as},
+    typed::{self, Columns, as_uuid, raw_text, read_as},
     value::unfit::Unfit,
 };
 
@@ -31,7 +32,7 @@ pub(crate) struct ParquetRows {
     reader: ParquetRecordBatchReader,
     /// The nanoseconds of the INT96 columns among the wanted ones, to see that none are lost.
     nanoseconds: Option<ParquetRecordBatchReader>,
-    columns: Columns,
+    pub(crate) columns: Columns,
     rows: u64,
     size: u64,
     pub(crate) warnings: Vec<String>,
@@ -44,7 +45,7 @@ pub(crate) fn names(file: &SourceFile) -> Result<Vec<String>, DataProblem> {
 
 /// The types that the file brings for the columns of the spec that have none; `None` also for one that is all NULL.
 pub(crate) fn types(file: &SourceFile, spec: &ReadSpec) -> Result<Vec<Option<Type>>, DataProblem> {
-    typed::types(file, spec, Opened::new(file)?.metadata.schema())
+    typed::types(file, spec, &Opened::new(file)?.schema())
 }
 
 struct Opened {
@@ -52,6 +53,8 @@ struct Opened {
     metadata: ArrowReaderMetadata,
     /// The roots of type INT96, as a file's schema names them.
     int96: Vec<usize>,
+    /// The roots that are UUIDs.
+    uuids: Vec<usize>,
 }
 
 impl Opened {
@@ -61,8 +64,17 @@ impl Opened {
             guarded(|| ArrowReaderMetadata::load(&source, ArrowReaderOptions::new())).map_err(|error| damaged(&file.name, &error))?;
         let roots = metadata.parquet_schema().root_schema().get_fields().iter().enumerate();
         let is_int96 = |root: &::parquet::schema::types::Type| root.is_primitive() && root.get_physical_type() == Physical::INT96;
-        let int96: Vec<usize> = roots.filter(|(_, root)| is_int96(root)).map(|(index, _)| index).collect();
-        Ok(Self { source, metadata, int96 })
+        let is_uuid = |root: &::parquet::schema::types::Type| root.get_basic_info().logical_type_ref() == Some(&LogicalType::Uuid);
+        let int96 = roots.clone().filter(|(_, root)| is_int96(root)).map(|(index, _)| index).collect();
+        let uuids = roots.filter(|(_, root)| is_uuid(root)).map(|(index, _)| index).collect();
+        Ok(Self { source, metadata, int96, uuids })
+    }
+
+    /// The columns, UUIDs marked as such.
+    fn schema(&self) -> Schema {
+        let fields = self.metadata.schema().fields().iter().enumerate();
+        let marked = |(index, field): (usize, &Arc<Field>)| if self.uuids.contains(&index) { as_uuid(field) } else { Field::clone(field) };
+        Schema::new(fields.map(marked).collect::<Vec<_>>())
     }
 
     /// The types to read: text without copying it, decimals and INT96 timestamps in their widest range.
@@ -82,7 +94,7 @@ impl ParquetRows {
         let damaged = |error: ParquetError| damaged(&file.name, &error);
         let opened = Opened::new(file)?;
         let mut warnings = Vec::new();
-        let (columns, places) = Columns::new(file, spec, opened.metadata.schema(), &mut warnings)?;
+        let (columns, places) = Columns::new(file, spec, &opened.schema(), &mut warnings)?;
         let metadata = Arc::clone(opened.metadata.metadata());
         let hinted = ArrowReaderMetadata::try_new(metadata, ArrowReaderOptions::new().with_schema(opened.hinted())).map_err(damaged)?;
         let limit = batch_rows(spec.columns.len());
@@ -116,7 +128,7 @@ impl ParquetRows {
         u64::try_from(share).unwrap_or(self.size).min(self.size)
     }
 
-    pub(crate) fn next_batch(&mut self) -> Result<Option<RecordBatch>, DataProblem> {
+    pub(crate) fn next_batch(&mut self) -> Result<Option<Rows>, DataProblem> {
         let Some(batch) = next(&mut self.reader, &self.name)? else {
             if self.columns.row != self.rows {
                 let message = format!("the file says that it has {} rows, and has {}", self.rows, self.columns.row);
@@ -124,24 +136,24 @@ impl ParquetRows {
             }
             return Ok(None);
         };
-        self.check_nanoseconds(&batch)?;
-        self.columns.conform(&batch).map(Some)
+        let finer = self.finer_than_micros(&batch)?;
+        self.columns.conform(&batch, &finer).map(Some)
     }
 
-    /// INT96 timestamps are read as microseconds, for nanoseconds end in 2262; here it shows if one has finer digits.
-    fn check_nanoseconds(&mut self, batch: &RecordBatch) -> Result<(), DataProblem> {
-        let Some(reader) = &mut self.nanoseconds else { return Ok(()) };
-        let Some(fine) = next(reader, &self.name)? else { return Ok(()) };
+    /// INT96 timestamps are read as microseconds, for nanoseconds end in 2262; here it shows which have finer digits.
+    fn finer_than_micros(&mut self, batch: &RecordBatch) -> Result<Vec<(String, usize, Unfit, String)>, DataProblem> {
+        let mut finer = Vec::new();
+        let Some(reader) = &mut self.nanoseconds else { return Ok(finer) };
+        let Some(fine) = next(reader, &self.name)? else { return Ok(finer) };
         for (field, fine) in fine.schema_ref().fields().iter().zip(fine.columns()) {
             let coarse = batch.column_by_name(field.name()).and_then(|array| array.as_primitive_opt::<TimestampMicrosecondType>());
-            let (Some(coarse), Some(fine)) = (coarse, fine.as_primitive_opt::<TimestampNanosecondType>()) else { continue };
+            let (Some(coarse), Some(nanos)) = (coarse, fine.as_primitive_opt::<TimestampNanosecondType>()) else { continue };
             // Both wrap around in the same way.
-            let lost = coarse.iter().zip(fine).position(|(coarse, fine)| coarse.map(|micros| micros.wrapping_mul(1000)) != fine);
-            if let Some((index, column)) = lost.zip(self.columns.position(field.name())) {
-                return Err(self.columns.refuse(Unfit::Finer, column, index, &raw_text(fine, index)));
-            }
+            let is_finer = |(coarse, fine): (Option<i64>, Option<i64>)| coarse.map(|micros| micros.wrapping_mul(1000)) != fine;
+            let lost = coarse.iter().zip(nanos).enumerate().filter(|(_, pair)| is_finer(*pair));
+            finer.extend(lost.map(|(index, _)| (field.name().clone(), index, Unfit::Finer, raw_text(fine, index))));
         }
-        Ok(())
+        Ok(finer)
     }
 }
 

@@ -10,10 +10,10 @@ use arrow::{
     datatypes::{Int32Type, i256},
     record_batch::RecordBatch,
 };
-use qetl_core::Type;
+use qetl_core::{Type, format::TimestampUnit};
 
 use crate::{
-    ProblemKind, infer,
+    infer,
     testing::{check, file, outcome, spec},
 };
 
@@ -102,7 +102,67 @@ fn values_that_do_not_fit() {
     column(Int64Array::from(vec![Some(1), None]), "integer!", &[], &format!("{place} NULL, and the column is required"));
     column(list(), "integer", &[], "o.parquet: column `a`: is nested in the file and integer in the flow");
     column(BooleanArray::from(vec![true]), "integer", &[], "o.parquet: column `a`: is boolean in the file and integer in the flow");
-    column(BinaryArray::from(vec![&b"x"[..]]), "string", &[], "o.parquet: column `a`: holds binary values, which no type of qetl's holds");
+    column(BinaryArray::from(vec![&b"x"[..]]), "integer", &[], "o.parquet: column `a`: holds binary values, which no type of qetl's holds");
+    column(BinaryArray::from(vec![&b"x"[..], &b"\xff"[..]]), "string", &[], &format!("{place} its bytes are not UTF-8 text: ff"));
+    let rows =
+        vec![("a", Arc::new(StringArray::from(vec!["1", "x", "3", "y"])) as ArrayRef), ("b", Arc::new(Int32Array::from(vec![1, 2, 3, 4])))];
+    let found = outcome("o.parquet", &written(rows), &spec("b integer; a integer"));
+    assert_eq!((found.rows, found.bad_rows), (vec!["1|1".to_owned(), "3|3".to_owned()], vec!["2|∅".to_owned(), "4|∅".to_owned()]));
+    let told: Vec<_> = found.bad.iter().map(|row| (row.number, row.text.as_str(), row.unreadable.as_slice())).collect();
+    assert_eq!(told, [(2, r#"{"a":"x","b":2}"#, &[1][..]), (4, r#"{"a":"y","b":4}"#, &[1][..])]);
+}
+
+#[test]
+fn bytes_that_are_text() {
+    let unmarked = BinaryArray::from(vec![Some(&b"caf\xc3\xa9"[..]), None, Some(&b""[..])]);
+    column(unmarked, "string", &["café", "∅", ""], "");
+    column(Time64MicrosecondArray::from(vec![36_000_000_001]), "string", &["10:00:00.000001"], "");
+    let uuid = ::parquet::schema::parser::parse_message_type("message m { optional fixed_len_byte_array(16) a (UUID); }").unwrap();
+    let mut writer = ::parquet::file::writer::SerializedFileWriter::new(Vec::new(), Arc::new(uuid), Default::default()).unwrap();
+    let mut group = writer.next_row_group().unwrap();
+    let mut own = group.next_column().unwrap().unwrap();
+    let value = ::parquet::data_type::FixedLenByteArray::from(vec![0x12; 16]);
+    own.typed::<::parquet::data_type::FixedLenByteArrayType>().write_batch(&[value], Some(&[1, 0]), None).unwrap();
+    own.close().unwrap();
+    group.close().unwrap();
+    let bytes = writer.into_inner().unwrap();
+    check("o.parquet", &bytes, &spec("a string"), &["12121212-1212-1212-1212-121212121212", "∅"], "");
+    let (_dir, file) = file("o.parquet", &bytes);
+    assert_eq!(infer(&[file], &spec("a")).unwrap()[0].ty, Type::Text);
+}
+
+#[test]
+fn what_options_mean_here() {
+    let mut options = spec("at timestamp; d date; n decimal(10,2)");
+    options.options.timestamp_unit = Some(TimestampUnit::Ms);
+    options.options.date_format = Some("%d.%m.%Y".into());
+    options.options.decimal_separator = b',';
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        ("at", Arc::new(Int64Array::from(vec![Some(1_704_103_200_123), None]))),
+        ("d", Arc::new(StringArray::from(vec!["31.12.2024", ""]))),
+        ("n", Arc::new(StringArray::from(vec!["1,5", ""]))),
+    ];
+    check("o.parquet", written(columns), &options, &["2024-01-01T10:00:00.123Z|2024-12-31|1.50", "∅|∅|∅"], "");
+    let refusal = "o.parquet: column `at`: is integer in the file and timestamp in the flow";
+    check("o.parquet", written(vec![("at", Arc::new(Int64Array::from(vec![1])))]), &spec("at timestamp"), &[], refusal);
+}
+
+#[test]
+fn renamed_and_optional_columns() {
+    let mut spec = spec("a integer; note string");
+    spec.columns[0].source = "A (1)".into();
+    spec.columns[1].optional = true;
+    let ints: ArrayRef = Arc::new(Int64Array::from(vec![1]));
+    check("o.parquet", written(vec![("A (1)", ints.clone())]), &spec, &["1|∅"], "");
+    check("o.parquet", written(vec![("a", ints)]), &spec, &[], "o.parquet: the file has no column `A (1)`");
+}
+
+#[test]
+fn measures_are_finite() {
+    let mut amounts = spec("a float");
+    amounts.columns[0].finite = true;
+    let refusal = "o.parquet: row 2: column `a`: `NaN` is no amount: sums of the measure could never balance";
+    check("o.parquet", written(vec![("a", Arc::new(Float64Array::from(vec![1.0, f64::NAN])))]), &amounts, &[], refusal);
 }
 
 #[test]
@@ -139,10 +199,7 @@ fn casts() {
     column(StringArray::from(vec!["2024-01-31"]), "date", &["2024-01-31"], "");
     column(BooleanArray::from(vec![true]), "string", &["true"], "");
     let found = outcome("o.parquet", &written(vec![("a", Arc::new(decimals()))]), &spec("a integer?"));
-    assert_eq!(
-        found.problem.map(|problem| problem.kind),
-        Some(ProblemKind::Widen { column: 0, to: Type::Decimal { precision: 38, scale: 2 } })
-    );
+    assert_eq!((found.refusal().as_str(), found.wider), ("", vec![(0, Type::Decimal { precision: 38, scale: 2 })]));
 }
 
 #[test]

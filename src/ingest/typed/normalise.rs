@@ -16,61 +16,11 @@ use arrow::{
 };
 use qetl_core::Type;
 
-use super::Misfit;
+use super::Misfits;
 use crate::{
     spec::arrow_type,
     value::{number, time, unfit::Unfit},
 };
-
-/// What a column of a file is to qetl.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Own {
-    Type(Type),
-    /// It has no type, and only NULL.
-    Nothing,
-    Nested,
-}
-
-/// The type of a file's column, or the words for what qetl cannot hold.
-pub(super) fn own(ty: &DataType) -> Result<Own, String> {
-    use DataType as D;
-    let ty = match ty {
-        D::Null => return Ok(Own::Nothing),
-        D::List(_) | D::LargeList(_) | D::ListView(_) | D::LargeListView(_) | D::FixedSizeList(..) | D::Struct(_) | D::Map(..) => {
-            return Ok(Own::Nested);
-        }
-        D::Int8 | D::Int16 | D::Int32 | D::Int64 | D::UInt8 | D::UInt16 | D::UInt32 => Type::Int,
-        D::UInt64 => Type::Decimal { precision: 20, scale: 0 },
-        D::Float16 | D::Float32 | D::Float64 => Type::Float,
-        D::Decimal32(precision, scale)
-        | D::Decimal64(precision, scale)
-        | D::Decimal128(precision, scale)
-        | D::Decimal256(precision, scale) => {
-            let precision = (*precision).min(38);
-            match u8::try_from(*scale) {
-                Ok(scale) if scale <= precision => Type::Decimal { precision, scale },
-                _ => return Err(format!("decimals with {scale} digits behind the point")),
-            }
-        }
-        D::Boolean => Type::Bool,
-        D::Utf8 | D::LargeUtf8 | D::Utf8View => Type::Text,
-        D::Date32 | D::Date64 => Type::Date,
-        D::Timestamp(..) => Type::Timestamp,
-        D::Dictionary(_, value) => {
-            return match own(value) {
-                Ok(Own::Nested) => Err("nested values in a dictionary".to_owned()),
-                other => other,
-            };
-        }
-        D::Binary | D::LargeBinary | D::BinaryView | D::FixedSizeBinary(_) => return Err("binary values".to_owned()),
-        D::Time32(_) | D::Time64(_) => return Err("times of day".to_owned()),
-        D::Duration(_) => return Err("durations".to_owned()),
-        D::Interval(_) => return Err("intervals".to_owned()),
-        D::Union(..) => return Err("values of several types".to_owned()),
-        other => return Err(format!("values of type {other}")),
-    };
-    Ok(Own::Type(ty))
-}
 
 /// The type to ask the Parquet reader for.
 pub(crate) fn read_as(ty: &DataType) -> DataType {
@@ -89,34 +39,31 @@ pub(crate) fn unpacked(array: &ArrayRef) -> ArrayRef {
     take(&values, dictionary.keys(), None).unwrap_or_else(|error| unreachable!("a dictionary's keys are among its values: {error}"))
 }
 
-/// The array as [`arrow_type`] of its own type.
-pub(super) fn normalise(array: &ArrayRef, own: Type) -> Result<ArrayRef, Misfit> {
+/// The array as [`arrow_type`] of its own type; what no value of ours is, is NULL, and told.
+pub(super) fn normalise(array: &ArrayRef, own: Type) -> (ArrayRef, Misfits) {
     match own {
-        Type::Text => Ok(text(array)),
-        Type::Int => Ok(integers(array)),
-        Type::Float => Ok(floats(array)),
+        Type::Text => (text(array), Misfits::new()),
+        Type::Int => (integers(array), Misfits::new()),
+        Type::Float => (floats(array), Misfits::new()),
         Type::Decimal { .. } => decimals(array, own),
-        Type::Bool => Ok(Arc::clone(array)),
+        Type::Bool => (Arc::clone(array), Misfits::new()),
         Type::Date => dates(array),
         Type::Timestamp => timestamps(array),
     }
 }
 
-/// Every value by a function that may refuse it.
-pub(super) fn each<I, O>(
-    array: &PrimitiveArray<I>,
-    convert: impl Fn(I::Native) -> Result<O::Native, Unfit>,
-) -> Result<PrimitiveArray<O>, Misfit>
+/// Every value by a function that may refuse it; what it refuses is NULL, and told.
+pub(super) fn each<I, O>(array: &PrimitiveArray<I>, convert: impl Fn(I::Native) -> Result<O::Native, Unfit>) -> (PrimitiveArray<O>, Misfits)
 where
     I: ArrowPrimitiveType,
     O: ArrowPrimitiveType,
 {
-    let refused = match array.try_unary(&convert) {
-        Ok(converted) => return Ok(converted),
-        Err(unfit) => unfit,
-    };
-    let index = (0..array.len()).find(|index| array.is_valid(*index) && convert(array.value(*index)).is_err());
-    Err(Misfit { index: index.unwrap_or(0), unfit: refused })
+    if let Ok(converted) = array.try_unary(&convert) {
+        return (converted, Misfits::new());
+    }
+    let mut misfits = Misfits::new();
+    let values = array.iter().enumerate().map(|(index, value)| convert(value?).map_err(|unfit| misfits.push((index, unfit))).ok());
+    (values.collect(), misfits)
 }
 
 fn text(array: &ArrayRef) -> ArrayRef {
@@ -154,55 +101,54 @@ fn floats(array: &ArrayRef) -> ArrayRef {
     Arc::new(floats)
 }
 
-fn decimals(array: &ArrayRef, own: Type) -> Result<ArrayRef, Misfit> {
-    let decimals: PrimitiveArray<Decimal128Type> = match array.data_type() {
-        DataType::UInt64 => array.as_primitive::<UInt64Type>().unary(i128::from),
-        DataType::Decimal256(..) => each(array.as_primitive::<Decimal256Type>(), |value| {
-            value.to_i128().filter(|value| value.unsigned_abs() < number::POWERS[38]).ok_or(Unfit::Digits)
-        })?,
-        DataType::Decimal32(..) => array.as_primitive::<Decimal32Type>().unary(i128::from),
-        DataType::Decimal64(..) => array.as_primitive::<Decimal64Type>().unary(i128::from),
-        _ => array.as_primitive::<Decimal128Type>().clone(),
-    };
-    within(&decimals.with_data_type(arrow_type(own)), own)
-}
-
-/// Files do not promise that their decimals keep to their precision.
-fn within(array: &PrimitiveArray<Decimal128Type>, own: Type) -> Result<ArrayRef, Misfit> {
+fn decimals(array: &ArrayRef, own: Type) -> (ArrayRef, Misfits) {
     let Type::Decimal { precision, .. } = own else { unreachable!("decimals are decimal") };
+    // Files do not promise that their decimals keep to their precision.
     let limit = number::POWERS[usize::from(precision)];
-    let past = array.iter().position(|value| value.is_some_and(|value| value.unsigned_abs() >= limit));
-    match past {
-        Some(index) => Err(Misfit { index, unfit: Unfit::Digits }),
-        None => Ok(Arc::new(array.clone())),
-    }
+    let within = |value: i128| if value.unsigned_abs() < limit { Ok(value) } else { Err(Unfit::Digits) };
+    // Digits before the point that are left out.
+    let shift = match array.data_type() {
+        DataType::Decimal32(_, scale) | DataType::Decimal64(_, scale) | DataType::Decimal128(_, scale) | DataType::Decimal256(_, scale) => {
+            usize::from(scale.min(&0).unsigned_abs())
+        }
+        _ => 0,
+    };
+    let shifted = |value: i128| value.checked_mul(number::POWERS[shift] as i128).ok_or(Unfit::Digits).and_then(within);
+    let (decimals, misfits): (PrimitiveArray<Decimal128Type>, _) = match array.data_type() {
+        DataType::UInt64 => each(array.as_primitive::<UInt64Type>(), |value| Ok(i128::from(value))),
+        DataType::Decimal256(..) => each(array.as_primitive::<Decimal256Type>(), |value| shifted(value.to_i128().ok_or(Unfit::Digits)?)),
+        DataType::Decimal32(..) => each(array.as_primitive::<Decimal32Type>(), |value| shifted(i128::from(value))),
+        DataType::Decimal64(..) => each(array.as_primitive::<Decimal64Type>(), |value| shifted(i128::from(value))),
+        _ => each(array.as_primitive::<Decimal128Type>(), shifted),
+    };
+    (Arc::new(decimals.with_data_type(arrow_type(own))), misfits)
 }
 
-fn dates(array: &ArrayRef) -> Result<ArrayRef, Misfit> {
+fn dates(array: &ArrayRef) -> (ArrayRef, Misfits) {
     let in_range = |days: i32| if (time::FIRST_DAY..=time::LAST_DAY).contains(&days) { Ok(days) } else { Err(Unfit::Range) };
-    let dates: PrimitiveArray<Date32Type> = match array.data_type() {
+    let (dates, misfits): (PrimitiveArray<Date32Type>, _) = match array.data_type() {
         DataType::Date64 => {
             each(array.as_primitive::<Date64Type>(), |millis| match (millis / (time::DAY / 1000), millis % (time::DAY / 1000)) {
                 (days, 0) => in_range(i32::try_from(days).map_err(|_| Unfit::Range)?),
                 _ => Err(Unfit::TimeOfDay),
-            })?
+            })
         }
-        _ => each(array.as_primitive::<Date32Type>(), in_range)?,
+        _ => each(array.as_primitive::<Date32Type>(), in_range),
     };
-    Ok(Arc::new(dates))
+    (Arc::new(dates), misfits)
 }
 
-fn timestamps(array: &ArrayRef) -> Result<ArrayRef, Misfit> {
+fn timestamps(array: &ArrayRef) -> (ArrayRef, Misfits) {
     let times = |factor: i64| move |value: i64| time::checked(value.checked_mul(factor).ok_or(Unfit::Range)?);
-    let micros: PrimitiveArray<TimestampMicrosecondType> = match array.data_type() {
-        DataType::Timestamp(TimeUnit::Second, _) => each(array.as_primitive::<TimestampSecondType>(), times(1_000_000))?,
-        DataType::Timestamp(TimeUnit::Millisecond, _) => each(array.as_primitive::<TimestampMillisecondType>(), times(1000))?,
+    let (micros, misfits): (PrimitiveArray<TimestampMicrosecondType>, _) = match array.data_type() {
+        DataType::Timestamp(TimeUnit::Second, _) => each(array.as_primitive::<TimestampSecondType>(), times(1_000_000)),
+        DataType::Timestamp(TimeUnit::Millisecond, _) => each(array.as_primitive::<TimestampMillisecondType>(), times(1000)),
         DataType::Timestamp(TimeUnit::Nanosecond, _) => each(array.as_primitive::<TimestampNanosecondType>(), |nanos| {
             if nanos % 1000 == 0 { time::checked(nanos / 1000) } else { Err(Unfit::Finer) }
-        })?,
-        _ => each(array.as_primitive::<TimestampMicrosecondType>(), times(1))?,
+        }),
+        _ => each(array.as_primitive::<TimestampMicrosecondType>(), times(1)),
     };
-    Ok(Arc::new(micros.with_timezone("UTC")))
+    (Arc::new(micros.with_timezone("UTC")), misfits)
 }
 
 /// The value's text as Arrow prints it, for messages about values that have no text of ours; past the calendar, its

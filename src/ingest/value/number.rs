@@ -1,6 +1,8 @@
 //! Numbers from text: integers, exact decimals, floats.
 
-use super::unfit::Unfit;
+use qetl_core::Type;
+
+use super::{format, unfit::Unfit};
 
 /// 10⁰ to 10³⁸.
 pub(crate) const POWERS: [u128; 39] = {
@@ -70,13 +72,17 @@ pub(crate) struct Number {
     pub(crate) decimals: u32,
     /// Written as an integer: no point, no exponent.
     pub(crate) plain: bool,
+    /// Written with an exponent.
+    pub(crate) power: bool,
+    /// Written with a point.
+    pub(crate) point: bool,
 }
 
 impl Number {
     /// `value` × 10^-`scale`.
     pub(crate) fn of(value: i128, scale: u8) -> Number {
         let (mantissa, exponent) = (value.unsigned_abs(), -i32::from(scale));
-        Number { negative: value < 0, mantissa, exponent, decimals: u32::from(scale), plain: scale == 0 }
+        Number { negative: value < 0, mantissa, exponent, decimals: u32::from(scale), plain: scale == 0, power: false, point: scale > 0 }
     }
 
     /// `Unfit::Digits` is a number of more digits than can be held exactly here.
@@ -100,7 +106,8 @@ impl Number {
             }
             let decimals = point.map_or(0, |point| rest.len() - point - 1) as u32;
             let exponent = -(decimals as i32);
-            return Ok(Number { negative, mantissa: u128::from(mantissa), exponent, decimals, plain: point.is_none() });
+            let (plain, point) = (point.is_none(), point.is_some());
+            return Ok(Number { negative, mantissa: u128::from(mantissa), exponent, decimals, plain, power: false, point });
         }
         Self::parse_any(negative, rest, separator)
     }
@@ -110,8 +117,7 @@ impl Number {
         let (mut mantissa, mut too_long) = (0u128, false);
         // Digits so far; those up to the last that is not 0, which the mantissa holds; those before the point.
         let (mut digits, mut held, mut point) = (0i64, 0i64, None);
-        let mut exponent = 0;
-        let mut plain = true;
+        let (mut exponent, mut power) = (0, false);
         for (at, &byte) in rest.iter().enumerate() {
             match byte {
                 b'0' => digits += 1,
@@ -126,12 +132,11 @@ impl Number {
                 }
                 b'e' | b'E' if digits > 0 => {
                     exponent = power_of_ten(&rest[at + 1..])?;
-                    plain = false;
+                    power = true;
                     break;
                 }
                 _ if byte == separator && point.is_none() => {
                     point = Some(digits);
-                    plain = false;
                 }
                 _ => return Err(Unfit::NotA),
             }
@@ -142,10 +147,10 @@ impl Number {
         if too_long {
             return Err(Unfit::Digits);
         }
-        let point = point.unwrap_or(digits);
-        let decimals = (digits - point - exponent).max(0) as u32;
-        let exponent = if mantissa == 0 { 0 } else { (point - held + exponent) as i32 };
-        Ok(Number { negative, mantissa, exponent, decimals, plain })
+        let (whole, has_point) = (point.unwrap_or(digits), point.is_some());
+        let decimals = (digits - whole - exponent).max(0) as u32;
+        let exponent = if mantissa == 0 { 0 } else { (whole - held + exponent) as i32 };
+        Ok(Number { negative, mantissa, exponent, decimals, plain: !power && !has_point, power, point: has_point })
     }
 
     /// The number times 10^`scale`, if it has at most `precision` digits, `scale` of them behind the point.
@@ -189,9 +194,24 @@ impl Number {
         }
     }
 
-    /// A plain integer that a float may not hold exactly.
-    pub(crate) fn is_past_exact_float(self) -> bool {
-        self.plain && (self.whole_digits() > 16 || self.to_scale(38, 0).is_ok_and(|value| value.unsigned_abs() > u128::from(EXACT_FLOAT)))
+    /// Whether it is the number that the float's shortest text says.
+    pub(crate) fn is_float(self, float: f64) -> bool {
+        // No two numbers of at most fifteen digits have one float.
+        const EXACT_DIGITS: u128 = POWERS[15];
+        (float == 0.0 || float.is_normal()) && self.mantissa < EXACT_DIGITS
+            || Number::parse(format::float(float).as_bytes(), b'.').is_ok_and(|other| other.shortest() == self.shortest())
+    }
+
+    /// Sign, mantissa and exponent, without zeros at the end of the mantissa.
+    fn shortest(self) -> (bool, u128, i32) {
+        let (mut mantissa, mut exponent) = (self.mantissa, self.exponent);
+        if mantissa == 0 {
+            return (false, 0, 0);
+        }
+        while mantissa.is_multiple_of(10) {
+            (mantissa, exponent) = (mantissa / 10, exponent + 1);
+        }
+        (self.negative, mantissa, exponent)
     }
 }
 
@@ -233,28 +253,22 @@ pub(crate) fn canonical(value: f64) -> f64 {
     }
 }
 
-/// The narrowest decimal(38, s) that holds a value of text and everything of the type `ty`, which an inferred column
-/// has now, if there is one that is wider than `ty`.
-pub(crate) fn wider(ty: qetl_core::Type, text: &str, separator: u8) -> Option<qetl_core::Type> {
-    use qetl_core::Type;
-    let (precision, scale) = match ty {
-        Type::Int => (0, 0),
-        Type::Decimal { precision, scale } => (precision, scale),
+/// What an inferred column of the type `ty` must be to hold a number besides: an integer may become a decimal, and a decimal get
+/// more digits behind the point. `None`: no such type holds the number.
+pub(crate) fn wider(ty: Type, number: Number) -> Option<Type> {
+    let scale = match ty {
+        Type::Int => 0,
+        Type::Decimal { scale, .. } => scale,
         Type::Text | Type::Float | Type::Bool | Type::Date | Type::Timestamp => return None,
     };
-    let number = Number::parse(text.as_bytes(), separator).ok()?;
     let needed = u8::try_from(number.least_decimals()).ok()?.max(scale);
-    if needed > 38 || number.to_scale(38, needed).is_err() || (needed == scale && precision == 38) {
-        return None;
-    }
-    Some(Type::Decimal { precision: 38, scale: needed })
+    (needed <= 38 && number.to_scale(38, needed).is_ok()).then_some(Type::Decimal { precision: 38, scale: needed })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use qetl_core::Type;
 
     #[test]
     fn integers() {
@@ -315,8 +329,6 @@ mod tests {
         check("1.5e-3", 4, 4, 0, false);
         check("1.5e3", 0, 0, 4, false);
         check("123456789012345678901234567890", 0, 0, 30, true);
-        assert!(Number::parse(b"9007199254740993", b'.').unwrap().is_past_exact_float());
-        assert!(!Number::parse(b"9007199254740992", b'.').unwrap().is_past_exact_float());
     }
 
     #[test]
@@ -337,12 +349,37 @@ mod tests {
     }
 
     #[test]
+    fn numbers_that_are_floats() {
+        let check = |text: &str, expected: bool| {
+            let number = Number::parse(text.as_bytes(), b'.').unwrap();
+            assert_eq!(number.is_float(float(text, b'.').unwrap()), expected, "{text}");
+        };
+        for text in [
+            "0",
+            "-0.0",
+            "0.1",
+            "123456789012345",
+            "9007199254740992",
+            "1.7976931348623157e308",
+            "5e-324",
+            "1e22",
+            "0.30000000000000004",
+            "1.50e3",
+        ] {
+            check(text, true);
+        }
+        for text in ["9007199254740993", "3.5215257120407011", "4.9e-324", "1.234567890123456789", "0.1000000000000000055511151231257827"] {
+            check(text, false);
+        }
+    }
+
+    #[test]
     fn widening() {
         let decimal = |scale| Type::Decimal { precision: 38, scale };
-        let check = |ty, text, expected| assert_eq!(wider(ty, text, b'.'), expected, "{ty} {text}");
+        let check =
+            |ty, text: &str, expected| assert_eq!(wider(ty, Number::parse(text.as_bytes(), b'.').unwrap()), expected, "{ty} {text}");
         check(Type::Int, "1.50", Some(decimal(1)));
         check(Type::Int, "9223372036854775808", Some(decimal(0)));
-        check(Type::Int, "1x", None);
         check(Type::Text, "1.5", None);
         check(decimal(2), "1.234", Some(decimal(3)));
         check(decimal(2), "1e37", None);

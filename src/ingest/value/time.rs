@@ -46,12 +46,36 @@ fn pair(tens: u8, ones: u8) -> Option<u32> {
     (tens <= 9 && ones <= 9).then(|| u32::from(tens) * 10 + u32::from(ones))
 }
 
-/// `YYYY-MM-DD[(T| )HH:MM[:SS[.ffffff]][Z|±HH[[:]MM]]]`
+/// `YYYY-MM-DD[(T| )HH:MM[:SS[.ffffff]][ ][UTC|Z|±HH[[:]MM]]]`
 pub(crate) fn timestamp(text: &[u8]) -> Result<i64, Unfit> {
+    let (day, of_day, offset) = parts(text)?;
+    checked(i64::from(day) * DAY + of_day - offset * 60_000_000)
+}
+
+/// The day of a timestamp that is midnight, in UTC as far as it says.
+pub(crate) fn date_at_midnight(text: &[u8]) -> Result<i32, Unfit> {
+    let (day, of_day, offset) = parts(text)?;
+    if of_day == 0 && offset == 0 { Ok(day) } else { Err(Unfit::TimeOfDay) }
+}
+
+/// What stands before a midnight, `00:00` with or without seconds.
+pub(crate) fn before_midnight(text: &str) -> Option<&str> {
+    let (day, time) = text.rsplit_once(['T', ' '])?;
+    let is_midnight = time.len() >= 5
+        && time.bytes().enumerate().all(|(at, byte)| match at {
+            2 | 5 => byte == b':',
+            8 => byte == b'.',
+            _ => byte == b'0',
+        });
+    (is_midnight && matches!(time.len(), 5 | 8 | 10..)).then_some(day)
+}
+
+/// The day, the microseconds since its midnight, and the minutes east of UTC.
+fn parts(text: &[u8]) -> Result<(i32, i64, i64), Unfit> {
     let (day, rest) = text.split_at_checked(10).ok_or(Unfit::NotA)?;
-    let day = i64::from(date(day).ok_or(Unfit::NotA)?) * DAY;
+    let day = date(day).ok_or(Unfit::NotA)?;
     let [b'T' | b't' | b' ', h1, h2, b':', m1, m2, rest @ ..] = rest else {
-        return if rest.is_empty() { Ok(day) } else { Err(Unfit::NotA) };
+        return if rest.is_empty() { Ok((day, 0, 0)) } else { Err(Unfit::NotA) };
     };
     let (seconds, fraction, rest) = match rest {
         [b':', s1, s2, rest @ ..] => {
@@ -61,8 +85,7 @@ pub(crate) fn timestamp(text: &[u8]) -> Result<i64, Unfit> {
         _ => (0, 0, rest),
     };
     let minutes = below(*h1, *h2, 24)? * 60 + below(*m1, *m2, 60)?;
-    let local = day + (minutes * 60 + seconds) * 1_000_000 + fraction;
-    checked(local - offset(rest)? * 60_000_000)
+    Ok((day, (minutes * 60 + seconds) * 1_000_000 + fraction, offset(rest)?))
 }
 
 fn below(tens: u8, ones: u8, limit: u32) -> Result<i64, Unfit> {
@@ -88,10 +111,14 @@ fn fraction(text: &[u8]) -> Result<(i64, &[u8]), Unfit> {
     Ok((micros, rest))
 }
 
-/// Minutes east of UTC.
+/// Minutes east of UTC; a blank may stand before them.
 fn offset(text: &[u8]) -> Result<i64, Unfit> {
+    let text = match text {
+        [b' ', rest @ ..] if !rest.is_empty() => rest,
+        other => other,
+    };
     let (sign, h1, h2, m1, m2) = match text {
-        [] | [b'Z' | b'z'] => return Ok(0),
+        [] | [b'Z' | b'z'] | b"UTC" => return Ok(0),
         [sign, h1, h2] => (sign, h1, h2, &b'0', &b'0'),
         [sign, h1, h2, m1, m2] | [sign, h1, h2, b':', m1, m2] => (sign, h1, h2, m1, m2),
         _ => return Err(Unfit::NotA),
@@ -157,6 +184,10 @@ mod tests {
         check("2024-01-31T10:20:30.123456000+01:00", Ok("2024-01-31T09:20:30.123456Z"));
         check("2024-01-31T10:20:30-0130", Ok("2024-01-31T11:50:30Z"));
         check("2024-01-31T10:20+02", Ok("2024-01-31T08:20:00Z"));
+        check("2024-01-31 10:20:30 UTC", Ok("2024-01-31T10:20:30Z"));
+        check("2024-01-31 10:20:30 Z", Ok("2024-01-31T10:20:30Z"));
+        check("2024-01-31 10:20:30.000 +0000", Ok("2024-01-31T10:20:30Z"));
+        check("2024-01-31 10:20:30+00", Ok("2024-01-31T10:20:30Z"));
         check("1969-12-31T23:59:59.999999", Ok("1969-12-31T23:59:59.999999Z"));
         check("2024-01-31T10:20:30.1234567", Err(Unfit::Finer));
         check("2024-01-31T10:20:30.1234567x", Err(Unfit::NotA));
@@ -171,7 +202,9 @@ mod tests {
             "2024-01-31T10:20:30.",
             "2024-02-30T10:20",
             "2024-01-31T10:20:30+24:00",
-            "2024-01-31T10:20:30 UTC",
+            "2024-01-31T10:20:30 ",
+            "2024-01-31T10:20:30  UTC",
+            "2024-01-31T10:20:30 CET",
             "2024-01-31x10:20",
             "2024-01-3",
             "äääää",

@@ -3,7 +3,7 @@
 use qetl_core::Type;
 
 use crate::{
-    problem::{DataProblem, ProblemKind, shown},
+    problem::{DataProblem, shown},
     spec::ReadColumn,
 };
 
@@ -12,10 +12,14 @@ use crate::{
 pub(crate) enum Unfit {
     /// NULL where none may stand.
     Null,
-    /// Empty text, where only text may be empty.
-    Empty,
     /// Not written as the type's values are.
     NotA,
+    /// A year of fewer digits than the pattern's has.
+    ShortYear,
+    /// What stands between digits does not make groups of three.
+    Groups,
+    /// As a value of the inferred type it would lose characters.
+    Loses,
     /// More digits behind the point than the column has.
     Decimals,
     /// More digits than the column has.
@@ -28,8 +32,10 @@ pub(crate) enum Unfit {
     TimeOfDay,
     /// A list or an object where a single value is expected.
     Nested,
-    /// An inferred column would have to be of this type.
-    Widen(Type),
+    /// NaN or ±∞ in a column that is added up.
+    NotFinite,
+    /// Bytes that are no text.
+    NotText,
 }
 
 /// The type with its article.
@@ -42,64 +48,87 @@ pub(crate) fn a(ty: Type) -> String {
 
 impl Unfit {
     /// The problem, still without its line or row.
-    pub(crate) fn problem(self, file: &str, index: usize, column: &ReadColumn, value: &str) -> DataProblem {
+    pub(crate) fn problem(self, file: &str, column: &ReadColumn, value: &str) -> DataProblem {
         let ty = column.ty.unwrap_or(Type::Text);
         let value = shown(value);
         let message = match self {
             Unfit::Null => "NULL, and the column is required".to_owned(),
-            Unfit::Empty => format!("an empty text is not {}", a(ty)),
             Unfit::NotA => format!("`{value}` is not {}", a(ty)),
+            Unfit::ShortYear => format!("`{value}` is not {}: its year has too few digits: `%Y` is four digits, `%y` two", a(ty)),
+            Unfit::Groups => format!("`{value}` is not {}: its digits do not stand in groups of three", a(ty)),
+            Unfit::Loses => format!("`{value}` would lose characters as {}, as the column was inferred", a(ty)),
             Unfit::Decimals => format!("`{value}` has too many digits behind the point for a {ty}"),
             Unfit::Digits => format!("`{value}` has too many digits for {}", a(ty)),
             Unfit::Range => format!("`{value}` is outside the range of {}", a(ty)),
             Unfit::Finer => format!("`{value}` is finer than a microsecond"),
             Unfit::TimeOfDay => format!("`{value}` has a time of day, which a date has not"),
             Unfit::Nested => format!("`{value}` is a nested value, not {}", a(ty)),
-            Unfit::Widen(to) => format!("`{value}` is not {}, as the column was inferred; {} holds it", a(ty), a(to)),
+            Unfit::NotFinite => format!("`{value}` is no amount: sums of the measure could never balance"),
+            Unfit::NotText => format!("its bytes are not UTF-8 text: {value}"),
         };
-        let (kind, code) = match self {
-            Unfit::Widen(to) => (ProblemKind::Widen { column: index, to }, "qetl::ingest::widen"),
-            Unfit::Null => (ProblemKind::Refused, "qetl::ingest::null"),
-            Unfit::Empty | Unfit::NotA | Unfit::Decimals | Unfit::Digits | Unfit::Range => (ProblemKind::Refused, "qetl::ingest::value"),
-            Unfit::Finer | Unfit::TimeOfDay | Unfit::Nested => (ProblemKind::Refused, "qetl::ingest::value"),
+        let code = match self {
+            Unfit::Null => "qetl::ingest::null",
+            Unfit::NotA | Unfit::ShortYear | Unfit::Groups | Unfit::Loses | Unfit::Decimals | Unfit::Digits | Unfit::Range => VALUE,
+            Unfit::Finer | Unfit::TimeOfDay | Unfit::Nested | Unfit::NotFinite | Unfit::NotText => VALUE,
         };
         let mut problem = DataProblem::new(code, file, message).of_column(&column.name).help(self.help(ty, &value));
-        problem.kind = kind;
         problem.place.value = (self != Unfit::Null).then_some(value);
         problem
     }
 
     fn help(self, ty: Type, value: &str) -> String {
         match self {
-            Unfit::Null => "mend the file, or take the column out of `primary_key` or its `required`".to_owned(),
-            Unfit::Empty => "mend the file: an empty field without quotes is NULL, one with quotes is text".to_owned(),
+            Unfit::Null => "mend the file, or take out the column's `required`".to_owned(),
             Unfit::NotA => not_a(ty, value),
+            Unfit::ShortYear => "mend the file, or write `%y` in the pattern for years of two digits".to_owned(),
+            Unfit::Groups => "mend the file, or declare `schema_type = \"string\"`".to_owned(),
+            Unfit::Loses => {
+                format!("declare `schema_type = \"string\"` to keep it as it is written, or `schema_type = \"{ty}\"` to take its value")
+            }
             Unfit::Decimals => "mend the file, or declare a `schema_type` with a larger scale".to_owned(),
             Unfit::Digits | Unfit::Range if ty == Type::Int => "mend the file, or declare `schema_type = \"decimal(38,0)\"`".to_owned(),
+            Unfit::Range if ty == Type::Timestamp => {
+                "`timestamp_unit` says what numbers since 1970 count: `s`, `ms`, `us` or `ns`".to_owned()
+            }
             Unfit::Digits | Unfit::Range => "mend the file, or declare a `schema_type` that holds the value".to_owned(),
             Unfit::Finer => "mend the file, or declare `schema_type = \"string\"`: timestamps are exact to the microsecond".to_owned(),
             Unfit::TimeOfDay => "declare `schema_type = \"timestamp\"`".to_owned(),
             Unfit::Nested => "declare `schema_type = \"string\"` to get its JSON text".to_owned(),
-            Unfit::Widen(to) => format!("declare `schema_type = \"{to}\"`"),
+            Unfit::NotFinite => "mend the file: leave the field empty where there is no amount".to_owned(),
+            Unfit::NotText => "leave the column out of the flow's `columns`, or write it as another type".to_owned(),
         }
     }
 }
+
+const VALUE: &str = "qetl::ingest::value";
 
 fn not_a(ty: Type, value: &str) -> String {
     let lower = value.trim().to_lowercase();
     if matches!(lower.as_str(), "" | "null" | "none" | "na" | "n/a" | "nil" | "-" | "\\n" | "#n/a") {
         return format!("if it means NULL, say so with `null_values = [\"{}\"]`", value.replace('\\', "\\\\"));
     }
+    let digits = value.trim_start_matches('-');
     let written = match ty {
-        Type::Int => "integers are written `-12`",
-        Type::Float | Type::Decimal { .. } if value.contains(',') => {
-            "numbers have a decimal point and no thousands separators; `decimal_separator = \",\"` reads commas"
+        Type::Int if value.contains([',', '\'', ' ']) => "integers are written `-12`; `thousands_separator` reads groups of three".to_owned(),
+        Type::Int => "integers are written `-12`".to_owned(),
+        Type::Float | Type::Decimal { .. } if value.contains([',', '\'', ' ']) => {
+            "numbers are written `-12.5`; `decimal_separator = \",\"` reads a comma as the point, `thousands_separator` reads groups of three"
+                .to_owned()
         }
-        Type::Float | Type::Decimal { .. } => "numbers are written `-12.5`",
-        Type::Bool => "booleans are written `true`, `false`, `t`, `f`, `1` or `0`",
-        Type::Date => "dates are written `2024-01-31`; `date_format` names another form",
-        Type::Timestamp => "timestamps are written `2024-01-31T10:00:00Z`; `timestamp_format` names another form",
-        Type::Text => "",
+        Type::Float | Type::Decimal { .. } => "numbers are written `-12.5`".to_owned(),
+        Type::Bool => "booleans are written `true`, `false`, `t`, `f`, `1` or `0`; `true_values` and `false_values` add others".to_owned(),
+        Type::Date => "dates are written `2024-01-31`; `date_format` names another form".to_owned(),
+        Type::Timestamp if digits.len() >= 9 && digits.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') => {
+            let unit = match digits.split('.').next().map_or(0, str::len) {
+                0..=11 => "s",
+                12..=14 => "ms",
+                15..=17 => "us",
+                _ => "ns",
+            };
+            format!("`timestamp_unit = \"{unit}\"` reads numbers since 1970, if that is what it is; timestamps are written `2024-01-31T10:00:00Z`")
+        }
+        Type::Timestamp => "timestamps are written `2024-01-31T10:00:00Z`; `timestamp_format` names another form".to_owned(),
+        Type::Text => String::new(),
     };
     format!("{written}; mend the file, or declare another `schema_type`")
 }
@@ -110,14 +139,19 @@ mod tests {
 
     #[test]
     fn says_what_and_the_way_out() {
-        let column = |ty| ReadColumn { name: "amount".into(), ty: Some(ty), required: false, inferred: false };
+        let column = |ty| ReadColumn::new("amount", Some(ty));
         let decimal = Type::Decimal { precision: 18, scale: 2 };
-        let problem = Unfit::NotA.problem("o.csv", 0, &column(decimal), "12,5x").at(17, 9);
+        let problem = Unfit::NotA.problem("o.csv", &column(decimal), "12,5x").at(17, 9);
         assert_eq!(problem.to_string(), "o.csv:17:9: column `amount`: `12,5x` is not a decimal(18,2)");
         assert!(problem.help.contains("decimal_separator"), "{}", problem.help);
-        let problem = Unfit::NotA.problem("o.csv", 0, &column(Type::Int), "N/A");
+        let problem = Unfit::NotA.problem("o.csv", &column(Type::Int), "N/A");
         assert_eq!(problem.to_string(), "o.csv: column `amount`: `N/A` is not an integer");
         assert!(problem.help.contains("null_values = [\"N/A\"]"), "{}", problem.help);
-        assert_eq!(Unfit::Widen(decimal).problem("o", 3, &column(Type::Int), "1.5").kind, ProblemKind::Widen { column: 3, to: decimal });
+        for (text, unit) in
+            [("1704103200", "\"s\""), ("1704103200123", "\"ms\""), ("1704103200123456", "\"us\""), ("1704103200123456789", "\"ns\"")]
+        {
+            let problem = Unfit::NotA.problem("o", &column(Type::Timestamp), text);
+            assert!(problem.help.contains(unit), "{}", problem.help);
+        }
     }
 }

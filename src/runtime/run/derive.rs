@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use qetl_core::plan::{self, InputType, Plan};
+use qetl_core::{
+    Column, Problems,
+    ir::Expr,
+    plan::{self, InputType, Plan},
+};
 
 use super::{flow::FlowRun, judge};
 use crate::{
@@ -24,16 +28,40 @@ pub(super) enum Part {
 }
 
 impl FlowRun<'_> {
+    /// The plan by which a batch is derived: with the columns that the flow has no more and the batch had, and without those that it
+    /// had not. Its tasks give the others NULL.
+    fn plan_of(&self, plan: &Arc<Plan>, context: &BatchContext, part: Part) -> Result<Arc<Plan>, RunError> {
+        let known = context.known.iter().find(|known| known.batch_id == context.batch_id);
+        let lacks = |column: &InputType| column.gone && known.is_some_and(|known| known.lacks.contains(&column.name));
+        if matches!(part, Part::Whole { .. }) || !plan.input.iter().any(lacks) {
+            return Ok(plan.clone());
+        }
+        let had = plan.input.iter().filter(|column| !lacks(column)).cloned().collect();
+        let mut own = plan::expand(self.flow, had)?;
+        for task in &mut own.tasks {
+            let (Some(whole), Some(made)) = (plan.dataset(&task.target), task.steps.result()) else { continue };
+            if !task.write_mode.is_of_batch() {
+                continue;
+            }
+            let has = |name: &str| made.column_names().any(|own| own == name);
+            let value = |column: &Column| if has(&column.name) { Expr::column(&column.name) } else { Expr::null(column.ty) };
+            let columns = whole.schema.columns().iter().map(|column| (column.name.clone(), value(column))).collect();
+            task.steps.add("with_columns_of_old", made.project(columns).map_err(Problems::from)?);
+        }
+        Ok(Arc::new(own))
+    }
+
     /// Runs a part of the flow's tasks and judges them.
     pub(super) async fn derive(
         &self,
-        plan: &Plan,
+        plan: &Arc<Plan>,
         work: &mut dyn Work,
         context: &BatchContext,
         job: &Job,
         part: Part,
         steps: &mut Vec<StepReport>,
     ) -> Result<(), RunError> {
+        let plan = &*self.plan_of(plan, context, part)?;
         let (of_batch, own, all) = match part {
             Part::Batch { own } => (true, own, false),
             Part::Whole { own, all } => (false, own, all),

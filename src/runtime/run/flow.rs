@@ -10,6 +10,8 @@ use qetl_core::{
     plan::{InputType, LateBatches},
 };
 
+use qetl_ingest::SourceFile;
+
 use super::{
     Done,
     derive::{Part, context_of, known_batches},
@@ -21,7 +23,7 @@ use crate::{
     engine::{Engine, FlowLock, KnownBatch, Publish},
     error::{Place, RunError},
     progress::{Event, Progress},
-    records::{BatchDetails, BatchRecord, FlowRecords, RunRecord},
+    records::{BatchDetails, BatchRecord, FileRecord, FlowRecords, RunRecord},
     report::{BatchReport, Status},
     types,
     waiting::{Job, JobInput, Request, Roots, micros},
@@ -35,6 +37,8 @@ pub(super) struct FlowRun<'a> {
     pub(super) request: &'a Request,
     pub(super) progress: &'a Progress,
     pub(super) run_id: &'a str,
+    /// What is read from the batch on that is executed now.
+    pub(super) waiting: Vec<SourceFile>,
     pub(super) done: Done,
 }
 
@@ -55,27 +59,29 @@ impl FlowRun<'_> {
             self.refresh(&plan, &*lock, &mut records).await.map_err(|error| error.at(&place))?;
             self.done.refreshed = records.batches.iter().map(|batch| batch.batch_id).collect();
         }
-        for job in jobs {
+        for (index, job) in jobs.iter().enumerate() {
+            self.waiting = jobs[index..].iter().flat_map(Job::read_files).map(|file| file.source.clone()).collect();
             let started = Instant::now();
             let started_at = micros(SystemTime::now());
             let mut report = BatchReport {
                 batch_id: job.batch_id,
                 status: Status::Succeeded,
-                files: job.files().iter().map(|file| file.source.name.clone()).collect(),
+                files: job.read_files().map(|file| file.source.name.clone()).collect(),
+                landed_before: job.files().len() - job.read_files().count(),
                 source_dataset: job.dataset().map(ToString::to_string),
                 steps: Vec::new(),
                 derived_again: Vec::new(),
                 warnings: Vec::new(),
                 error: None,
             };
-            let outcome = self.batch(&*lock, &mut records, &mut input, &job, started_at, started, &mut report).await;
+            let outcome = self.batch(&*lock, &mut records, &mut input, job, started_at, started, &mut report).await;
             let outcome = outcome.map_err(|error| error.at(&place.batch(job.batch_id)));
             if let Err(error) = &outcome {
                 (report.status, report.error) = (failure_status(error), Some(error.into()));
             }
             if report.status != Status::Succeeded {
                 let run =
-                    self.run_record(&job, report.status, started_at, started, 0, report.error.as_ref().map_or("", |error| &error.message));
+                    self.run_record(job, report.status, started_at, started, 0, report.error.as_ref().map_or("", |error| &error.message));
                 // What the run did not achieve is already told; that it could not be recorded must not hide that.
                 if let Err(error) = self.engine.record_run(&run).await {
                     let message = format!("the run could not be recorded: {error}");
@@ -117,40 +123,42 @@ impl FlowRun<'_> {
             flow: flow.clone(),
             batch_id: job.batch_id,
             files: report.files.clone(),
+            landed_before: report.landed_before,
             dataset: job.dataset().cloned(),
         });
         let now = micros(SystemTime::now());
         let processed_at = self.request.execution_date.or(known.as_ref().map(|batch| batch.processed_at)).unwrap_or(now);
-        let own = KnownBatch { batch_id: job.batch_id, processed_at, files: job.source_names(), lacks: Vec::new() };
+        self.refuse_late(records, job, known.is_some())?;
+        let had = columns_of(input, known.as_ref(), job);
+        let lacks = input.iter().map(|column| column.name.clone()).filter(|name| !had.contains(name)).collect();
+        let own = KnownBatch { batch_id: job.batch_id, processed_at, files: job.source_names(), lacks };
         let known_batches = known_batches(records, input, Some(own));
         let context = context_of(&known_batches, job.batch_id, processed_at);
         let files = match &job.input {
-            JobInput::Files(files) => fingerprints(files.clone(), now).await?,
+            JobInput::Files(files) => {
+                let folders = types::of_folders(&self.flow.reader, self.flow.input.columns.iter().map(|column| &column.value));
+                fingerprints(files.clone(), folders, now).await?
+            }
             JobInput::Dataset(batch) => vec![batch.record(now)],
         };
         let (plan, mut work, landed) = self.land(lock, input, job, &context, report).await?;
-        refuse_changed_files(job.files())?;
+        refuse_changed_files(job.files(), &files)?;
+        for (_, column) in input.iter().enumerate().filter(|(index, _)| landed.filled.has(*index)) {
+            report.warnings.extend(types::settles(column, records.columns.iter().find(|old| old.name == column.name)));
+        }
         if let Some(known) = &known
-            && (known.content_hash, known.rows) == (landed.content_hash, i64::try_from(landed.rows).unwrap_or(i64::MAX))
+            && self.is_unchanged(&plan, &context, known, input, &landed).await?
         {
             report.status = Status::Unchanged;
             // Its transaction would keep the records from being written.
             drop(work);
-            return match job.input {
-                JobInput::Files(_) => Ok(()),
-                // Else it would be looked at again by each run.
-                JobInput::Dataset(_) => self.engine.read_again(&flow, lock, job.batch_id, &files).await,
-            };
+            return self.read_again(lock, records, job, known, files).await;
         }
         self.refuse_times_that_fall(&known_batches, job.batch_id)?;
         let builds = self.flow.properties.batches(self.flow).build_on_earlier;
         let later: Vec<BatchRecord> = records.batches.iter().filter(|batch| builds && batch.batch_id > job.batch_id).cloned().collect();
-        if let (Some(last), LateBatches::Reject) = (later.last(), self.flow.properties.late_batches()) {
-            let what = if known.is_some() { "would be replaced with other content" } else { "arrives late" };
-            let message =
-                format!("batch {} {what}: batch {} is published already, and `late_batches` is `reject`", job.batch_id, last.batch_id);
-            let help = "load it as a new batch, or set `late_batches = \"cascade\"` to derive the later batches again";
-            return Err(RunError::refused(Place::default(), message, help));
+        if known.is_some() {
+            self.refuse_late(records, job, false)?;
         }
         self.derive(&plan, &mut *work, &context, job, Part::Batch { own: true }, &mut report.steps).await?;
         for batch in &later {
@@ -170,14 +178,17 @@ impl FlowRun<'_> {
             content_hash: landed.content_hash,
             shape: self.flow.shape.clone(),
             files,
-            details: BatchDetails { columns: Some(input.iter().map(|column| column.name.clone()).collect()) },
+            details: BatchDetails { columns: Some(had) },
         };
         let roles = if landed.rows > 0 { types::roles(self.flow, input) } else { BTreeMap::new() };
-        let columns = types::pinned(input, &roles, records);
+        let columns = types::pinned(input, &roles, records, Some(&landed));
         let details = records.details_now();
         let run = self.run_record(job, Status::Succeeded, started_at, started, landed.rows, "");
         let publish = Publish { flow, batches: vec![record.clone()], columns: columns.clone(), details: details.clone(), run };
         work.publish(publish).await?;
+        for column in input.iter_mut() {
+            column.role = columns.iter().find(|pinned| pinned.name == column.name).and_then(|pinned| pinned.details.role.clone());
+        }
         (records.columns, records.details) = (columns, details);
         records.ledger.extend(record.files.iter().map(|file| (record.batch_id, file.clone())));
         records.batches.retain(|batch| batch.batch_id != record.batch_id);
@@ -185,4 +196,56 @@ impl FlowRun<'_> {
         records.batches.sort_by_key(|batch| batch.batch_id);
         Ok(())
     }
+
+    /// Records what an unchanged batch was read from, which would be looked at again by each run otherwise. A batch that was named is
+    /// as it was.
+    async fn read_again(
+        &self,
+        lock: &dyn FlowLock,
+        records: &mut FlowRecords,
+        job: &Job,
+        known: &BatchRecord,
+        mut files: Vec<FileRecord>,
+    ) -> Result<(), RunError> {
+        let content = |file: &FileRecord| (file.name.clone(), file.content_hash);
+        let is_told = known.files.iter().map(content).eq(files.iter().map(content));
+        if is_told || (self.request.batch_id.is_some() && job.dataset().is_none()) {
+            return Ok(());
+        }
+        // A dataset in place of files leaves them known.
+        files.extend(known.files.iter().filter(|file| !job.source_names().contains(&file.name)).cloned());
+        self.engine.read_again(self.flow.id(), lock, job.batch_id, &files).await?;
+        records.ledger.extend(files.iter().map(|file| (job.batch_id, file.clone())));
+        if let Some(batch) = records.batches.iter_mut().find(|batch| batch.batch_id == job.batch_id) {
+            batch.files = files;
+        }
+        Ok(())
+    }
+
+    /// Where batches that come late are not taken: refused before it is landed, unless it may be what it was. A known batch that is
+    /// replaced comes late, too.
+    fn refuse_late(&self, records: &FlowRecords, job: &Job, may_be_unchanged: bool) -> Result<(), RunError> {
+        let builds = self.flow.properties.batches(self.flow).build_on_earlier;
+        let last = records.greatest_id().filter(|last| builds && *last > job.batch_id);
+        let (Some(last), LateBatches::Reject, false) = (last, self.flow.properties.late_batches(), may_be_unchanged) else {
+            return Ok(());
+        };
+        let id = job.batch_id;
+        let what = if records.batch(id).is_some() { "would be replaced with other content" } else { "arrives late" };
+        let message = format!("batch {id} {what}: batch {last} is published already, and `late_batches` is `reject`");
+        let next = match job.read_files().next() {
+            Some(_) => format!(" (`--batch-id {} --input FILE`)", last + 1),
+            None => String::new(),
+        };
+        let help = format!("load it as a new batch{next}, or set `late_batches = \"cascade\"` to derive the later batches again");
+        Err(RunError::refused(Place::default(), message, help))
+    }
+}
+
+/// The columns that the batch's rows have: those of the flow; and where rows of it are landed already and stay, those that it had.
+fn columns_of(input: &[InputType], known: Option<&BatchRecord>, job: &Job) -> Vec<String> {
+    let stays = job.files().iter().any(|file| file.landed_at.is_some());
+    let had = |name: &String| known.and_then(|known| known.details.columns.as_ref()).is_none_or(|had| had.contains(name));
+    let has = |column: &&InputType| !column.gone || (stays && had(&column.name));
+    input.iter().filter(has).map(|column| column.name.clone()).collect()
 }

@@ -124,7 +124,7 @@ impl Conflict {
     /// The key, then `file:line` of its first rows; `file row N` for files without lines.
     fn text(&self, flow: &Flow, input: &[InputType], job: &Job) -> String {
         let place = |(file, row): &(String, u64)| {
-            let source = job.files().iter().find(|source| source.source.name == *file);
+            let source = job.read_files().find(|source| source.source.name == *file);
             let lines = source.and_then(|source| qetl_ingest::lines_of_rows(&source.source, &types::read_spec(flow, input), &[*row]));
             match lines.and_then(|lines| lines.first().copied()) {
                 Some(line) => format!("{file}:{line}"),

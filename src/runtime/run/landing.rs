@@ -1,22 +1,24 @@
 //! Landing a batch, and the files that it is read from.
 
-use std::{sync::Arc, time::Instant};
+use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use qetl_core::{
     Plan,
     input::OnDuplicateKey,
-    plan::{self, InputType, Known},
+    plan::{self, InputType},
 };
+
+use qetl_ingest::SourceFile;
 
 use super::{blocking, flow::FlowRun};
 use crate::{
-    engine::{BatchContext, BatchSource, FlowLock, LandError, Landed, Work},
+    engine::{BatchContext, FlowLock, LandError, Landed, Work},
     error::{Place, RunError},
     progress::Event,
-    records::{FileDetails, FileRecord},
+    records::{BatchRecord, FileRecord},
     report::{BatchReport, StepReport},
     types,
-    waiting::{Job, JobFile, JobInput, micros},
+    waiting::{Job, JobFile, content_of, is_as_it_was},
 };
 
 impl FlowRun<'_> {
@@ -29,12 +31,8 @@ impl FlowRun<'_> {
         context: &BatchContext,
         report: &mut BatchReport,
     ) -> Result<(Arc<Plan>, Box<dyn Work>, Landed), RunError> {
-        let ordered = matches!(self.flow.input.on_duplicate_key, OnDuplicateKey::KeepFirst | OnDuplicateKey::KeepLast)
-            || self.flow.properties.batches(self.flow).row_order_counts;
-        let source = match &job.input {
-            JobInput::Files(files) => BatchSource::Files(files.iter().map(|file| file.source.clone()).collect()),
-            JobInput::Dataset(batch) => BatchSource::Dataset(batch.dataset.clone()),
-        };
+        let ordered = self.order_counts();
+        let source = job.source();
         loop {
             let plan = Arc::new(plan::expand(self.flow, input.to_vec())?);
             let step = plan.landing().map_or_else(|| "landing".to_owned(), |landing| landing.name.to_string());
@@ -50,13 +48,50 @@ impl FlowRun<'_> {
                     return Ok((plan, work, landed));
                 }
                 Err(LandError::Run(error)) => return Err(self.with_flow_help(error, job).at(&place)),
-                Err(LandError::Widen { column, to }) => {
-                    let widened = &mut input[column];
-                    report.warnings.push(format!("column `{}` was {} and is {to} from now on: a value needs it", widened.name, widened.ty));
-                    (widened.ty, widened.known) = (to, Known::Inferred);
+                Err(LandError::Untyped(columns)) => {
+                    drop(work);
+                    let (flow, types, files) = (self.flow.clone(), input.to_vec(), self.waiting.clone());
+                    let (found, _) = blocking(move || types::infer(&flow, types, &files)).await.map_err(|error| error.at(&place))?;
+                    input.clone_from_slice(&found);
+                    types::refuse_untyped(input, &columns)?;
+                }
+                Err(LandError::Widen(columns)) => {
+                    // What it has open may keep what is stored from being read.
+                    drop(work);
+                    let landing = plan.landing().map(|landing| &landing.name);
+                    let told = types::widen(self.engine, landing, input, columns).await.map_err(|error| error.at(&place))?;
+                    report.warnings.extend(told);
                 }
             }
         }
+    }
+
+    /// Whether the order of a batch's rows is part of its content.
+    fn order_counts(&self) -> bool {
+        matches!(self.flow.input.on_duplicate_key, OnDuplicateKey::KeepFirst | OnDuplicateKey::KeepLast)
+            || self.flow.properties.batches(self.flow).row_order_counts
+    }
+
+    /// Whether the batch has the content that it has already. What is recorded tells, unless columns or their types are others
+    /// since: then the rows that are stored tell.
+    pub(super) async fn is_unchanged(
+        &self,
+        plan: &Arc<Plan>,
+        context: &BatchContext,
+        known: &BatchRecord,
+        input: &[InputType],
+        landed: &Landed,
+    ) -> Result<bool, RunError> {
+        if i64::try_from(landed.rows) != Ok(known.rows) {
+            return Ok(false);
+        }
+        if known.content_hash == landed.content_hash {
+            return Ok(true);
+        }
+        let today = types::read_spec(self.flow, input).present();
+        let files: Vec<String> = known.files.iter().map(|file| file.name.clone()).collect();
+        let stored = self.engine.look(plan.clone()).await?.landed(context, &files, &today, self.order_counts()).await?;
+        Ok((stored.rows, stored.content_hash) == (landed.rows, landed.content_hash))
     }
 
     /// What the flow's own settings say of a value that was refused.
@@ -64,15 +99,19 @@ impl FlowRun<'_> {
         let RunError::Data { problem, .. } = &mut error else { return error };
         if let Some(dataset) = job.dataset() {
             problem.help = match problem.code {
-                "qetl::ingest::null" => format!("mend the batch in `{dataset}`, or take the column out of `primary_key` or its `required`"),
+                "qetl::ingest::null" => format!("mend the batch in `{dataset}`, or take out the column's `required`"),
                 "qetl::ingest::value" => format!("mend the batch in `{dataset}`, or declare another `schema_type`"),
                 _ => std::mem::take(&mut problem.help),
             };
         }
         let reader = &self.flow.reader;
-        let is_key = self.flow.input.primary_key.iter().any(|key| problem.place.column.as_deref() == Some(key.as_str()));
+        let column = problem.place.column.as_deref().unwrap_or_default();
         let more = match (problem.code, problem.help.as_str()) {
-            ("qetl::ingest::null", _) if is_key => "`on_null_key = \"park\"` sets rows without a key aside".to_owned(),
+            ("qetl::ingest::null", _) if self.flow.properties.key_columns(self.flow).iter().any(|key| key == column) => {
+                let what = if job.dataset().is_some() { "the batch" } else { "the file" };
+                problem.help = format!("mend {what}, or set the rows without a value in `{column}` aside: `on_null_key = \"park\"`");
+                return error;
+            }
             (_, help) if help.contains("`date_format`") && reader.date_format.is_some() => {
                 format!("this flow also reads `date_format = \"{}\"`", reader.date_format.as_deref().unwrap_or_default())
             }
@@ -89,37 +128,39 @@ impl FlowRun<'_> {
     }
 }
 
-/// The files as they will be recorded.
-pub(crate) async fn fingerprints(files: Vec<JobFile>, now: i64) -> Result<Vec<FileRecord>, RunError> {
+/// The files as they will be recorded. `partition_columns`: each with what its folders call it.
+pub(crate) async fn fingerprints(
+    files: Vec<JobFile>,
+    partition_columns: Vec<(String, String)>,
+    now: i64,
+) -> Result<Vec<FileRecord>, RunError> {
     blocking(move || {
         let record = |file: &JobFile| {
             let content_hash = match file.content_hash {
                 Some(hash) => hash,
-                None => {
-                    qetl_ingest::fingerprint(&file.source.path)
-                        .map_err(|error| RunError::failed(format!("`{}` cannot be read: {error}", file.source.name)))?
-                        .1
-                }
+                None => content_of(file)?,
             };
-            Ok(FileRecord {
-                name: file.source.name.clone(),
-                size: file.size,
-                modified: file.modified,
-                content_hash,
-                loaded_at: now,
-                details: FileDetails::default(),
-            })
+            let mut record = file.record(content_hash, now);
+            if file.landed_at.is_none() {
+                record.details.folders = folders_of(&file.source, &partition_columns);
+            }
+            Ok(record)
         };
         files.iter().map(record).collect()
     })
     .await
 }
 
-/// A file that was written to while it was read may have been read half old, half new.
-pub(crate) fn refuse_changed_files(files: &[JobFile]) -> Result<(), RunError> {
-    for file in files {
-        let now = std::fs::metadata(&file.source.path).and_then(|meta| Ok((meta.len(), micros(meta.modified()?))));
-        if now.ok() != Some((file.size, file.modified)) {
+/// What the folders of a file tell of columns; what is wrong with them is told when it is read.
+fn folders_of(file: &SourceFile, columns: &[(String, String)]) -> BTreeMap<String, Option<String>> {
+    let value = |(column, folder): &(String, String)| Some((column.clone(), qetl_ingest::folder_value(&file.path, folder)?.ok()?));
+    columns.iter().filter_map(value).collect()
+}
+
+/// A file that was written to while it was read may have been read half old, half new. `records`: what it was before.
+pub(crate) fn refuse_changed_files(files: &[JobFile], records: &[FileRecord]) -> Result<(), RunError> {
+    for (file, record) in files.iter().zip(records).filter(|(file, _)| file.landed_at.is_none()) {
+        if !is_as_it_was(file, record.content_hash) {
             return Err(RunError::Failed {
                 place: Place::default(),
                 message: format!("`{}` was changed while it was read", file.source.name),

@@ -9,6 +9,7 @@ use super::blocking;
 use crate::{
     engine::Engine,
     error::{Place, RunError},
+    had,
     records::FlowRecords,
     rules,
     source::{self, Source},
@@ -39,8 +40,11 @@ pub async fn plan_flow(engine: &dyn Engine, flow: &Flow, project: &[&Flow], root
     if let Some(tasks) = flow.standard() {
         return plan_standard(engine, flow, &tasks, roots, request).await.map_err(|error| error.at(&place));
     }
-    let records = engine.records(flow.id()).await.map_err(|error| error.at(&place))?;
-    let mut obstacles = if request.full_refresh { Problems::default() } else { types::shape_changes(flow, &records) };
+    let mut records = engine.records(flow.id()).await.map_err(|error| error.at(&place))?;
+    let mut obstacles = types::twins(flow, &records);
+    if !request.full_refresh {
+        obstacles.append(types::shape_changes(flow, &records));
+    }
     let source = source::find(engine, flow, project, &Known::new()).await.map_err(|error| error.at(&place))?;
     let types = types::known(flow, &records);
     let (jobs, input, mut notes) = match &source {
@@ -51,19 +55,34 @@ pub async fn plan_flow(engine: &dyn Engine, flow: &Flow, project: &[&Flow], root
             (jobs, types::brought(flow, types, source.columns.as_deref().unwrap_or_default()), notes)
         }
         None => {
-            let jobs = waiting::jobs(flow, roots, &records, request).map_err(|error| error.at(&place))?;
-            let files: Vec<SourceFile> = jobs.iter().flat_map(Job::files).map(|file| file.source.clone()).collect();
+            let (jobs, missed) = waiting::jobs(flow, roots, &records, request).map_err(|error| error.at(&place))?;
+            obstacles.append(missed);
+            let files: Vec<SourceFile> = jobs.iter().flat_map(Job::read_files).map(|file| file.source.clone()).collect();
             let owned = flow.clone();
-            let input = blocking(move || types::infer(&owned, types, &files)).await.map_err(|error| error.at(&place))?;
-            (jobs, input, Vec::new())
+            let is_open = |name: &str| records.columns.iter().any(|old| old.name == name && old.details.open);
+            let (input, notes) = match types::asks_for_types(&types, is_open) {
+                true => blocking(move || types::infer(&owned, types, &files)).await.map_err(|error| error.at(&place))?,
+                false => (types, Vec::new()),
+            };
+            (jobs, input, notes)
         }
     };
+    let of_types = notes.clone();
     notes.extend(types::column_changes(&input, &records));
-    let plan = Arc::new(plan::expand(flow, input)?);
+    let plan = Arc::new(plan::expand(flow, input).map_err(|problems| with_notes(problems, &of_types))?);
+    had::find(engine, &plan, &mut records, request.full_refresh).await.map_err(|error| error.at(&place))?;
     if !request.full_refresh {
         obstacles.append(rules::outdated(engine, &plan, &records).await.map_err(|error| error.at(&place))?);
     }
     Ok(Planned { plan, jobs, records, obstacles, notes, standard: None, source })
+}
+
+/// Problems of columns' types, with what was seen of these.
+fn with_notes(mut problems: Problems, notes: &[String]) -> Problems {
+    for problem in problems.0.iter_mut().filter(|problem| problem.code.starts_with("qetl::expand::")) {
+        notes.iter().for_each(|note| problem.help.push_str(&format!("; {note}")));
+    }
+    problems
 }
 
 /// A flow's plan as far as it is known without reading data, and the dataset that the flow reads. `datasets`: the columns

@@ -6,35 +6,51 @@ use std::{
     time::{Instant, SystemTime},
 };
 
-use qetl_core::Plan;
+use qetl_core::{
+    Plan, Problems,
+    ir::{AsOf, Expr, Rel, RelError, Steps},
+    plan::{DatasetKind, InputType},
+};
 
 use super::{
     derive::{Part, context_of, known_batches},
     flow::FlowRun,
+    judge::shown,
     planned::Planned,
     transactions::Ledger,
 };
 use crate::{
-    engine::{FlowLock, Publish},
+    engine::{BatchContext, FlowLock, Publish, Work},
     error::{Place, RunError},
-    records::{FlowRecords, RunRecord},
+    records::{FlowRecords, PinnedColumn, RunRecord},
     report::Status,
     types,
     waiting::{Job, JobInput, micros},
 };
+
+/// The most rows that a message shows.
+const SHOWN: usize = 5;
+
+/// What landing says of where a row stood.
+const FILE: &str = "xt_source_file";
+const ROW: &str = "xt_row_number";
 
 impl FlowRun<'_> {
     /// A declared type may replace the recorded one only if every stored value fits it.
     pub(super) async fn refuse_type_changes(&self, planned: &Planned) -> Result<(), RunError> {
         let Some(landing) = planned.plan.landing() else { return Ok(()) };
         for column in &planned.plan.input {
-            let Some(old) = planned.records.columns.iter().find(|old| old.name == column.name && old.ty != column.ty) else { continue };
+            let differs = |old: &&PinnedColumn| old.name == column.name && old.ty != column.ty && !old.details.open;
+            let Some(old) = planned.records.columns.iter().find(differs) else { continue };
             let wanted = qetl_core::Column::new(&column.name, column.ty);
             let misfits = self.engine.misfits(&landing.name, &wanted).await?;
             if misfits > 0 {
                 let message = format!(
-                    "column `{}` was {} and is declared {} now, which {misfits} stored values do not fit",
-                    column.name, old.ty, column.ty
+                    "column `{}` was {} and is declared {} now, which {} not fit",
+                    column.name,
+                    old.ty,
+                    column.ty,
+                    stored_values(misfits)
                 );
                 return Err(RunError::usage(message, "set the type back, or load the column under another name"));
             }
@@ -63,11 +79,18 @@ impl FlowRun<'_> {
         for batch in &mut batches {
             let job = Job { batch_id: batch.batch_id, input: JobInput::Files(Vec::new()), replay: true };
             let context = context_of(&known, batch.batch_id, batch.processed_at);
+            self.hold(plan, &mut *work, &context, true).await.map_err(|error| error.at(&Place::default().batch(batch.batch_id)))?;
+            let lacks = known.iter().find(|known| known.batch_id == batch.batch_id).map_or(&[] as &[_], |known| &known.lacks);
             self.derive(plan, &mut *work, &context, &job, Part::Batch { own: false }, &mut Vec::new())
                 .await
                 .map_err(|error| error.at(&Place::default().batch(batch.batch_id)))?;
+            self.hold(plan, &mut *work, &context, false).await.map_err(|error| error.at(&Place::default().batch(batch.batch_id)))?;
             batch.generation += 1;
             batch.shape = self.flow.shape.clone();
+            batch
+                .details
+                .columns
+                .get_or_insert_with(|| plan.input.iter().map(|column| column.name.clone()).filter(|name| !lacks.contains(name)).collect());
             last = Some((context, job));
         }
         if let Some((context, job)) = &last {
@@ -80,7 +103,7 @@ impl FlowRun<'_> {
         }
         let rows: u64 = batches.iter().map(|batch| u64::try_from(batch.rows).unwrap_or(0)).sum();
         let roles = if rows > 0 { types::roles(self.flow, &plan.input) } else { BTreeMap::new() };
-        let (columns, details) = (types::pinned(&plan.input, &roles, records), records.details_now());
+        let (columns, details) = (types::pinned(&plan.input, &roles, records, None), records.details_now());
         let job = Job { batch_id: 0, input: JobInput::Files(Vec::new()), replay: true };
         let run = RunRecord { batch_id: None, ..self.run_record(&job, Status::Succeeded, started_at, started, rows, "full refresh") };
         work.publish(Publish {
@@ -94,4 +117,53 @@ impl FlowRun<'_> {
         (records.batches, records.columns, records.details) = (batches, columns, details);
         Ok(())
     }
+
+    /// Holds what a batch has landed to what the flow asks of its columns today. Parked rows do not count, nor does NULL in a column
+    /// that the batch had not, unless that column is needed to know what a row is of.
+    /// `keys`: those alone, before anything is derived from them.
+    async fn hold(&self, plan: &Arc<Plan>, work: &mut dyn Work, context: &BatchContext, of_keys: bool) -> Result<(), RunError> {
+        let Some(landing) = plan.landing() else { return Ok(()) };
+        let keys = self.flow.properties.key_columns(self.flow);
+        let lacks = context.known.iter().find(|known| known.batch_id == context.batch_id).map_or(&[] as &[_], |known| &known.lacks);
+        let asks = |column: &&InputType| match keys.contains(&column.name) {
+            true => of_keys && column.required,
+            false => !of_keys && column.required && !lacks.contains(&column.name),
+        };
+        let asked: Vec<&str> = plan.input.iter().filter(asks).map(|column| column.name.as_str()).collect();
+        if asked.is_empty() {
+            return Ok(());
+        }
+        let lacking = || -> Result<Steps, RelError> {
+            let place = [FILE, ROW].map(str::to_owned);
+            let rows = Rel::scan(&landing.name, &landing.schema, AsOf::ThisBatch);
+            let mut rows = rows.filter(Expr::any(asked.iter().map(|name| Expr::column(name).is_null())))?;
+            let parked = plan
+                .datasets
+                .iter()
+                .find(|dataset| place.iter().all(|name| dataset.schema.has(name)) && dataset.kind == DatasetKind::Derived);
+            if let Some(parked) = parked.filter(|_| !of_keys) {
+                rows = rows.anti(Rel::scan(&parked.name, &parked.schema, AsOf::ThisBatch).select(&place)?, &place)?;
+            }
+            let mut steps = Steps::default();
+            steps.add("lacking", rows.select(asked.iter().copied().chain([FILE, ROW]))?.limit(SHOWN as u64 + 1)?);
+            Ok(steps)
+        };
+        let rows = work.rows(context, &lacking().map_err(Problems::from)?).await?;
+        let found = shown(&rows, SHOWN + 1);
+        if found.is_empty() {
+            return Ok(());
+        }
+        let names = asked.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+        let lines: String = found.iter().take(SHOWN).map(|row| format!("\n  {row}")).collect();
+        let more = if found.len() > SHOWN { "\n  and more" } else { "" };
+        let message = format!("landed rows have NULL where none may stand today, in {names}:{lines}{more}");
+        let way = if of_keys { "name other columns, set such rows aside with `on_null_key = \"park\"`" } else { "take out `required`" };
+        let help = format!("nothing was changed: {way}, or load the batch again from a file that has the values");
+        Err(RunError::refused(Place::default(), message, help))
+    }
+}
+
+/// How many stored values, and the verb that says that they are something.
+pub(crate) fn stored_values(count: u64) -> String {
+    if count == 1 { "1 stored value does".to_owned() } else { format!("{count} stored values do") }
 }

@@ -10,7 +10,7 @@ use qetl_core::{
 use qetl_ingest::{ReadSpec, SourceFile};
 
 use crate::{
-    engine::{LandError, Landed, Publish},
+    engine::{FilePart, LandError, Landed, Publish},
     error::RunError,
     progress::Progress,
 };
@@ -109,7 +109,7 @@ pub trait Bench: Send + Sync {
         &self,
         batch_id: i64,
         into: &DatasetName,
-        files: &[SourceFile],
+        files: &[FilePart],
         spec: &ReadSpec,
         progress: &Progress,
     ) -> Result<Landed, LandError>;

@@ -3,6 +3,7 @@
 mod bench;
 mod check;
 mod files;
+mod hold;
 mod prepare;
 mod run;
 mod script;

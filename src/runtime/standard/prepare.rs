@@ -82,8 +82,8 @@ pub async fn prepare(
     let versions = engine.changed(&foreign).await?;
     let shape = shape(flow, request, &versions);
     let finder = Finder { flow: &standard, id: flow.id(), roots, records: &records, request, now };
-    let (jobs, reasons) = match request.batch_id {
-        Some(batch_id) => (vec![finder.named(batch_id)?], Vec::new()),
+    let (jobs, reasons, missed) = match request.batch_id {
+        Some(batch_id) => (vec![finder.named(batch_id)?], Vec::new(), Problems::default()),
         None if !request.inputs.is_empty() => {
             let help = "add `--batch-id N`: the files are the whole content of that batch";
             return Err(RunError::usage("`--input` needs a batch to belong to", help));
@@ -118,7 +118,9 @@ pub async fn prepare(
         records,
     };
     if !request.full_refresh {
-        planned.obstacles = rules::outdated(engine, &Arc::new(planned.plan(flow)?), &planned.records).await?;
+        planned.obstacles.append(missed.in_source(&flow.source));
+        let outdated = rules::outdated(engine, &Arc::new(planned.plan(flow)?), &planned.records).await?;
+        planned.obstacles.append(outdated);
     }
     Ok(planned)
 }
@@ -187,8 +189,8 @@ pub(super) fn differs(record: &BatchRecord, shape: &Value, key: &str) -> bool {
 
 /// The batches that wait, and why if it is not for new files. `foreign`: whether the flow reads datasets of other flows;
 /// `None` if some of them are not there yet.
-fn waiting(finder: &Finder<'_>, shape: &Value, foreign: Option<bool>) -> Result<(Vec<StandardJob>, Vec<String>), RunError> {
-    let (new, again) = finder.waiting()?;
+fn waiting(finder: &Finder<'_>, shape: &Value, foreign: Option<bool>) -> Result<(Vec<StandardJob>, Vec<String>, Problems), RunError> {
+    let (new, mut jobs, missed) = finder.waiting()?;
     let mut reasons = Vec::new();
     let has_files = new.files.values().any(|files| !files.is_empty());
     match finder.records.batches.last() {
@@ -207,17 +209,11 @@ fn waiting(finder: &Finder<'_>, shape: &Value, foreign: Option<bool>) -> Result<
         None if foreign == Some(false) && new.files.is_empty() => reasons.push("the flow reads no files and never ran".to_owned()),
         None => (),
     }
-    let mut jobs = Vec::new();
-    for batch_id in again {
-        if let Some(record) = finder.records.batch(batch_id) {
-            jobs.push(finder.again(record, empty_job(batch_id, finder.records, finder.request, finder.now))?);
-        }
-    }
     if has_files || (!reasons.is_empty() && jobs.is_empty()) {
         jobs.push(new);
     }
     jobs.sort_by_key(|job| job.batch_id);
-    Ok((jobs, reasons))
+    Ok((jobs, reasons, missed))
 }
 
 /// The columns of each ingestion.
@@ -225,10 +221,13 @@ async fn inputs(flow: &StandardFlow, jobs: &[StandardJob], records: &FlowRecords
     let mut inputs = BTreeMap::new();
     for task in &flow.tasks {
         let TaskWork::Ingestion(ingestion) = task.work.clone() else { continue };
-        let files = jobs.iter().flat_map(|job| job.files.get(&task.id.value)).flatten();
+        let files = jobs.iter().flat_map(|job| job.files.get(&task.id.value)).flatten().filter(|file| file.landed_at.is_none());
         let files: Vec<SourceFile> = files.map(|file| file.source.clone()).collect();
         let known = types::known(&ingestion, &task.target, records);
-        let found = blocking(move || types::infer(&ingestion, known, &files)).await?;
+        let found = match types::asks_for_types(known.as_deref(), &task.target, records) {
+            true => blocking(move || types::infer(&ingestion, known, &files)).await?,
+            false => known,
+        };
         inputs.extend(found.map(|found| (task.id.value.clone(), found)));
     }
     Ok(inputs)

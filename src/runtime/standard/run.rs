@@ -8,7 +8,7 @@ use std::{
 use futures::{StreamExt, stream::FuturesUnordered};
 use qetl_core::{
     Column, DatasetName, Flow,
-    plan::{InputType, Known},
+    plan::InputType,
     standard::{StandardFlow, StandardTask, StatementKind, TaskWork, WriteMode},
 };
 use qetl_ingest::SourceFile;
@@ -17,6 +17,7 @@ use super::{
     bench::{Bench, From, Moment, Target},
     check::{self, TaskText},
     files::{StandardJob, vars_of},
+    hold::hold,
     prepare::{PlannedStandard, differs, prepare},
     script::{self, Script},
     types,
@@ -25,10 +26,11 @@ use crate::{
     Engine, FlowLock, Place, RunError,
     engine::{LandError, Landed, Publish},
     progress::{Event, Progress},
-    records::{BatchDetails, BatchRecord, FlowRecords, RunRecord},
+    records::{BatchDetails, BatchRecord, FileRecord, FlowRecords, RunRecord},
     report::{BatchReport, Status, StepReport},
-    run::{Done, failure_status, fingerprints, refuse_changed_files},
-    waiting::{Request, Roots, micros},
+    run::{Done, blocking, failure_status, fingerprints, refuse_changed_files, stored_values},
+    types as flow_types,
+    waiting::{JobFile, Request, Roots, micros, parts},
 };
 
 /// How many tasks run at once when nobody says: scripts and queries share the machine's memory.
@@ -74,7 +76,8 @@ impl StandardRun<'_> {
             let mut report = BatchReport {
                 batch_id: job.batch_id,
                 status: Status::Succeeded,
-                files: job.all_files().into_iter().map(|file| file.source.name).collect(),
+                files: job.read_files().into_iter().map(|file| file.source.name).collect(),
+                landed_before: job.all_files().len() - job.read_files().len(),
                 source_dataset: None,
                 steps: Vec::new(),
                 derived_again: Vec::new(),
@@ -118,14 +121,16 @@ impl StandardRun<'_> {
     async fn refuse_type_changes(&self, planned: &PlannedStandard) -> Result<(), RunError> {
         for (task, types) in ingestions(planned) {
             for column in types {
-                let Some(old) = types::recorded(&task.target, &column.name, &planned.records).filter(|old| *old != column.ty) else {
-                    continue;
-                };
+                let old = types::recorded(&task.target, &column.name, &planned.records);
+                let Some(old) = old.filter(|old| old.ty != column.ty && !old.details.open).map(|old| old.ty) else { continue };
                 let misfits = self.engine.misfits(&task.target, &Column::new(&column.name, column.ty)).await?;
                 if misfits > 0 {
                     let message = format!(
-                        "column `{}` of `{}` was {old} and is declared {} now, which {misfits} stored values do not fit",
-                        column.name, task.target, column.ty
+                        "column `{}` of `{}` was {old} and is declared {} now, which {} not fit",
+                        column.name,
+                        task.target,
+                        column.ty,
+                        stored_values(misfits)
                     );
                     return Err(RunError::usage(message, "set the type back, or load the column under another name"));
                 }
@@ -144,16 +149,17 @@ impl StandardRun<'_> {
     ) -> Result<(), RunError> {
         let flow = self.flow.id().to_owned();
         let known = planned.records.batch(job.batch_id).cloned();
-        self.progress.tell(Event::BatchStarted { flow: flow.clone(), batch_id: job.batch_id, files: report.files.clone(), dataset: None });
+        let (files, landed_before) = (report.files.clone(), report.landed_before);
+        self.progress.tell(Event::BatchStarted { flow: flow.clone(), batch_id: job.batch_id, files, landed_before, dataset: None });
         let all_files = job.all_files();
-        let files = fingerprints(all_files.clone(), micros(SystemTime::now())).await?;
+        let files = self.fingerprints(planned, job, &all_files).await?;
         let is_last = planned.records.greatest_id().is_none_or(|greatest| greatest <= job.batch_id) && known.is_none();
         // What merged rows were before this batch is not stored: so it is worked out from the first batch on.
         let anew = !is_last && planned.merges();
         let own: Vec<DatasetName> = planned.flow.tasks.iter().map(|task| task.target.clone()).collect();
         let bench = self.engine.bench(&flow, &own, lock, self.run_id, anew).await?;
-        let landed = self.land(&*bench, planned, job, report).await?;
-        refuse_changed_files(&all_files)?;
+        let (landed, by_task) = self.land(&*bench, planned, job, report).await?;
+        refuse_changed_files(&all_files, &files)?;
 
         let mut shape = planned.shape.clone();
         shape["vars"] = job.vars.iter().map(|(name, value)| (name.clone(), value.to_json())).collect();
@@ -163,6 +169,16 @@ impl StandardRun<'_> {
                 known.processed_at == job.processed_at && ["", "vars", "sources"].iter().all(|key| !differs(known, &shape, key));
             if same_rows && same_rest {
                 report.status = Status::Unchanged;
+                let content = |file: &FileRecord| (file.name.clone(), file.content_hash);
+                let is_told = known.files.iter().map(content).eq(files.iter().map(content));
+                if !is_told && self.request.batch_id.is_none() {
+                    // Its transaction would keep the records from being written.
+                    drop(bench);
+                    // Else they would be looked at again by each run.
+                    self.engine.read_again(&flow, lock, job.batch_id, &files).await?;
+                    let columns = planned.records.columns.clone();
+                    published(&mut planned.records, BatchRecord { files, ..known.clone() }, columns);
+                }
                 return Ok(());
             }
         }
@@ -179,7 +195,8 @@ impl StandardRun<'_> {
             files,
             details: BatchDetails { columns: Some(types::landed_names(ingestions(planned).map(|(task, types)| (&task.target, types)))) },
         };
-        let columns = types::pinned(ingestions(planned).map(|(task, types)| (&task.target, types)), &planned.records);
+        let inputs = ingestions(planned).map(|(task, types)| (&task.target, types, by_task.get(&task.id.value)));
+        let columns = types::pinned(inputs, &planned.records);
         let run = self.run_record(Some(job.batch_id), Status::Succeeded, batch.started_at, batch.started, landed.rows, "");
         let details = planned.records.details_now();
         bench.publish(Publish { flow, batches: vec![record.clone()], columns: columns.clone(), details: details.clone(), run }).await?;
@@ -214,19 +231,42 @@ impl StandardRun<'_> {
         Ok(again)
     }
 
-    /// Lands the files of every ingestion.
+    /// The files as they will be recorded, each once.
+    async fn fingerprints(&self, planned: &PlannedStandard, job: &StandardJob, all: &[JobFile]) -> Result<Vec<FileRecord>, RunError> {
+        let now = micros(SystemTime::now());
+        let mut records = Vec::new();
+        for task in &planned.flow.tasks {
+            let (TaskWork::Ingestion(ingestion), Some(files)) = (&task.work, job.files.get(&task.id.value)) else { continue };
+            let folders = flow_types::of_folders(&ingestion.reader, ingestion.columns.iter());
+            for mut record in fingerprints(files.clone(), folders, now).await? {
+                record.details.landed_in = Some(task.target.to_string());
+                records.push(record);
+            }
+        }
+        // A file that several ingestions read is one of the batch's.
+        let first = |file: &JobFile| records.iter().find(|record: &&FileRecord| record.name == file.source.name).cloned();
+        let mut found: Vec<FileRecord> = all.iter().filter_map(first).collect();
+        for record in &mut found {
+            if records.iter().filter(|other| other.name == record.name).count() > 1 {
+                record.details.landed_in = None;
+            }
+        }
+        Ok(found)
+    }
+
+    /// Lands the files of every ingestion: what all of them have, and each.
     async fn land(
         &self,
         bench: &dyn Bench,
         planned: &mut PlannedStandard,
         job: &StandardJob,
         report: &mut BatchReport,
-    ) -> Result<Landed, RunError> {
-        let mut all = Landed::default();
+    ) -> Result<(Landed, BTreeMap<String, Landed>), RunError> {
+        let (mut all, mut by_task) = (Landed::default(), BTreeMap::new());
         for task in &planned.flow.tasks {
             let TaskWork::Ingestion(ingestion) = &task.work else { continue };
             let files = job.files.get(&task.id.value).map(Vec::as_slice).unwrap_or_default();
-            let sources: Vec<SourceFile> = files.iter().map(|file| file.source.clone()).collect();
+            let sources = parts(files);
             let Some(input) = planned.inputs.get_mut(&task.id.value) else {
                 let message = format!("task `{}` never had a file, so the columns of `{}` are not known", task.id.value, task.target);
                 return Err(RunError::usage(message, "list them in the task's `columns`, or put a file where its `path` finds it"));
@@ -239,23 +279,35 @@ impl StandardRun<'_> {
                 match bench.land(job.batch_id, &task.target, &sources, &types::read_spec(ingestion, input), self.progress).await {
                     Ok(landed) => break landed,
                     Err(LandError::Run(error)) => return Err(error.at(&place)),
-                    Err(LandError::Widen { column, to }) => {
-                        let widened: &mut InputType = &mut input[column];
-                        let what = format!("column `{}` was {} and is {to} from now on: a value needs it", widened.name, widened.ty);
-                        report.warnings.push(what);
-                        (widened.ty, widened.known) = (to, Known::Inferred);
+                    Err(LandError::Untyped(columns)) => {
+                        let later = planned.jobs.iter().filter(|other| other.batch_id > job.batch_id);
+                        let files = files.iter().chain(later.filter_map(|other| other.files.get(&task.id.value)).flatten());
+                        let files: Vec<SourceFile> =
+                            files.filter(|file| file.landed_at.is_none()).map(|file| file.source.clone()).collect();
+                        let (ingestion, known) = (ingestion.clone(), Some(input.clone()));
+                        let found = blocking(move || types::infer(&ingestion, known, &files)).await.map_err(|error| error.at(&place))?;
+                        *input = found.unwrap_or_default();
+                        flow_types::refuse_untyped(input, &columns)?;
+                    }
+                    Err(LandError::Widen(columns)) => {
+                        let told = flow_types::widen(self.engine, Some(&task.target), input, columns).await;
+                        report.warnings.extend(told.map_err(|error| error.at(&place))?);
                     }
                 }
             };
             all.rows += landed.rows;
             // The order of the tasks is the same in every run of one text.
             all.content_hash = all.content_hash.wrapping_mul(0x0000_0000_0100_0000_0000_0000_0000_013b).wrapping_add(landed.content_hash);
-            report.warnings.extend(landed.warnings);
+            report.warnings.extend(landed.warnings.iter().cloned());
+            for (_, column) in input.iter().enumerate().filter(|(index, _)| landed.filled.has(*index)) {
+                report.warnings.extend(flow_types::settles(column, types::recorded(&task.target, &column.name, &planned.records)));
+            }
             let done = StepReport { step, rows: landed.rows, seconds: started.elapsed().as_secs_f64(), counts: BTreeMap::new() };
             self.step_done(job.batch_id, &done);
             report.steps.push(done);
+            by_task.insert(task.id.value.clone(), landed);
         }
-        Ok(all)
+        Ok((all, by_task))
     }
 
     fn step_started(&self, batch_id: i64, step: &str) {
@@ -354,6 +406,7 @@ impl StandardRun<'_> {
 
     /// Derives every batch again from what was landed, in one publish.
     async fn refresh(&mut self, planned: &mut PlannedStandard, lock: &dyn FlowLock) -> Result<(), RunError> {
+        hold(self.engine, planned).await?;
         let (started, started_at) = (Instant::now(), micros(SystemTime::now()));
         let own: Vec<DatasetName> = planned.flow.tasks.iter().map(|task| task.target.clone()).collect();
         let bench = self.engine.bench(self.flow.id(), &own, lock, self.run_id, true).await?;
@@ -367,7 +420,7 @@ impl StandardRun<'_> {
             batch.shape = planned.shape.clone();
             batch.shape["vars"] = job.vars.iter().map(|(name, value)| (name.clone(), value.to_json())).collect();
         }
-        let columns = types::pinned(ingestions(planned).map(|(task, types)| (&task.target, types)), &planned.records);
+        let columns = types::pinned(ingestions(planned).map(|(task, types)| (&task.target, types, None)), &planned.records);
         let rows = batches.iter().map(|batch| u64::try_from(batch.rows).unwrap_or(0)).sum();
         let run = self.run_record(None, Status::Succeeded, started_at, started, rows, "full refresh");
         let details = planned.records.details_now();
@@ -381,7 +434,7 @@ impl StandardRun<'_> {
 }
 
 /// The ingestions whose columns are known.
-fn ingestions(planned: &PlannedStandard) -> impl Iterator<Item = (&StandardTask, &[InputType])> {
+pub(super) fn ingestions(planned: &PlannedStandard) -> impl Iterator<Item = (&StandardTask, &[InputType])> {
     planned.flow.tasks.iter().filter_map(|task| Some((task, planned.inputs.get(&task.id.value)?.as_slice())))
 }
 
