@@ -59,6 +59,11 @@ fn ten_thousand() -> u32 {
     10_000
 }
 
+/// The names of all time zones.
+fn time_zones() -> impl Iterator<Item = String> {
+    jiff::tz::db().available().map(|name| name.as_str().to_owned())
+}
+
 impl FlowType for GrowthAccounting {
     const NAME: &'static str = "growth_accounting";
     const SUMMARY: &'static str = "how many users come, stay away and return, by day, week or month";
@@ -74,8 +79,9 @@ impl FlowType for GrowthAccounting {
             let span = if time.given == [None, None] { user.span(flow) } else { time.span(flow) };
             problems.push(Problem::new("qetl::decode::two_roles", span, what).label("one column in two roles"));
         }
-        if let Some(zone) = self.timezone.as_ref().filter(|zone| zone.parse::<chrono_tz::Tz>().is_err()) {
-            let near = suggest::nearest(zone, chrono_tz::TZ_VARIANTS.iter().map(|known| known.name()));
+        if let Some(zone) = self.timezone.as_ref().filter(|zone| !time_zones().any(|known| known == zone.value)) {
+            let known: Vec<String> = time_zones().collect();
+            let near = suggest::nearest(zone, known.iter().map(String::as_str));
             let near = near.map_or_else(String::new, |near| format!("did you mean `{near}`? "));
             let help = format!("{near}it takes IANA names, such as `UTC` or `Europe/Berlin`");
             let what = format!("`{}` is not a time zone", zone.value);

@@ -104,6 +104,11 @@ impl FromStr for Type {
     }
 }
 
+/// Whether two names are one, as names that differ in case alone are.
+pub fn same_name(a: &str, b: &str) -> bool {
+    if a.is_ascii() && b.is_ascii() { a.eq_ignore_ascii_case(b) } else { a.to_lowercase() == b.to_lowercase() }
+}
+
 /// A named, typed column. Whether NULL may stand in it is the input's business, not the table's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Column {

@@ -13,6 +13,8 @@ use datafusion::{
     prelude::{SessionConfig, SessionContext},
 };
 
+use crate::exact;
+
 /// What a session may use.
 #[derive(Debug, Clone)]
 pub(crate) struct Limits {
@@ -69,6 +71,9 @@ impl Limits {
         let options = config.options_mut();
         options.execution.time_zone = Some("UTC".to_owned());
         options.sql_parser.parse_float_as_decimal = true;
-        Ok(SessionContext::new_with_config_rt(config, runtime))
+        options.sql_parser.collect_spans = true;
+        let session = SessionContext::new_with_config_rt(config, runtime);
+        exact::register(&session);
+        Ok(session)
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use arrow::array::RecordBatch;
 use qetl_core::{Column, Type};
 use qetl_runtime::{Place, RunError};
-use qetl_sql::{Dialect, Unsupported};
+use qetl_sql::{Dialect, Unsupported, author::Rules};
 
 use crate::{cell::Cell, tables::TableName};
 
@@ -15,6 +15,17 @@ pub(crate) trait Database: Send + Sync {
 
     /// How the SQL of authors is read.
     fn syntax(&self) -> &'static dyn qetl_sql::syntax::Dialect;
+
+    /// What becomes of the SQL of authors before the database gets it; `None`: it gets what they wrote. `now` is the time of
+    /// the batch, in microseconds since 1970, if there is one.
+    fn author_rules(&self, _now: Option<i64>) -> Option<Box<dyn Rules>> {
+        None
+    }
+
+    /// Whether it wants long chains of operators in groups.
+    fn groups_chains(&self) -> bool {
+        false
+    }
 
     /// A dataset's table by a name that no table expression hides.
     fn real_table(&self, dataset: &qetl_core::DatasetName) -> String;
@@ -33,6 +44,11 @@ pub(crate) trait Database: Send + Sync {
     /// The most bytes of a name.
     fn longest_name(&self) -> usize {
         usize::MAX
+    }
+
+    /// Why a column cannot have that name, if it cannot.
+    fn refuses_name(&self, _name: &str) -> Option<&'static str> {
+        None
     }
 
     /// What a short text is declared as that stands in keys of qetl's records.

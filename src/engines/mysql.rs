@@ -118,6 +118,11 @@ impl Database for MySql {
         Naming::Prefixes
     }
 
+    fn refuses_name(&self, name: &str) -> Option<&'static str> {
+        let beyond = name.chars().any(|letter| u32::from(letter) > 0xffff);
+        beyond.then_some("names there have no letters beyond the first 65,536 of Unicode, such as emoji")
+    }
+
     fn longest_name(&self) -> usize {
         64
     }

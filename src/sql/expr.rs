@@ -111,9 +111,10 @@ impl Scope<'_> {
 
     fn computed(&self, computed: &Computed) -> Result<ast::Expr, Unsupported> {
         let dialect = self.sql.dialect;
-        let fold = |skeleton: &'static str, kind: Fold, expr: &Expr| {
+        let fold = |function: &'static str, kind: Fold, expr: &Expr| {
             let ty = self.ty(expr);
-            let call = tree::call(skeleton, vec![dialect.operand(kind, ty, self.lower(expr)?)?]);
+            let function = if kind == Fold::Sum { dialect.sum(ty) } else { function };
+            let call = tree::call(function, vec![dialect.operand(kind, ty, self.lower(expr)?)?]);
             Ok((call, kind, ty))
         };
         match &computed.what {

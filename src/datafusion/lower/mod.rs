@@ -13,9 +13,8 @@ use datafusion::{
     common::{Column as PlanColumn, JoinType, NullEquality, Result, TableReference, plan_err},
     datasource::{MemTable, provider_as_source, source_as_provider},
     functions_aggregate::{
-        expr_fn::{count, max, min, sum},
+        expr_fn::{count, max, min},
         min_max::max_udaf,
-        sum::sum_udaf,
     },
     functions_window::expr_fn::{lag, lead, row_number},
     logical_expr::{
@@ -32,7 +31,7 @@ use qetl_core::{
 use qetl_ingest::arrow_type;
 use qetl_runtime::BatchContext;
 
-use crate::{sessions::order_column, stage::ROW_HASH};
+use crate::{exact, sessions::order_column, stage::ROW_HASH};
 
 pub(crate) use expr::Scope;
 
@@ -168,7 +167,7 @@ impl Lowering<'_> {
                 let function = |(name, function): &(String, AggregateFunction)| -> Result<Expr> {
                     let expr = match function {
                         AggregateFunction::Count => count(lit(1_i64)),
-                        AggregateFunction::Sum(expr) => sum(scope.lower(expr)?),
+                        AggregateFunction::Sum(expr) => exact::summing().call(vec![scope.lower(expr)?]),
                         AggregateFunction::Min(expr) => min(scope.lower(expr)?),
                         AggregateFunction::Max(expr) => max(scope.lower(expr)?),
                     };
@@ -200,7 +199,7 @@ impl Lowering<'_> {
                     WindowFunction::RowNumber => row_number(),
                     WindowFunction::Lag(expr) => lag(scope.lower(expr)?, Some(1), None),
                     WindowFunction::Lead(expr) => lead(scope.lower(expr)?, Some(1), None),
-                    WindowFunction::RunningSum(expr) => Expr::from(WindowCall::new(sum_udaf(), vec![scope.lower(expr)?])),
+                    WindowFunction::RunningSum(expr) => Expr::from(WindowCall::new(exact::summing(), vec![scope.lower(expr)?])),
                     WindowFunction::RunningMax(expr) => Expr::from(WindowCall::new(max_udaf(), vec![scope.lower(expr)?])),
                     WindowFunction::MinBeyond { .. } => return plan_err!("sessions are cut before the plan"),
                 };

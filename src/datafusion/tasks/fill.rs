@@ -26,6 +26,7 @@ use qetl_core::{
     Column, DatasetName, Type,
     format::ReaderOptions,
     load::OnExtraColumns,
+    schema::same_name,
     standard::{SourceScope, WriteMode},
 };
 use qetl_ingest::{ReadColumn, ReadSpec, SourceFile, arrow_type};
@@ -36,11 +37,9 @@ use qetl_runtime::{
 };
 use tokio::sync::mpsc;
 
-use super::{
-    Made, Seen, Shared,
-    query::{self, ResultColumn, Wrong},
-};
+use super::{Made, Seen, Shared};
 use crate::{
+    author::{self, ResultColumn, Wrong},
     error,
     lower::{pairs, scan},
     pipe::Pipe,
@@ -99,9 +98,9 @@ async fn attempt(
         From::File(_) => SourceScope::All,
     };
     let seen = Seen { work: work.clone(), moment, scope, sorting };
-    let session = seen.session();
+    let session = seen.session()?;
     let (plan, found) = match from {
-        From::Query { sql, statement, .. } => match query::plan(&session, &seen.mixed_case(statement), sql, statement).await {
+        From::Query { sql, statement, .. } => match author::plan(&session, sql, statement).await {
             Ok(query) => (query.plan, query.columns),
             Err(Wrong::Name(problem) | Wrong::Other(problem)) => return Err(RunError::from(sql.placed(problem.into())).into()),
             Err(Wrong::Engine(why)) => return Err(why.into()),
@@ -113,6 +112,8 @@ async fn attempt(
     }
     // What is kept of earlier rows decides their types; what is replaced whole begins anew.
     let kept = if target.mode == WriteMode::Replace { None } else { kept_columns(work, &target.dataset) };
+    let (plan, found) = renamed(plan, found, kept.as_deref().unwrap_or_default())?;
+    let target = &keyed(target, &found);
     let mut columns = fitted(&target.dataset, &found, kept.as_deref().unwrap_or_default())?;
     if target.append {
         let old = kept.iter().flatten().filter(|old| !old.name.starts_with("xt_"));
@@ -243,6 +244,32 @@ fn of_file(file: &SourceFile) -> Result<(LogicalPlan, Vec<ResultColumn>), Failur
     let pipe = Pipe { schema: schema.clone(), receiver: Mutex::new(Some(receiver)) };
     let table = StreamingTable::try_new(schema, vec![Arc::new(pipe)])?;
     Ok((scan("result", Arc::new(table))?.build()?, found))
+}
+
+/// The result with the names that kept rows have, where those differ in case alone.
+fn renamed(plan: LogicalPlan, mut found: Vec<ResultColumn>, kept: &[Column]) -> PlanResult<(LogicalPlan, Vec<ResultColumn>)> {
+    let mut exprs = Vec::new();
+    let mut differ = false;
+    for ResultColumn { column, .. } in &mut found {
+        let value = ident(&column.name);
+        let has = |name: &str| kept.iter().any(|old| old.name == name);
+        if let Some(old) = kept.iter().find(|old| same_name(&old.name, &column.name)).filter(|_| !has(&column.name)) {
+            differ = true;
+            column.name.clone_from(&old.name);
+        }
+        exprs.push(value.alias(&column.name));
+    }
+    let plan = if differ { LogicalPlanBuilder::new(plan).project(exprs)?.build()? } else { plan };
+    Ok((plan, found))
+}
+
+/// The target with its keys named as the result names them.
+fn keyed(target: &Target, found: &[ResultColumn]) -> Target {
+    let named = |key: &String| {
+        let own = found.iter().map(|found| &found.column.name);
+        own.clone().find(|name| *name == key).or_else(|| own.clone().find(|name| same_name(name, key))).unwrap_or(key).clone()
+    };
+    Target { unique_key: target.unique_key.iter().map(named).collect(), ..target.clone() }
 }
 
 /// The result's columns, of types that hold the kept rows too.

@@ -5,6 +5,7 @@ mod ansi;
 mod bigquery;
 mod clickhouse;
 mod databricks;
+pub mod decimals;
 mod duckdb;
 mod mysql;
 mod postgres;
@@ -42,6 +43,9 @@ pub const DATE_IN: &str = "qetl_date_in";
 /// A table that qetl's engine for MySQL adds, as the server's own tables of time zones may be empty: `seconds` is how much a zone's
 /// clocks are ahead of UTC from `since` on, in microseconds since 1970.
 pub const ZONES: &str = "qetl_zones";
+
+/// The last year that the table of time zones tells of.
+pub const LAST_YEAR: i32 = 2499;
 
 /// The dialect of that name.
 pub fn dialect(name: &str) -> Option<&'static dyn Dialect> {
@@ -184,6 +188,11 @@ pub trait Dialect: Sync {
     /// A sort key; NULL first.
     fn order(&self, key: ast::Expr, _ty: Type, descending: bool) -> Vec<ast::OrderByExpr> {
         vec![ordered(key, descending, Some(true))]
+    }
+
+    /// The function that sums values of that type.
+    fn sum(&self, _ty: Type) -> &'static str {
+        "SUM"
     }
 
     /// What stands in the parentheses of a SUM, MIN or MAX.
