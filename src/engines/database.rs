@@ -192,6 +192,8 @@ pub(crate) enum Failure {
     Memory(String),
     /// What was to be unique is there already, or was changed by somebody else meanwhile.
     Conflict(String),
+    /// Rows have more columns, or more bytes, than one can have.
+    TooWide(String),
     /// The text of a statement is wrong.
     Wrong(String),
     Other(String),
@@ -215,6 +217,7 @@ impl fmt::Display for Failure {
             | Failure::Full(why)
             | Failure::Memory(why)
             | Failure::Conflict(why)
+            | Failure::TooWide(why)
             | Failure::Wrong(why)
             | Failure::Other(why) => f.write_str(why),
             Failure::Run(error) => error.fmt(f),
@@ -232,6 +235,7 @@ pub(crate) fn unreachable(failure: Failure) -> Failure {
         | Failure::Full(_)
         | Failure::Memory(_)
         | Failure::Conflict(_)
+        | Failure::TooWide(_)
         | Failure::Run(_)) => other,
     }
 }
@@ -263,6 +267,10 @@ pub(crate) fn told(database: &dyn Database, failure: Failure) -> RunError {
         Failure::Conflict(why) => {
             (format!("{place} was changed by somebody else meanwhile: {why}"), "run again: nothing of the batch is visible")
         }
+        Failure::TooWide(why) => (
+            format!("{place} cannot hold rows that are so wide: {why}"),
+            "take columns out of the flow, or run it on another engine: nothing of the batch is visible",
+        ),
         Failure::Wrong(why) | Failure::Other(why) => (format!("{place}: {why}"), ""),
     };
     RunError::Failed { place: Place::default(), message, help: help.to_owned() }

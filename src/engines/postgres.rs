@@ -395,6 +395,7 @@ fn failure(error: ::postgres::Error) -> Failure {
         _ if *code == SqlState::READ_ONLY_SQL_TRANSACTION => Failure::Wrong(format!("{why}: `query` reads, and does nothing else")),
         "40" => Failure::Conflict(why),
         _ if *code == SqlState::UNIQUE_VIOLATION => Failure::Conflict(why),
+        _ if [SqlState::PROGRAM_LIMIT_EXCEEDED, SqlState::TOO_MANY_COLUMNS].contains(code) => Failure::TooWide(why),
         "42" => Failure::Wrong(why),
         _ => Failure::Other(why),
     }

@@ -97,7 +97,7 @@ pub(crate) async fn check(limits: &Limits, sql: &Rendered, statement: &Statement
 
 /// A session for the SQL of authors.
 fn base_session(limits: &Limits, hash_joins: bool) -> PlanResult<SessionContext> {
-    let session = limits.work_session(hash_joins)?;
+    let session = limits.work_session(hash_joins, 0)?;
     {
         let state = session.state_ref();
         let mut state = state.write();

@@ -6,7 +6,7 @@ use qetl_core::{
 };
 use sqlparser::ast::{self, BinaryOperator};
 
-use super::{Dialect, Fold, Scratch, bool_text, cast_as, concat_ws, ordered, said, standard_call, unsupported};
+use super::{Dialect, Fold, MostColumns, Scratch, bool_text, cast_as, concat_ws, ordered, said, standard_call, unsupported};
 use crate::{Unsupported, tree};
 
 #[derive(Debug)]
@@ -48,18 +48,24 @@ impl Dialect for MySql {
         "mysql"
     }
 
-    /// How often a table expression may read itself has a bound, each of the two in its own words.
+    /// How often a table expression may read itself has a bound, each of the two in its own words. MariaDB refuses a wide table
+    /// by what its rows could need at most, unless it is told to see what they do need.
     fn session(&self) -> &'static [&'static str] {
         &[
             "SET NAMES utf8mb4",
             "SET time_zone = '+00:00'",
             "SET sql_mode = 'STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION'",
-            "SET /*M! max_recursive_iterations = 4294967295 */ /*!80003 cte_max_recursion_depth = 4294967295 */",
+            "SET /*M! max_recursive_iterations = 4294967295, innodb_strict_mode = OFF */ /*!80003 cte_max_recursion_depth = 4294967295 */",
         ]
     }
 
     fn quote(&self) -> char {
         '`'
+    }
+
+    /// InnoDB's tables have fewer than the server would take.
+    fn most_columns(&self) -> Option<MostColumns> {
+        Some(MostColumns { table: 1017, result: 4096 })
     }
 
     fn type_name(&self, ty: Type) -> Result<String, Unsupported> {

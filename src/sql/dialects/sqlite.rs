@@ -9,7 +9,7 @@ use qetl_core::{
 };
 use sqlparser::ast;
 
-use super::{Dialect, Fold, bool_text, decimals, ordered, said, standard_call, unsupported};
+use super::{Dialect, Fold, MostColumns, bool_text, decimals, ordered, said, standard_call, unsupported};
 use crate::{Unsupported, tree};
 
 /// Dates and instants are ISO 8601 text, which sorts as they do. Decimals are text with all the digits of their scale: qetl's
@@ -55,6 +55,11 @@ const DIGITS: u8 = 18;
 impl Dialect for Sqlite {
     fn name(&self) -> &'static str {
         "sqlite"
+    }
+
+    /// As it is compiled by default.
+    fn most_columns(&self) -> Option<MostColumns> {
+        Some(MostColumns { table: 2000, result: 2000 })
     }
 
     fn type_name(&self, ty: Type) -> Result<String, Unsupported> {
