@@ -2,6 +2,8 @@
 
 mod invariants;
 
+use std::collections::HashSet;
+
 use qetl_core::{
     Dataset, Flow, FlowType, Problems, Task, Type,
     decode::Sp,
@@ -150,8 +152,10 @@ impl ChangeFeed {
     /// The columns that are compared, in column order.
     pub(crate) fn tracked(&self, cx: &Expand<'_>) -> Vec<String> {
         let input = &cx.flow.input;
-        let chosen = |name: &str| match &self.change_detection_columns {
-            Some(columns) => columns.iter().any(|column| column.value == name),
+        let named = self.change_detection_columns.as_ref();
+        let named = named.map(|columns| columns.iter().map(|column| column.as_str()).collect::<HashSet<_>>());
+        let chosen = |name: &str| match &named {
+            Some(named) => named.contains(name),
             None => {
                 let key = input.primary_key.iter().any(|key| key.value == name);
                 !key && input.delete_column.as_ref().is_none_or(|column| column.value != name)

@@ -1,6 +1,6 @@
 //! Keeps a ledger beside the change feed: signed transactions, whose sums are the latest state.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use qetl_core::{
     Dataset, DatasetName, Flow, FlowType, Problems, Task, Type,
@@ -203,7 +203,8 @@ impl FlowType for DeltaPublishing {
         if measures.is_empty() {
             return BTreeMap::new();
         }
-        let role = |column: &InputType| if measures.iter().any(|measure| measure.name == column.name) { MEASURE } else { DIMENSION };
+        let measures: HashSet<&str> = measures.iter().map(|measure| measure.name.as_str()).collect();
+        let role = |column: &InputType| if measures.contains(column.name.as_str()) { MEASURE } else { DIMENSION };
         self.booked(cx).into_iter().map(|column| (column.name.clone(), role(column).to_owned())).collect()
     }
 
@@ -239,16 +240,17 @@ impl DeltaPublishing {
 
     /// The columns that are neither key nor attribute. What is not compared is an attribute.
     fn booked<'a>(&self, cx: &Expand<'a>) -> Vec<&'a InputType> {
-        let tracked = self.feed().tracked(cx);
-        let is_attribute = |name: &str| self.attribute_columns.iter().any(|column| column.value == name);
-        cx.input.iter().filter(|column| tracked.contains(&column.name) && !is_attribute(&column.name)).collect()
+        let tracked: HashSet<String> = self.feed().tracked(cx).into_iter().collect();
+        let attributes: HashSet<&str> = self.attribute_columns.iter().map(|column| column.as_str()).collect();
+        cx.input.iter().filter(|column| tracked.contains(&column.name) && !attributes.contains(column.name.as_str())).collect()
     }
 
     /// The amounts, in column order: those that are named, else those that were settled, else those that their types suggest.
     fn measures<'a>(&self, cx: &Expand<'a>) -> Vec<&'a InputType> {
         let booked = self.booked(cx);
         if let Some(named) = &self.measure_columns {
-            let is_named = |column: &InputType| named.iter().any(|name| name.value == column.name);
+            let named: HashSet<&str> = named.iter().map(|name| name.as_str()).collect();
+            let is_named = |column: &InputType| named.contains(column.name.as_str());
             let was_named = |column: &InputType| column.gone && column.role.as_deref() == Some(MEASURE);
             return booked.into_iter().filter(|column| is_named(column) || was_named(column)).collect();
         }
@@ -271,7 +273,11 @@ struct Ledger<'a> {
     method: DeltaMethod,
     keys: Vec<String>,
     measures: Vec<Measure>,
+    /// Where each measure stands among them.
+    by_name: HashMap<String, usize>,
     dimensions: Vec<String>,
+    /// Where each column stands in the input.
+    places: HashMap<String, usize>,
 }
 
 impl<'a> Ledger<'a> {
@@ -299,8 +305,12 @@ impl<'a> Ledger<'a> {
         }
         problems.or(())?;
         let measures: Vec<Measure> = chosen.iter().filter(|column| column.ty.is_numeric()).map(|column| Measure::of(column)).collect();
-        let dimensions = booked.iter().filter(|column| !chosen.iter().any(|measure| measure.name == column.name));
+        let amounts: HashSet<&str> = chosen.iter().map(|measure| measure.name.as_str()).collect();
+        let dimensions = booked.iter().filter(|column| !amounts.contains(column.name.as_str()));
+        let places = |names: &mut dyn Iterator<Item = &String>| names.cloned().zip(0..).collect();
         Ok(Self {
+            by_name: places(&mut measures.iter().map(|measure| &measure.name)),
+            places: places(&mut cx.input.iter().map(|column| &column.name)),
             cx,
             names: Names::of(&feed, cx),
             feed,
@@ -320,7 +330,7 @@ impl<'a> Ledger<'a> {
     }
 
     fn measure(&self, column: &str) -> Option<&Measure> {
-        self.measures.iter().find(|measure| measure.name == column)
+        self.by_name.get(column).map(|place| &self.measures[*place])
     }
 
     /// The ledger's columns.
@@ -434,7 +444,7 @@ impl<'a> Ledger<'a> {
     }
 
     fn place(&self, column: &str) -> usize {
-        self.cx.input.iter().position(|input| input.name == column).unwrap_or_else(|| unreachable!("the flow has the column"))
+        self.places.get(column).copied().unwrap_or_else(|| unreachable!("the flow has the column"))
     }
 
     fn differs<'c>(&self, columns: impl Iterator<Item = &'c String>) -> Expr {
@@ -478,27 +488,37 @@ impl<'a> Ledger<'a> {
         rows.project(values.into_iter().chain(own).collect())
     }
 
-    /// Amounts that have no negative, or that are too far from the amount before.
+    /// Amounts that have no negative, or that are too far from the amount before; of several in a row the first.
     fn checks(&self, steps: &Steps, moved: &Rel, closes: &Expr, corrects: &Expr) -> Result<Vec<Check>, Problems> {
-        let mut found = Vec::new();
+        // What closes and what corrects compares many columns, and is said once.
+        let (is_closed, is_corrected) = (Expr::column("xt_closes"), Expr::column("xt_corrects"));
+        let mut columns: Vec<(String, Expr)> = self.keys.iter().map(|key| (key.clone(), Expr::column(key))).collect();
+        columns.extend([("xt_closes".to_owned(), closes.clone()), ("xt_corrects".to_owned(), corrects.clone())]);
+        let mut wrong = Vec::new();
         for measure in &self.measures {
-            let (new, old) = (Expr::column(&measure.name), Expr::column(&before(self.place(&measure.name))));
-            let (new, old) = (measure.stored(new), measure.stored(old));
-            let reversed = measure.has_no_negative(&old).map(|none| closes.clone().and(none));
+            let amounts = [measure.name.clone(), before(self.place(&measure.name))];
+            let [new, old] = [&amounts[0], &amounts[1]].map(|name| measure.stored(Expr::column(name)));
+            let reversed = measure.has_no_negative(&old).map(|none| is_closed.clone().and(none));
             let is_difference = self.method == DeltaMethod::DeltaCorrection && measure.can_overflow();
-            let corrected = is_difference.then(|| corrects.clone().and(measure.is_too_far(&new, &old)));
-            let Some(wrong) = reversed.into_iter().chain(corrected).reduce(Expr::or) else { continue };
-            let keys = self.keys.iter().map(|key| (key.clone(), Expr::column(key)));
+            let corrected = is_difference.then(|| is_corrected.clone().and(measure.is_too_far(&new, &old)));
+            let Some(condition) = reversed.into_iter().chain(corrected).reduce(Expr::or) else { continue };
+            columns.extend(amounts.map(|name| (name.clone(), Expr::column(&name))));
             let text = |value: Expr| value.call(Function::CanonicalText(measure.ty));
-            let figures = [("xt_column", Expr::text(&measure.name)), ("xt_before", text(old)), ("xt_amount", text(new))];
-            let figures = figures.into_iter().map(|(name, expr)| (name.to_owned(), expr));
-            found.push(moved.clone().filter(wrong)?.project(keys.chain(figures).collect())?);
+            wrong.push((condition, [Expr::text(&measure.name), text(old), text(new)]));
         }
-        if found.is_empty() {
+        if wrong.is_empty() {
             return Ok(Vec::new());
         }
         let mut steps = steps.clone();
-        steps.add("too_great", Rel::union(found)?.limit(100)?);
+        let amounts = steps.add("amounts", moved.clone().project(columns)?);
+        let keys = self.keys.iter().map(|key| (key.clone(), Expr::column(key)));
+        let figures = ["xt_column", "xt_before", "xt_amount"].into_iter().enumerate().map(|(place, name)| {
+            let branches = wrong.iter().map(|(condition, figures)| (condition.clone(), figures[place].clone()));
+            (name.to_owned(), Expr::case(branches.collect(), None))
+        });
+        let figures = keys.chain(figures).collect();
+        let rows = amounts.filter(Expr::any(wrong.iter().map(|(condition, _)| condition.clone())))?.project(figures)?;
+        steps.add("too_great", rows.limit(100)?);
         let problem = "amounts whose reversal or difference is too great for the column's type".to_owned();
         let help = "declare an integer measure as `decimal(38,0)`; a decimal has 38 digits at most".to_owned();
         Ok(vec![Check { rule: Rule::None { problem, help }, steps: steps.needed(), guard: false }])

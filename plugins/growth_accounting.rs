@@ -1,12 +1,13 @@
 //! Counts, period by period, the users who come, stay away and return.
 
+mod churn;
 mod invariants;
 mod tables;
 
 use qetl_core::{
-    Dataset, DatasetName, Flow, FlowType, Problems, Task, Type,
+    Dataset, DatasetName, Flow, FlowType, Problems, RuleChange, Task, Type,
     decode::Sp,
-    ir::{AggregateFunction, BinaryOp, Expr, Function, JoinKind, Order, Period, Rel, RelError, Steps, WindowFunction},
+    ir::{AggregateFunction, Expr, Function, JoinKind, Order, Period, Rel, RelError, Steps, WindowFunction},
     plan::{Check, Dag, DagNode, DatasetKind, Expand, InputType, Invariant, ReplaceKeys, Rule, WriteMode},
     problem::Problem,
     register_flow_type,
@@ -15,7 +16,7 @@ use qetl_core::{
     suggest,
 };
 use schemars::JsonSchema;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use self::tables::{COUNTS, Table, Tables};
 use crate::events::{Events, Named, needed_columns, nothing_to_read, presume_timestamp};
@@ -36,10 +37,13 @@ struct GrowthAccounting {
     /// What is counted together: days, weeks from Monday on, or months.
     #[serde(default)]
     period_type: Period,
-    /// A user is churned that many days after the last date of activity, if none came up to then.
-    #[serde(default = "thirty")]
+    /// When a user is churned.
+    #[serde(default)]
+    churn: ChurnRule,
+    /// A user is churned that many days after the last date of activity, if none came up to then. Unknown with
+    /// `churn = "period"`.
     #[schemars(range(min = 1, max = 1_000_000), extend("default" = 30))]
-    churn_threshold_days: u32,
+    churn_threshold_days: Option<Sp<u32>>,
     /// The time zone that gives a timestamp its date, by its IANA name.
     #[schemars(extend("default" = "UTC"))]
     timezone: Option<Sp<String>>,
@@ -51,12 +55,24 @@ struct GrowthAccounting {
     max_periods: u32,
 }
 
-fn thirty() -> u32 {
-    30
+/// When a user is churned.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+enum ChurnRule {
+    /// After `churn_threshold_days` without activity.
+    #[default]
+    Threshold,
+    /// At the end of a period without activity that follows one with activity.
+    Period,
 }
 
 fn ten_thousand() -> u32 {
     10_000
+}
+
+/// The names of all time zones.
+fn time_zones() -> impl Iterator<Item = String> {
+    jiff::tz::db().available().map(|name| name.as_str().to_owned())
 }
 
 impl FlowType for GrowthAccounting {
@@ -74,8 +90,14 @@ impl FlowType for GrowthAccounting {
             let span = if time.given == [None, None] { user.span(flow) } else { time.span(flow) };
             problems.push(Problem::new("qetl::decode::two_roles", span, what).label("one column in two roles"));
         }
-        if let Some(zone) = self.timezone.as_ref().filter(|zone| zone.parse::<chrono_tz::Tz>().is_err()) {
-            let near = suggest::nearest(zone, chrono_tz::TZ_VARIANTS.iter().map(|known| known.name()));
+        if let (ChurnRule::Period, Some(days)) = (self.churn, &self.churn_threshold_days) {
+            let what = "`churn_threshold_days` does nothing here: with `churn = \"period\"` a silence is a whole period";
+            let help = "remove the key, or count days with `churn = \"threshold\"`";
+            problems.push(Problem::new("qetl::decode::inert_key", days.span, what).label("no threshold counts").help(help));
+        }
+        if let Some(zone) = self.timezone.as_ref().filter(|zone| !time_zones().any(|known| known == zone.value)) {
+            let known: Vec<String> = time_zones().collect();
+            let near = suggest::nearest(zone, known.iter().map(String::as_str));
             let near = near.map_or_else(String::new, |near| format!("did you mean `{near}`? "));
             let help = format!("{near}it takes IANA names, such as `UTC` or `Europe/Berlin`");
             let what = format!("`{}` is not a time zone", zone.value);
@@ -116,6 +138,10 @@ impl FlowType for GrowthAccounting {
 
     fn invariants(&self, cx: &Expand<'_>) -> Result<Vec<Invariant>, Problems> {
         self.expanded(cx, |growth| Ok(growth.invariants()?))
+    }
+
+    fn rule_changes(&self, cx: &Expand<'_>) -> Result<Vec<RuleChange>, Problems> {
+        self.expanded(cx, |growth| Ok(growth.rule_changes()?))
     }
 }
 
@@ -222,7 +248,8 @@ impl<'a> Growth<'a> {
         nodes.extend(activity_dates.is_some().then(|| node(&activity_periods.name, &[dates])));
         nodes.push(node(&acquisitions.name, &[dates]));
         nodes.push(node(&resurrections.name, &[dates]));
-        nodes.push(node(&churn.name, &[dates, &resurrections.name]));
+        let returns = (self.properties.churn == ChurnRule::Threshold).then_some(&resurrections.name);
+        nodes.push(node(&churn.name, &[dates].into_iter().chain(returns).collect::<Vec<_>>()));
         let counted = [acquisitions, churn, resurrections, activity_periods].map(|table| &table.name);
         let also = activity_dates.is_some().then_some(dates);
         nodes.push(node(&growth_summary.name, &counted.into_iter().chain(also).collect::<Vec<_>>()));
@@ -239,7 +266,7 @@ impl<'a> Growth<'a> {
         }
         tasks.push(self.by_user(acquisitions, TOUCHED, Self::acquired)?);
         tasks.push(self.by_user(resurrections, TOUCHED, Self::returned)?);
-        tasks.push(self.by_user(churn, if self.as_of().is_some() { TOUCHED } else { TOUCHED_OR_DUE }, Self::churned)?);
+        tasks.push(self.by_user(churn, if self.as_of().is_some() { TOUCHED } else { churn::TOUCHED_OR_DUE }, Self::churned)?);
         tasks.push(task(growth_summary, self.summed_up()?, WriteMode::ReplaceAll));
         Ok(tasks)
     }
@@ -274,10 +301,6 @@ impl<'a> Growth<'a> {
 
     fn start(&self, date: Expr) -> Expr {
         date.call(Function::PeriodStart(self.properties.period_type))
-    }
-
-    fn threshold(&self) -> i64 {
-        i64::from(self.properties.churn_threshold_days)
     }
 
     fn as_of(&self) -> Option<Expr> {
@@ -339,89 +362,6 @@ impl<'a> Growth<'a> {
         Ok(steps)
     }
 
-    fn returned(&self, whose: Whose) -> Result<Steps, RelError> {
-        let mut steps = Steps::default();
-        let (date, before) = (Expr::column("xt_date"), Expr::column("xt_before"));
-        let dates = self.of_users(self.active_dates()?, whose, &mut steps)?;
-        let dates = steps.add("dates", dates);
-        let dates = dates.window("xt_before", WindowFunction::Lag(date.clone()), self.keys(), by(&["xt_date"]))?;
-        let dates = steps.add("dates_in_order", dates);
-        let away = days_between(&date, &before);
-        let returns = steps.add("returns", dates.filter(away.clone().gt(Expr::int(self.threshold())))?);
-        let columns = vec![
-            named("period", self.start(date.clone())),
-            same(&self.user.name),
-            named("churn_date", before.call(Function::AddDays(self.threshold()))),
-            named("return_date", date),
-            named("days_inactive", away),
-        ];
-        steps.add("returned", returns.project(columns)?);
-        Ok(steps)
-    }
-
-    /// A user who returned was churned before; one who did not is, when `as_of` is far enough from the last date. So the
-    /// dates of each user need to be put in order for the returns alone.
-    fn churned(&self, whose: Whose) -> Result<Steps, RelError> {
-        let mut steps = Steps::default();
-        let (user, threshold) = (&self.user.name, self.threshold());
-        let dates = steps.add("dates", self.active_dates()?);
-        let bounds = self.bounds(&mut steps, &dates)?;
-        let churn = |last: Expr, churn: Expr| vec![same(user), named("last_activity_date", last), named("churn_date", churn)];
-        let date = Expr::column("churn_date");
-        let back = churn(date.clone().call(Function::AddDays(-threshold)), date);
-        let back = self.tables.resurrections.scan().project(back)?;
-        let (back, dates) = match whose {
-            Whose::All => (back, dates),
-            Whose::Touched => {
-                let users = self.touched_or_due(&mut steps, &dates, &bounds)?;
-                let dates = dates.semi(users.clone(), self.keys())?;
-                (back.semi(users, self.keys())?, steps.add("their_dates", dates))
-            }
-        };
-        let back = steps.add("came_back", back);
-        let last = named("xt_last_date", AggregateFunction::Max(Expr::column("xt_date")));
-        let lasts = dates.aggregate(self.keys(), vec![last])?;
-        let lasts = steps.add("lasts", lasts.project(vec![same(user), same("xt_last_date"), named("xt_one", Expr::int(1))])?);
-        let right = [user, "xt_last_date"].map(|name| named(name, Expr::right(name)));
-        let columns = right.into_iter().chain([named("xt_last", Expr::left("xt_last"))]).collect();
-        // The left relation of a join is the one that engines hold.
-        let lasts = steps.add("lasts_as_of", bounds.join(JoinKind::Inner, lasts, &on(&["xt_one"]), columns)?);
-        let last = Expr::column("xt_last_date");
-        let away = days_between(&Expr::column("xt_last"), &last).binary(BinaryOp::GtEq, Expr::int(threshold));
-        let gone = lasts.filter(away)?.project(churn(last.clone(), last.call(Function::AddDays(threshold))))?;
-
-        let all = steps.add("churns", Rel::union(vec![back, gone])?);
-        let period = named("period", self.start(Expr::column("churn_date")));
-        steps.add("churned", all.project(vec![period, same(user), same("last_activity_date"), same("churn_date")])?);
-        Ok(steps)
-    }
-
-    /// The touched users, and those whose churn comes or goes because `as_of` moved.
-    ///
-    /// Other users' churn differs only where a last date of activity falls due, the threshold later, between what `as_of`
-    /// was and what it is. What it was the other tables tell, which stand as they were until their tasks are done: it was
-    /// not before the greatest date of a churn and of a period, and no churn fell due between that date and it.
-    fn touched_or_due(&self, steps: &mut Steps, dates: &Rel, bounds: &Rel) -> Result<Rel, RelError> {
-        let touched = self.events.touched(steps)?;
-        if self.as_of().is_some() {
-            return Ok(touched);
-        }
-        let day = |rel: Rel, name: &str| rel.project(vec![named("xt_date", Expr::column(name))]);
-        let date = || Expr::column("xt_date");
-        let known = vec![day(self.tables.growth_summary.scan(), "period")?, day(self.tables.churn.scan(), "churn_date")?];
-        let was = Rel::union(known)?.aggregate(&[], vec![named("xt_date", AggregateFunction::Max(date()))])?;
-        let ends = Rel::union(vec![was, day(bounds.clone(), "xt_last")?])?;
-        let ends =
-            ends.aggregate(&[], vec![named("xt_from", AggregateFunction::Min(date())), named("xt_last", AggregateFunction::Max(date()))])?;
-        let after = Expr::column("xt_from").call(Function::AddDays(1));
-        let moved = steps.add_small("as_of_moved", ends.project(vec![named("xt_first", after), same("xt_last")])?);
-        let last_dates = vec![named("xt_date", Expr::column("xt_day").call(Function::AddDays(-self.threshold())))];
-        let last_dates = steps.add_small("last_dates_due", Rel::periods(moved, Period::Day, "xt_day")?.project(last_dates)?);
-        let due = dates.clone().semi(last_dates, &["xt_date".to_owned()])?.select(self.keys())?;
-        let users = Rel::union(vec![touched, due])?.aggregate(self.keys(), Vec::new())?;
-        Ok(steps.add_small(TOUCHED_OR_DUE, users))
-    }
-
     fn summed_up(&self) -> Result<Steps, RelError> {
         let mut steps = Steps::default();
         let dates = steps.add("dates", self.active_dates()?);
@@ -435,7 +375,7 @@ impl<'a> Growth<'a> {
         let net = counts.project(columns)?;
         let net = net.window("user_base", WindowFunction::RunningSum(Expr::column("net_growth")), &[], by(&["period"]))?;
         let net = steps.add("net", net);
-        let is_final = self.is_over(Expr::right("period"), Expr::left("xt_last"));
+        let is_final = self.is_final(Expr::right("period"), Expr::left("xt_last"));
         let names = self.tables.growth_summary.schema.names();
         let columns = names.map(|name| named(name, if name == "is_final" { is_final.clone() } else { Expr::right(name) }));
         let summary = bounds.join(JoinKind::Inner, net, &on(&["xt_one"]), columns.collect())?;
@@ -505,17 +445,18 @@ impl<'a> Growth<'a> {
         Ok(Check { rule: Rule::None { problem, help }, steps, guard: false })
     }
 
-    /// Whether the period's last day has come.
-    fn is_over(&self, period: Expr, as_of: Expr) -> Expr {
-        period.call(Function::NextPeriod(self.properties.period_type)).lt_eq(as_of.call(Function::AddDays(1)))
+    fn next(&self, period: Expr) -> Expr {
+        period.call(Function::NextPeriod(self.properties.period_type))
+    }
+
+    /// Whether the period's last day is past: an event of `as_of` itself may still come.
+    fn is_final(&self, period: Expr, as_of: Expr) -> Expr {
+        self.next(period).lt_eq(as_of)
     }
 }
 
 /// The step that gives the users of whom events came or went.
 const TOUCHED: &str = "touched";
-
-/// The step that gives those, and the users whose churn comes or goes without an event of theirs.
-const TOUCHED_OR_DUE: &str = "touched_or_due";
 
 fn task(target: &Table, steps: Steps, write_mode: WriteMode) -> Task {
     Task { target: target.name.clone(), steps, write_mode, count_by: None, checks: Vec::new() }

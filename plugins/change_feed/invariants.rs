@@ -80,11 +80,9 @@ impl Promises<'_> {
 
     /// Each row with its key's row before: its record type and these columns.
     fn with_before(&self, columns: &[String]) -> Result<Rel, Problems> {
-        let mut rows = self.history()?;
-        for column in columns.iter().map(String::as_str).chain(["xt_record_type"]) {
-            rows = rows.window(&before(column), WindowFunction::Lag(Expr::column(column)), &self.keys, ascending())?;
-        }
-        Ok(rows)
+        let columns = columns.iter().map(String::as_str).chain(["xt_record_type"]);
+        let befores = columns.map(|column| (before(column), WindowFunction::Lag(Expr::column(column))));
+        Ok(self.history()?.windows(befores, &self.keys, &ascending())?)
     }
 
     /// Whether a row differs in the column from its key's row before. A batch that lacks it does not.

@@ -2,19 +2,31 @@
 //! tables are compared by putting their rows together and aggregating.
 
 use qetl_core::{
-    Type,
-    ir::{AggregateFunction, Expr, Function, JoinKind, Rel, RelError, Steps, WindowFunction},
+    Concerns, RuleChange, Type,
+    ir::{AggregateFunction, Expr, JoinKind, Rel, RelError, Steps, WindowFunction},
     plan::Invariant,
 };
 
 use super::{
-    Growth, Whose, by, days_between, named, on, same,
+    Growth, Whose, by,
+    churn::Silence,
+    days_between, named, on, same,
     tables::{COUNTS, Table, Tables},
 };
 
 impl Growth<'_> {
     pub(super) fn invariants(&self) -> Result<Vec<Invariant>, RelError> {
         let invariant = |name: &str, about: &str, steps: Steps| Invariant { name: name.to_owned(), about: about.to_owned(), steps };
+        let silence = match self.silence() {
+            Silence::Days(_) => "a churn is the threshold after a date of activity, with none between, that day included",
+            Silence::Period => "a churn is the last day of a period without activity that follows one with it",
+        };
+        let base = match self.silence() {
+            Silence::Days(_) => "`net_growth` is acquisitions - churn + resurrections; `user_base` is its running sum, never negative",
+            Silence::Period => {
+                "`net_growth` is acquisitions - churn + resurrections; `user_base` is its running sum: in a period that has ended, the active users"
+            }
+        };
         Ok(vec![
             invariant("activity_is_as_landed", "the activity is what all landed events give", self.differing_from_landed()?),
             invariant("one_activity_row", "a user has one row in `activity_periods` for each period", self.doubled_activity()?),
@@ -23,11 +35,7 @@ impl Growth<'_> {
                 "every active user is acquired once, in the first period of activity, and nobody else is",
                 self.wrongly_acquired()?,
             ),
-            invariant(
-                "churn_after_silence",
-                "a churn is the threshold after a date of activity, with none between, that day included",
-                self.churned_while_active()?,
-            ),
+            invariant("churn_after_silence", silence, self.churned_while_active()?),
             invariant("churn_up_to_as_of", "no churn lies after `as_of`", self.churned_too_late()?),
             invariant("one_return_a_churn", "a churn is there once, and has one resurrection at most", self.returned_wrongly()?),
             invariant(
@@ -40,17 +48,22 @@ impl Growth<'_> {
                 "the summary has every period from the first activity to `as_of`, and counts what the tables hold",
                 self.miscounted()?,
             ),
-            invariant(
-                "user_base",
-                "`net_growth` is acquisitions - churn + resurrections; `user_base` is its running sum, never negative",
-                self.wrong_base()?,
-            ),
+            invariant("user_base", base, self.wrong_base()?),
             invariant(
                 "final_periods",
-                "every period is final but the last one, which is when `as_of` is its last day",
+                "a period is final when `as_of` lies after its last day: all but the last one",
                 self.wrongly_final()?,
             ),
         ])
+    }
+
+    pub(super) fn rule_changes(&self) -> Result<Vec<RuleChange>, RelError> {
+        let change = |about: &str, steps: Steps| RuleChange { since: 1, about: about.to_owned(), concerns: Concerns::AllIf(steps) };
+        let mut all = vec![change("a period is final when `as_of` lies after its last day", self.wrongly_final()?)];
+        if self.properties.timezone.as_ref().is_some_and(|zone| zone.value != "UTC") {
+            all.push(change("the rules of time zones go on after 2099", self.differing_from_landed()?));
+        }
+        Ok(all)
     }
 
     fn differing_from_landed(&self) -> Result<Steps, RelError> {
@@ -120,7 +133,7 @@ impl Growth<'_> {
         let dates = steps.add("dates", dates);
         let next = WindowFunction::Lead(column("last_activity_date"));
         let dates = steps.add("in_order", dates.window("xt_next_date", next, self.keys(), by(&["last_activity_date"]))?);
-        let due = column("last_activity_date").call(Function::AddDays(self.threshold()));
+        let due = self.churn_date(column("last_activity_date"));
         let wrong = [
             column("xt_active").eq(Expr::int(0)),
             column("churn_date").not_eq(due),
@@ -160,16 +173,27 @@ impl Growth<'_> {
         Ok(steps)
     }
 
+    /// Resurrections stand beside the churns that they end.
     fn returned_too_early(&self) -> Result<Steps, RelError> {
         let mut steps = Steps::default();
         let column = Expr::column;
-        let inactive = days_between(&column("return_date"), &column("churn_date")).plus(Expr::int(self.threshold()));
+        let dates = ["last_activity_date", "return_date", "period"];
+        let side = |table: &Table, own: &[&str], days: Expr| {
+            let date = |name: &str| named(name, if own.contains(&name) { column(name) } else { Expr::null(Type::Date) });
+            let keys = [&self.user.name, "churn_date"].map(same).into_iter();
+            table.scan().project(keys.chain(dates.map(date)).chain([named("days_inactive", days)]).collect())
+        };
+        let churns = side(&self.tables.churn, &["last_activity_date"], Expr::null(Type::Int))?;
+        let returns = side(&self.tables.resurrections, &["return_date", "period"], column("days_inactive"))?;
+        let both = steps.add("both", Rel::union(vec![churns, returns])?);
+        let known = dates.into_iter().chain(["days_inactive"]).map(|name| named(name, AggregateFunction::Max(column(name))));
+        let returns = steps.add("returns", both.aggregate(&[self.user.name.clone(), "churn_date".to_owned()], known.collect())?);
         let wrong = [
             column("return_date").lt_eq(column("churn_date")),
-            column("days_inactive").not_eq(inactive),
+            column("days_inactive").not_eq(days_between(&column("return_date"), &column("last_activity_date"))),
             column("period").not_eq(self.start(column("return_date"))),
         ];
-        steps.add("rows", self.tables.resurrections.scan().filter(Expr::any(wrong))?);
+        steps.add("rows", returns.filter(Expr::any(wrong))?);
         Ok(steps)
     }
 
@@ -198,7 +222,11 @@ impl Growth<'_> {
         let sum = WindowFunction::RunningSum(column("net_growth"));
         let sums = steps.add("sums", self.tables.growth_summary.scan().window("xt_sum", sum, &[], by(&["period"]))?);
         let net = column("acquisitions").minus(column("churn")).plus(column("resurrections"));
-        let wrong = [column("net_growth").not_eq(net), column("user_base").not_eq(column("xt_sum")), column("user_base").lt(Expr::int(0))];
+        let mut wrong =
+            vec![column("net_growth").not_eq(net), column("user_base").not_eq(column("xt_sum")), column("user_base").lt(Expr::int(0))];
+        if let Silence::Period = self.silence() {
+            wrong.push(column("is_final").and(column("user_base").not_eq(column("active_users"))));
+        }
         steps.add("rows", sums.filter(Expr::any(wrong))?);
         Ok(steps)
     }
@@ -213,12 +241,12 @@ impl Growth<'_> {
             named("period", Expr::right("period")),
             named("is_final", Expr::right("is_final")),
             named("xt_as_of", Expr::left("xt_last")),
-            named("xt_is_over", self.is_over(Expr::right("period"), Expr::left("xt_last"))),
+            named("xt_is_past", self.is_final(Expr::right("period"), Expr::left("xt_last"))),
         ];
         let summary = steps.add("summary_as_of", bounds.join(JoinKind::Inner, summary, &on(&["xt_one"]), columns)?);
         steps.add(
             "rows",
-            summary.filter(Expr::column("is_final").not_eq(Expr::column("xt_is_over")))?.select(["period", "is_final", "xt_as_of"])?,
+            summary.filter(Expr::column("is_final").not_eq(Expr::column("xt_is_past")))?.select(["period", "is_final", "xt_as_of"])?,
         );
         Ok(steps)
     }

@@ -61,7 +61,11 @@ impl Tables {
             activity_dates,
             activity_periods: table("activity_periods", &[user, &period, &count, &first, &last], "who was active in which period"),
             acquisitions: table("acquisitions", &[&period, user, &first], "the first activity of each user"),
-            churn: table("churn", &[&period, user, &date("last_activity_date"), &churn_date], "who stayed away for the threshold"),
+            churn: table(
+                "churn",
+                &[&period, user, &date("last_activity_date"), &churn_date],
+                "who stayed away for the threshold, or for a period",
+            ),
             resurrections: table(
                 "resurrections",
                 &[&period, user, &churn_date, &date("return_date"), &int("days_inactive")],

@@ -53,14 +53,12 @@ fn with(mut columns: Vec<(String, Expr)>, more: impl IntoIterator<Item = (&'stat
 /// The rows where one of the columns differs from the row before, and the first of each partition.
 fn changes(rows: Rel, columns: &[String], partition: &[String], order: &str) -> Result<Rel, RelError> {
     let names: Vec<String> = rows.column_names().map(str::to_owned).collect();
-    let mut rows = rows.window("xt_place", WindowFunction::RowNumber, partition, ascending(&[order]))?;
-    let mut differs = vec![Expr::column("xt_place").eq(Expr::int(1))];
-    for (index, column) in columns.iter().enumerate() {
-        let before = format!("xt_before_{index}");
-        rows = rows.window(&before, WindowFunction::Lag(Expr::column(column)), partition, ascending(&[order]))?;
-        differs.push(Expr::column(column).is_distinct(Expr::column(&before)));
-    }
-    rows.filter(Expr::any(differs))?.select(names)
+    let before = |index: usize| format!("xt_before_{index}");
+    let differs = columns.iter().enumerate().map(|(index, column)| Expr::column(column).is_distinct(Expr::column(&before(index))));
+    let differs = Expr::any(std::iter::once(Expr::column("xt_place").eq(Expr::int(1))).chain(differs));
+    let befores = columns.iter().enumerate().map(|(index, column)| (before(index), WindowFunction::Lag(Expr::column(column))));
+    let windows = std::iter::once(("xt_place".to_owned(), WindowFunction::RowNumber)).chain(befores);
+    rows.windows(windows, partition, &ascending(&[order]))?.filter(differs)?.select(names)
 }
 
 /// The row of each partition that is last in the order; `order` is never NULL there.

@@ -187,7 +187,6 @@ pub struct Plan {
     pub datasets: Vec<Dataset>,
     pub dag: Dag,
     pub tasks: Vec<Task>,
-    pub invariants: Vec<Invariant>,
     pub warnings: Problems,
 }
 
@@ -293,10 +292,9 @@ fn expand_all(flow: &Flow, input: Vec<InputType>) -> Result<Plan, Problems> {
     let datasets = flow.properties.datasets(&cx).map_err(put)?;
     let dag = with_source(flow, flow.properties.dag(&cx).map_err(put)?, &datasets);
     let tasks = flow.properties.instructions(&cx).map_err(put)?;
-    let invariants = flow.properties.invariants(&cx).map_err(put)?;
     let mut warnings = flow.warnings.clone();
     warnings.append(put(flow.properties.warnings(&cx)));
-    Ok(Plan { flow: flow.clone(), datasets, dag, tasks, invariants, warnings, input })
+    Ok(Plan { flow: flow.clone(), datasets, dag, tasks, warnings, input })
 }
 
 /// What is landed comes from the dataset that the flow reads instead of files.
@@ -310,7 +308,19 @@ fn with_source(flow: &Flow, mut dag: Dag, datasets: &[Dataset]) -> Dag {
     dag
 }
 
+/// The names of the datasets that a flow publishes, as far as it can be expanded.
+pub fn dataset_names(flow: &Flow, input: &[InputType]) -> Vec<DatasetName> {
+    let datasets = flow.properties.datasets(&Expand { flow, input }).unwrap_or_default();
+    datasets.into_iter().map(|dataset| dataset.name).collect()
+}
+
 impl Plan {
+    /// What always holds of the stored tables.
+    pub fn invariants(&self) -> Result<Vec<Invariant>, Problems> {
+        let cx = Expand { flow: &self.flow, input: &self.input };
+        self.flow.properties.invariants(&cx).map_err(|problems| problems.in_source(&self.flow.source))
+    }
+
     pub fn dataset(&self, name: &DatasetName) -> Option<&Dataset> {
         self.datasets.iter().find(|dataset| dataset.name == *name)
     }

@@ -1,6 +1,11 @@
 //! Types, columns and schemas of datasets.
 
-use std::{fmt, str::FromStr};
+use std::{
+    collections::{HashMap, HashSet},
+    fmt,
+    str::FromStr,
+    sync::Arc,
+};
 
 /// What a column holds. Every engine stores each of them without loss or refuses the value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -127,6 +132,11 @@ pub fn meant(text: &str) -> Option<String> {
     Some(ty.to_owned())
 }
 
+/// Whether two names are one, as names that differ in case alone are.
+pub fn same_name(a: &str, b: &str) -> bool {
+    if a.is_ascii() && b.is_ascii() { a.eq_ignore_ascii_case(b) } else { a.to_lowercase() == b.to_lowercase() }
+}
+
 /// A named, typed column. Whether NULL may stand in it is the input's business, not the table's.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Column {
@@ -140,41 +150,61 @@ impl Column {
     }
 }
 
-/// A dataset's columns, in the order they are written. Names are unique, whatever their case.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Schema(Vec<Column>);
+/// A dataset's columns, in the order they are written. Names are unique, whatever their case. Clones share the columns.
+#[derive(Debug, Clone, Default)]
+pub struct Schema(Arc<Columns>);
+
+#[derive(Debug, Default)]
+struct Columns {
+    all: Vec<Column>,
+    /// Where each name stands in `all`.
+    places: HashMap<String, usize>,
+}
+
+impl PartialEq for Schema {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0) || self.0.all == other.0.all
+    }
+}
+
+impl Eq for Schema {}
 
 impl Schema {
     /// The columns, or the first name that stands twice.
     pub fn new(columns: Vec<Column>) -> Result<Self, String> {
-        for (index, column) in columns.iter().enumerate() {
-            if columns[..index].iter().any(|other| other.name.eq_ignore_ascii_case(&column.name)) {
-                return Err(column.name.clone());
-            }
+        let mut seen = HashSet::with_capacity(columns.len());
+        if let Some(twice) = columns.iter().find(|column| !seen.insert(column.name.to_ascii_lowercase())) {
+            return Err(twice.name.clone());
         }
-        Ok(Self(columns))
+        let places = columns.iter().enumerate().map(|(place, column)| (column.name.clone(), place)).collect();
+        Ok(Self(Arc::new(Columns { all: columns, places })))
     }
 
     pub fn columns(&self) -> &[Column] {
-        &self.0
+        &self.0.all
     }
 
     pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(|column| column.name.as_str())
+        self.columns().iter().map(|column| column.name.as_str())
+    }
+
+    /// Where the column stands, from 0.
+    pub fn place(&self, name: &str) -> Option<usize> {
+        self.0.places.get(name).copied()
     }
 
     pub fn column(&self, name: &str) -> Option<&Column> {
-        self.0.iter().find(|column| column.name == name)
+        self.place(name).map(|place| &self.columns()[place])
     }
 
     pub fn has(&self, name: &str) -> bool {
-        self.column(name).is_some()
+        self.place(name).is_some()
     }
 }
 
 impl fmt::Display for Schema {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, column) in self.0.iter().enumerate() {
+        for (index, column) in self.columns().iter().enumerate() {
             write!(f, "{}{} {}", if index == 0 { "" } else { ", " }, column.name, column.ty)?;
         }
         Ok(())

@@ -5,6 +5,8 @@
 //! what changed and what a deleted row was last known to be.
 #![expect(clippy::wildcard_enum_match_arm, reason = "what is not row by row is not looked into")]
 
+use std::collections::HashSet;
+
 use arrow::{
     array::{AsArray, BooleanArray, RecordBatch},
     compute::filter_record_batch,
@@ -23,7 +25,7 @@ use qetl_core::{
 
 use crate::{
     hash::row_hash,
-    lower::{Lowering, Scope, column, column_of, has_hash, join, pairs},
+    lower::{Lowering, Scope, column, column_of, filter, has_hash, join, pairs, project},
     stage::ROW_HASH,
 };
 
@@ -61,8 +63,8 @@ fn tracked_hash(plan: &LogicalPlan, classify: &Classify, argument: impl Fn(&str)
     if has_hash(plan) {
         return argument(ROW_HASH);
     }
-    let columns: Vec<Column> =
-        classify.current.columns().iter().filter(|column| classify.tracked.contains(&column.name)).cloned().collect();
+    let tracked: HashSet<&String> = classify.tracked.iter().collect();
+    let columns: Vec<Column> = classify.current.columns().iter().filter(|column| tracked.contains(&column.name)).cloned().collect();
     if columns.is_empty() {
         return lit(ScalarValue::FixedSizeBinary(16, Some(vec![0; 16])));
     }
@@ -80,12 +82,12 @@ pub(crate) fn compare(lowering: &Lowering<'_>, classify: &Classify) -> Result<Lo
     let state_hash = tracked_hash(&state, classify, column).alias(STATE_HASH);
     let is_deleted = column("xt_record_type").eq(text("DELETED")).alias(STATE_DELETED);
     let narrow = classify.keys.iter().map(|key| column(key).alias(key)).chain([state_hash, is_deleted]);
-    let mut state = LogicalPlanBuilder::new(state).project(narrow)?.build()?;
+    let mut state = project(state, narrow)?;
 
     let current = lowering.rel(&classify.current)?;
     let hash = tracked_hash(&current, classify, column).alias(ROW_HASH);
     let own = classify.current.column_names().map(|name| column(name).alias(name));
-    let current = LogicalPlanBuilder::new(current).project(own.chain([hash]).collect::<Vec<_>>())?.build()?;
+    let current = project(current, own.chain([hash]))?;
 
     let keys = pairs(&classify.keys);
     match &classify.gone {
@@ -101,7 +103,7 @@ pub(crate) fn compare(lowering: &Lowering<'_>, classify: &Classify) -> Result<Lo
             let there = compared(state.clone(), current.clone(), JoinType::Right, classify)?;
             let named = join(LogicalPlanBuilder::new(lowering.rel(named)?), state, JoinType::RightSemi, &keys)?.build()?;
             let gone = compared(named, current, JoinType::Full, classify)?;
-            let gone = LogicalPlanBuilder::new(gone).filter(column("xt_record_type").eq(text("DELETED")))?.build()?;
+            let gone = filter(gone, column("xt_record_type").eq(text("DELETED")))?;
             LogicalPlanBuilder::new(there).union(gone)?.build()
         }
     }
@@ -129,13 +131,13 @@ fn compared(state: LogicalPlan, current: LogicalPlan, kind: JoinType, classify: 
             column_of("r", ROW_HASH).alias(ROW_HASH),
         ])
         .collect();
-    let joined = join(LogicalPlanBuilder::new(state), current, kind, &pairs(&classify.keys))?;
+    let joined = join(LogicalPlanBuilder::new(state), current, kind, &pairs(&classify.keys))?.build()?;
     // A key that was deleted before and is still gone has no row.
     let joined = match kind {
-        JoinType::Full => joined.filter(is_gone.and(column_of("l", STATE_DELETED)).is_not_true())?,
+        JoinType::Full => filter(joined, is_gone.and(column_of("l", STATE_DELETED)).is_not_true())?,
         _ => joined,
     };
-    joined.project(columns)?.build()
+    project(joined, columns)
 }
 
 /// The rows that the first stage completed, and those that need their old values.
@@ -181,7 +183,7 @@ pub(crate) fn complete(lowering: &Lowering<'_>, classify: &Classify, open: Logic
     columns.push(column_of("l", "xt_record_type").alias("xt_record_type"));
     columns.push(changed.alias("xt_changed_columns"));
     columns.push(choose(old_hash, column_of("l", ROW_HASH))?.alias(ROW_HASH));
-    join(LogicalPlanBuilder::new(open), state, JoinType::Inner, &pairs(&classify.keys))?.project(columns)?.build()
+    project(join(LogicalPlanBuilder::new(open), state, JoinType::Inner, &pairs(&classify.keys))?.build()?, columns)
 }
 
 /// Bytes that the first stage holds for that many keys of the state, roughly: to choose how to join.

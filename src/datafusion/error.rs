@@ -1,6 +1,7 @@
 //! Errors of the libraries, as errors of a run.
 #![expect(clippy::wildcard_enum_match_arm, reason = "the engine has many errors, and most are told as they are")]
 
+use arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
 use qetl_runtime::{Place, RunError};
 
@@ -12,6 +13,18 @@ pub(crate) fn engine(error: DataFusionError) -> RunError {
             message: format!("the memory limit is reached: {}", first_line(&error.find_root().to_string())),
             help: "raise `memory_limit` under `[engine]` in `qetl.toml`".to_owned(),
         };
+    }
+    let overflow = match error.find_root() {
+        DataFusionError::ArrowError(arrow, _) => match &**arrow {
+            ArrowError::ArithmeticOverflow(what) => Some(what.clone()),
+            ArrowError::ComputeError(what) if what.contains("overflow on abs") => Some(format!("integer overflow: {what}")),
+            _ => None,
+        },
+        _ => None,
+    };
+    if let Some(what) = overflow {
+        let help = "compute with more digits: `SUM(CAST(… AS DECIMAL(38,0)))`, or with floats: `CAST(… AS DOUBLE)`";
+        return RunError::refused(Place::default(), what, help);
     }
     match error {
         DataFusionError::External(inner) => match inner.downcast::<RunError>() {

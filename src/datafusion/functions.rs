@@ -1,18 +1,23 @@
 //! Scalar functions of the instructions that the engine has not, or has otherwise.
 
-use std::{fmt, sync::Arc};
+use std::{
+    fmt,
+    hash::{Hash, Hasher},
+    sync::Arc,
+};
 
 use arrow::{
     array::{Array, ArrayRef, AsArray, Date32Array, StringViewBuilder},
-    datatypes::{DataType, Date32Type, Decimal128Type, Float64Type},
+    datatypes::{DataType, Date32Type, Decimal128Type, Float64Type, TimestampMicrosecondType},
     util::display::{ArrayFormatter, FormatOptions},
 };
 use chrono::{Datelike, Months, NaiveDate};
 use datafusion::{
-    common::{Result, internal_err},
+    common::{Result, internal_err, plan_err},
     logical_expr::{ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility, expr::ScalarFunction},
 };
 use qetl_core::ir::Period;
+use qetl_runtime::zones::Zone;
 
 /// A function of one argument.
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -64,6 +69,58 @@ pub(crate) fn period_start(period: Period, argument: Expr) -> Expr {
 /// The first day of the period after that.
 pub(crate) fn next_period(period: Period, argument: Expr) -> Expr {
     unary(What::NextPeriod(period.into()), argument)
+}
+
+/// The date of an instant in a time zone.
+#[derive(Debug)]
+struct DateIn {
+    name: String,
+    zone: Zone,
+    signature: Signature,
+}
+
+impl PartialEq for DateIn {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for DateIn {}
+
+impl Hash for DateIn {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
+    }
+}
+
+/// The date that an instant has in a time zone.
+pub(crate) fn date_in(zone: &str, argument: Expr) -> Result<Expr> {
+    let own = Zone::of(zone).or_else(|why| plan_err!("{why}"))?;
+    let signature = Signature::any(1, Volatility::Immutable);
+    let function = ScalarUDF::new_from_impl(DateIn { name: format!("date_in_{zone}"), zone: own, signature });
+    Ok(Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(function), vec![argument])))
+}
+
+impl ScalarUDFImpl for DateIn {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Date32)
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        let arrays = ColumnarValue::values_to_arrays(&args.args)?;
+        let instants = arrays.first().and_then(|array| array.as_primitive_opt::<TimestampMicrosecondType>());
+        let Some(instants) = instants else { return internal_err!("dates in time zones are of instants") };
+        let dates = instants.iter().map(|instant| instant.map(|micros| self.zone.date(micros)));
+        Ok(ColumnarValue::Array(Arc::new(dates.collect::<Date32Array>())))
+    }
 }
 
 impl ScalarUDFImpl for Unary {

@@ -3,11 +3,14 @@
 //! Nothing outside this crate knows the catalog's tables or a logical plan. Everything that a batch writes is staged
 //! and synced first, and becomes visible in one transaction of the catalog.
 
+mod author;
+mod calendar;
 mod catalog;
 mod classify;
 mod deletes;
 mod engine;
 mod error;
+mod exact;
 mod functions;
 mod hash;
 mod landed;

@@ -1,5 +1,5 @@
 //! SQL over the datasets of one version, and over qetl's own records.
-#![expect(clippy::wildcard_enum_match_arm, reason = "the engine's errors and tokens are many, and most stay as they are")]
+#![expect(clippy::wildcard_enum_match_arm, reason = "the engine's errors are many, and most stay as they are")]
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -17,22 +17,22 @@ use datafusion::{
     error::{DataFusionError, Result as PlanResult},
     execution::context::SQLOptions,
     prelude::SessionContext,
-    sql::sqlparser::{
-        dialect::GenericDialect,
-        tokenizer::{Token, Tokenizer},
-    },
+    sql::{parser::Statement, sqlparser::ast},
 };
 use futures::StreamExt;
-use qetl_core::{Column, DatasetName, schema::Schema, suggest};
+use qetl_core::{Column, DatasetName, schema::Schema, standard::Rendered};
 use qetl_ingest::arrow_type;
 use qetl_runtime::{RunError, engine::Rows};
 
 use crate::{
+    author::{self, Wrong, deep},
+    calendar,
     catalog::{BatchRange, Catalog, CatalogTable, Snapshot, word_type},
     error,
     scan::PinnedTable,
     stage::ROW_HASH,
     staging::external,
+    tasks,
 };
 
 /// Stands in a view's SQL for the name that the catalog is attached under.
@@ -58,20 +58,44 @@ pub(crate) fn columns(table: &CatalogTable) -> Vec<Column> {
 
 /// Runs a query that may only read.
 pub(crate) async fn run(catalog: &Catalog, snapshot: Snapshot, session: SessionContext, sql: &str) -> Result<Rows, RunError> {
-    let known: Vec<String> = snapshot.tables.keys().chain(snapshot.views.keys()).map(ToString::to_string).collect();
-    let mixed = mixed_case_names(&snapshot);
-    let warehouse = Arc::new(Warehouse { catalog: catalog.clone(), snapshot, session: session.clone() });
-    session.register_catalog(CATALOG, warehouse);
-    let sql = quote_names(sql, &mixed);
-    let read_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
-    let frame = session.sql_with_options(&sql, read_only).await.map_err(|why| explain(why, &known))?;
+    author::register(&session);
+    calendar::register(&session, chrono::Utc::now().timestamp_micros()).map_err(error::engine)?;
+    session.register_catalog(CATALOG, Arc::new(Warehouse { catalog: catalog.clone(), snapshot, session: session.clone() }));
+    let frame = match deep(async { is_query(&session, sql) }).await {
+        true => {
+            let rendered = Rendered::plain("query", sql);
+            let target = DatasetName { namespace: String::new(), name: String::new() };
+            let statement = tasks::statement(&rendered, &target).map_err(|problems| {
+                match problems.0.iter().any(|problem| problem.code == "qetl::sql::several_statements") {
+                    true => RunError::usage("a query is a single statement", "run `qetl query` once for each"),
+                    false => problems.into(),
+                }
+            })?;
+            let plan = author::plan_only(&session, &rendered, &statement).await.map_err(|wrong| match wrong {
+                Wrong::Name(problem) | Wrong::Other(problem) => rendered.placed(problem.into()).into(),
+                Wrong::Engine(why) => error::engine(why),
+            })?;
+            deep(session.execute_logical_plan(plan)).await.map_err(error::engine)?
+        }
+        false => {
+            let read_only = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+            session.sql_with_options(sql, read_only).await.map_err(explain)?
+        }
+    };
     let schema: SchemaRef = Arc::new(frame.schema().as_arrow().clone());
-    let stream = frame.execute_stream().await.map_err(error::engine)?;
+    let stream = deep(frame.execute_stream()).await.map_err(error::engine)?;
     Ok(Rows { schema, stream: stream.map(|batch| batch.map_err(error::engine)).boxed() })
 }
 
-/// A mistake in the text is the user's, with what would have been right.
-fn explain(mut why: DataFusionError, known: &[String]) -> RunError {
+/// Whether the text is a query, or none that can be read: others, such as EXPLAIN, stand for themselves.
+fn is_query(session: &SessionContext, sql: &str) -> bool {
+    let state = session.state();
+    let Ok(statement) = state.sql_to_statement(sql, &state.config().options().sql_parser.dialect) else { return true };
+    matches!(statement, Statement::Statement(inner) if matches!(*inner, ast::Statement::Query(_)))
+}
+
+/// A mistake in the text is the user's.
+fn explain(mut why: DataFusionError) -> RunError {
     loop {
         why = match why {
             DataFusionError::Context(_, inner) => *inner,
@@ -84,41 +108,8 @@ fn explain(mut why: DataFusionError, known: &[String]) -> RunError {
         };
     }
     let text = why.strip_backtrace();
-    let missing = text.split('\'').nth(1).filter(|_| text.contains("not found"));
-    let help = match missing.and_then(|name| name.rsplit('.').next().map(str::to_owned)) {
-        Some(name) => suggest::help(&name, known.iter().map(String::as_str).chain(RECORD_TABLES)),
-        None if ["DDL", "DML", "Statement"].iter().any(|kind| text.contains(&format!("{kind} not supported"))) => {
-            "`qetl query` only reads".to_owned()
-        }
-        None => String::new(),
-    };
-    RunError::usage(text, help)
-}
-
-/// Column and dataset names that are not all lower case: unquoted names of the text would miss them.
-fn mixed_case_names(snapshot: &Snapshot) -> BTreeMap<String, String> {
-    let tables = snapshot
-        .tables
-        .iter()
-        .flat_map(|(name, table)| std::iter::once(name.name.clone()).chain(table.columns.iter().map(|column| column.name.clone())));
-    let views = snapshot.views.keys().map(|name| name.name.clone());
-    tables.chain(views).map(|name| (name.to_lowercase(), name)).filter(|(lower, name)| lower != name).collect()
-}
-
-/// Puts quotes around unquoted words that are such a name in another case, so that they are found whatever their case.
-fn quote_names(sql: &str, names: &BTreeMap<String, String>) -> String {
-    if names.is_empty() {
-        return sql.to_owned();
-    }
-    let Ok(tokens) = Tokenizer::new(&GenericDialect {}, sql).with_unescape(false).tokenize() else { return sql.to_owned() };
-    let quoted = |token: &Token| match token {
-        Token::Word(word) if word.quote_style.is_none() => match names.get(&word.value.to_lowercase()) {
-            Some(name) => format!("\"{}\"", name.replace('"', "\"\"")),
-            None => token.to_string(),
-        },
-        other => other.to_string(),
-    };
-    tokens.iter().map(quoted).collect()
+    let writes = ["DDL", "DML", "Statement"].iter().any(|kind| text.contains(&format!("{kind} not supported")));
+    RunError::usage(text, if writes { "`qetl query` only reads" } else { "" })
 }
 
 /// The datasets of one version. Names are found whatever their case.

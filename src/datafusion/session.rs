@@ -3,7 +3,7 @@
 use std::{num::NonZeroUsize, path::PathBuf, sync::Arc};
 
 use datafusion::{
-    config::SpillCompression,
+    config::{ConfigNonZeroUsize, SpillCompression},
     error::Result,
     execution::{
         disk_manager::{DiskManagerBuilder, DiskManagerMode},
@@ -12,6 +12,9 @@ use datafusion::{
     },
     prelude::{SessionConfig, SessionContext},
 };
+use qetl_ingest::batch_rows;
+
+use crate::exact;
 
 /// What a session may use.
 #[derive(Debug, Clone)]
@@ -36,8 +39,8 @@ impl Limits {
         (self.memory as f64 * POOL_SHARE) as usize
     }
 
-    /// A session for instructions: joins hold the side that was written as the left one.
-    pub(crate) fn work_session(&self, hash_joins: bool) -> Result<SessionContext> {
+    /// A session for instructions over tables of so many columns: joins hold the side that was written as the left one.
+    pub(crate) fn work_session(&self, hash_joins: bool, columns: usize) -> Result<SessionContext> {
         let session = self.session()?;
         {
             let state = session.state_ref();
@@ -45,6 +48,8 @@ impl Limits {
             let options = state.config_mut().options_mut();
             options.optimizer.join_reordering = false;
             options.optimizer.prefer_hash_join = hash_joins;
+            // Operators make room for a batch's rows of each column, however few there are.
+            options.execution.batch_size = ConfigNonZeroUsize::try_new(batch_rows(columns))?;
             // Bounds that a join finds while it runs would leave out row groups by statistics, and those say nothing of NaN.
             options.set("datafusion.optimizer.enable_dynamic_filter_pushdown", "false")?;
         }
@@ -69,6 +74,9 @@ impl Limits {
         let options = config.options_mut();
         options.execution.time_zone = Some("UTC".to_owned());
         options.sql_parser.parse_float_as_decimal = true;
-        Ok(SessionContext::new_with_config_rt(config, runtime))
+        options.sql_parser.collect_spans = true;
+        let session = SessionContext::new_with_config_rt(config, runtime);
+        exact::register(&session);
+        Ok(session)
     }
 }

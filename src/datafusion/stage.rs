@@ -1,13 +1,14 @@
 //! Staged data files: written and synced, but in no version yet.
 
 use std::{
+    collections::HashMap,
     fs::{self, File},
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use arrow::{
-    array::RecordBatch,
+    array::{ArrayRef, RecordBatch},
     datatypes::{DataType, Field, Schema, SchemaRef},
 };
 use parquet::{
@@ -79,8 +80,10 @@ impl Layout {
         let mut next = table.and_then(|table| table.columns.iter().map(|column| column.id).max()).unwrap_or(0);
         let wanted = columns.iter().map(|column| (column.name.as_str(), Some(column.ty)));
         let wanted = wanted.chain(with_hash.then_some((ROW_HASH, None)));
-        let mut id_of = |name: &str| match table.and_then(|table| table.columns.iter().find(|column| column.name == name)) {
-            Some(column) => column.id,
+        let known = table.into_iter().flat_map(|table| &table.columns);
+        let known: HashMap<&str, i64> = known.map(|column| (column.name.as_str(), column.id)).collect();
+        let mut id_of = |name: &str| match known.get(name) {
+            Some(id) => *id,
             None => {
                 next += 1;
                 next
@@ -156,8 +159,11 @@ impl Stager {
         if batch.num_rows() == 0 {
             return Ok(());
         }
+        let names = batch.schema_ref().fields().iter().map(|field| field.name().as_str());
+        let found: HashMap<&str, &ArrayRef> = names.zip(batch.columns()).collect();
         let columns = self.layout.columns.iter().map(|(_, name, _)| {
-            batch.column_by_name(name).cloned().ok_or_else(|| RunError::failed(format!("the rows have no column `{name}`")))
+            let column = found.get(name.as_str()).map(|column| ArrayRef::clone(column));
+            column.ok_or_else(|| RunError::failed(format!("the rows have no column `{name}`")))
         });
         let batch = RecordBatch::try_new(self.layout.schema.clone(), columns.collect::<Result<_, _>>()?).map_err(RunError::failed)?;
         if self.open.is_none() {

@@ -1,7 +1,7 @@
 //! The work on one batch: rows are landed and derived into staged files, then published.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     path::PathBuf,
     sync::{Arc, Mutex, atomic::AtomicBool},
     time::Instant,
@@ -83,7 +83,7 @@ impl DataFusionWork {
         views: Vec<(DatasetName, String)>,
         run_id: &str,
     ) -> Result<Self, RunError> {
-        let session = limits.work_session(true).map_err(error::engine)?;
+        let session = limits.work_session(true, widest(&plan)).map_err(error::engine)?;
         let mut layouts = BTreeMap::new();
         for dataset in plan.datasets.iter().filter(|dataset| dataset.is_stored()) {
             let table = snapshot.tables.get(&dataset.name);
@@ -252,7 +252,8 @@ impl DataFusionWork {
         layout: &Layout,
     ) -> PlanResult<Option<(Edit, Vec<DataFile>)>> {
         let Some(table) = self.snapshot.tables.get(target) else { return Ok(None) };
-        let stands = |(id, _, ty): &(i64, String, String)| table.columns.iter().any(|column| column.id == *id && column.ty == *ty);
+        let stored: HashMap<i64, &str> = table.columns.iter().map(|column| (column.id, column.ty.as_str())).collect();
+        let stands = |(id, _, ty): &(i64, String, String)| stored.get(id).is_some_and(|stored| stored == ty);
         let is_staged = self.whole.contains_key(target) || self.edits.contains_key(target);
         if is_staged || !layout.catalog_columns().iter().all(stands) {
             return Ok(None);
@@ -280,7 +281,7 @@ impl DataFusionWork {
 
     /// A session whose joins sort and spill instead of holding one side in memory.
     fn use_sorted_joins(&mut self) -> PlanResult<()> {
-        self.session = self.limits.work_session(false)?;
+        self.session = self.limits.work_session(false, widest(&self.plan))?;
         Ok(())
     }
 
@@ -303,12 +304,13 @@ impl DataFusionWork {
             return false;
         };
         let Some(table) = self.snapshot.tables.get(dataset) else { return true };
-        let is_gone = |name: &str| self.plan.input.iter().any(|column| column.gone && column.name == name);
+        let gone: HashSet<&str> = self.plan.input.iter().filter(|column| column.gone).map(|column| column.name.as_str()).collect();
+        let types: HashMap<i64, Type> = layout.columns.iter().filter_map(|(id, _, ty)| Some((*id, (*ty)?))).collect();
         table.columns.iter().filter(|column| column.name != ROW_HASH).all(|old| {
-            if is_gone(&old.name) {
+            if gone.contains(old.name.as_str()) {
                 return false;
             }
-            let now = layout.columns.iter().find(|(id, ..)| *id == old.id).and_then(|(_, _, ty)| *ty);
+            let now = types.get(&old.id).copied();
             match (word_type(&old.ty), now) {
                 (Some(Type::Int | Type::Decimal { .. }), Some(Type::Int | Type::Decimal { .. })) => true,
                 (was, now) => was.is_some() && was == now,
@@ -376,6 +378,11 @@ impl DataFusionWork {
             remove(&old);
         }
     }
+}
+
+/// The most columns that a dataset has.
+fn widest(plan: &Plan) -> usize {
+    plan.datasets.iter().map(|dataset| dataset.schema.columns().len()).max().unwrap_or(0)
 }
 
 impl Drop for DataFusionWork {

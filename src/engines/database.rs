@@ -5,7 +5,7 @@ use std::fmt;
 use arrow::array::RecordBatch;
 use qetl_core::{Column, Type};
 use qetl_runtime::{Place, RunError};
-use qetl_sql::{Dialect, Unsupported};
+use qetl_sql::{Dialect, Unsupported, author::Rules};
 
 use crate::{cell::Cell, tables::TableName};
 
@@ -15,6 +15,17 @@ pub(crate) trait Database: Send + Sync {
 
     /// How the SQL of authors is read.
     fn syntax(&self) -> &'static dyn qetl_sql::syntax::Dialect;
+
+    /// What becomes of the SQL of authors before the database gets it; `None`: it gets what they wrote. `now` is the time of
+    /// the batch, in microseconds since 1970, if there is one.
+    fn author_rules(&self, _now: Option<i64>) -> Option<Box<dyn Rules>> {
+        None
+    }
+
+    /// Whether it wants long chains of operators in groups.
+    fn groups_chains(&self) -> bool {
+        false
+    }
 
     /// A dataset's table by a name that no table expression hides.
     fn real_table(&self, dataset: &qetl_core::DatasetName) -> String;
@@ -33,6 +44,11 @@ pub(crate) trait Database: Send + Sync {
     /// The most bytes of a name.
     fn longest_name(&self) -> usize {
         usize::MAX
+    }
+
+    /// Why a column cannot have that name, if it cannot.
+    fn refuses_name(&self, _name: &str) -> Option<&'static str> {
+        None
     }
 
     /// What a short text is declared as that stands in keys of qetl's records.
@@ -176,6 +192,8 @@ pub(crate) enum Failure {
     Memory(String),
     /// What was to be unique is there already, or was changed by somebody else meanwhile.
     Conflict(String),
+    /// Rows have more columns, or more bytes, than one can have.
+    TooWide(String),
     /// The text of a statement is wrong.
     Wrong(String),
     Other(String),
@@ -199,6 +217,7 @@ impl fmt::Display for Failure {
             | Failure::Full(why)
             | Failure::Memory(why)
             | Failure::Conflict(why)
+            | Failure::TooWide(why)
             | Failure::Wrong(why)
             | Failure::Other(why) => f.write_str(why),
             Failure::Run(error) => error.fmt(f),
@@ -216,6 +235,7 @@ pub(crate) fn unreachable(failure: Failure) -> Failure {
         | Failure::Full(_)
         | Failure::Memory(_)
         | Failure::Conflict(_)
+        | Failure::TooWide(_)
         | Failure::Run(_)) => other,
     }
 }
@@ -247,6 +267,10 @@ pub(crate) fn told(database: &dyn Database, failure: Failure) -> RunError {
         Failure::Conflict(why) => {
             (format!("{place} was changed by somebody else meanwhile: {why}"), "run again: nothing of the batch is visible")
         }
+        Failure::TooWide(why) => (
+            format!("{place} cannot hold rows that are so wide: {why}"),
+            "take columns out of the flow, or run it on another engine: nothing of the batch is visible",
+        ),
         Failure::Wrong(why) | Failure::Other(why) => (format!("{place}: {why}"), ""),
     };
     RunError::Failed { place: Place::default(), message, help: help.to_owned() }

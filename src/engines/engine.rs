@@ -19,7 +19,10 @@ use qetl_runtime::{
 };
 use tokio::sync::{mpsc, oneshot};
 
+use qetl_sql::author::Named;
+
 use crate::{
+    author,
     bench::{self, SqlBench},
     cell::{Builder, Cell, coerce},
     database::{Access, Connection, Database, Failure, Found, Hold, told},
@@ -321,6 +324,7 @@ async fn rows(database: Arc<dyn Database>, sql: String) -> Result<Rows, RunError
             columns: Vec::new(),
             waiting: Vec::new(),
             booleans: Vec::new(),
+            given: Vec::new(),
             builder: None,
         };
         let mut run = || {
@@ -328,10 +332,13 @@ async fn rows(database: Arc<dyn Database>, sql: String) -> Result<Rows, RunError
             if !database.tells_booleans() {
                 output.booleans = booleans(&*database, &mut *connection)?;
             }
-            let found = connection.query(&sql, &[], &mut |found, row| output.row(found, row))?;
+            let prepared = author::prepare(&*database, &mut *connection, &sql, None, &[])?;
+            let prepared = prepared.map_err(|wrong| RunError::usage(wrong.message, wrong.help))?;
+            output.given = prepared.columns;
+            let found = connection.query(&prepared.text, &[], &mut |found, row| output.row(found, row))?;
             output.end(&found)
         };
-        let failed = match run() {
+        let failed = match qetl_sql::size::deep(&mut run) {
             Ok(()) => return,
             Err(Failure::Wrong(why)) => RunError::usage(why, "`qetl datasets` lists what there is"),
             Err(why) => told(&*database, why),
@@ -369,6 +376,8 @@ struct Output {
     waiting: Vec<Vec<Cell<'static>>>,
     /// Columns of datasets, by table and name, that are booleans although the database says numbers.
     booleans: Vec<(String, String)>,
+    /// The columns as the query says them, if it does.
+    given: Vec<Named>,
     builder: Option<Builder>,
 }
 
@@ -395,7 +404,8 @@ impl Output {
                 return qetl_core::Type::Bool;
             }
             let fits = |ty: qetl_core::Type| self.waiting.iter().all(|row| coerce(row[place].clone(), ty).is_some());
-            column.ty.filter(|ty| fits(*ty)).unwrap_or_else(|| widest(self.waiting.iter().map(|row| &row[place])))
+            let given = if self.given.len() == found.len() { author::result_type(self.given.get(place)) } else { None };
+            given.or(column.ty).filter(|ty| fits(*ty)).unwrap_or_else(|| widest(self.waiting.iter().map(|row| &row[place])))
         };
         let types: Vec<qetl_core::Type> = found.iter().enumerate().map(|(place, column)| ty(place, column)).collect();
         self.columns = found.iter().zip(types).map(|(column, ty)| Column::new(&column.name, ty)).collect();

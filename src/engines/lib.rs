@@ -4,6 +4,7 @@
 //! the database's own guarantee. [`open`] is all there is to call.
 
 mod arrow_file;
+mod author;
 mod bench;
 mod cell;
 mod database;

@@ -118,6 +118,11 @@ impl Database for MySql {
         Naming::Prefixes
     }
 
+    fn refuses_name(&self, name: &str) -> Option<&'static str> {
+        let beyond = name.chars().any(|letter| u32::from(letter) > 0xffff);
+        beyond.then_some("names there have no letters beyond the first 65,536 of Unicode, such as emoji")
+    }
+
     fn longest_name(&self) -> usize {
         64
     }
@@ -411,6 +416,8 @@ fn failure(error: Error) -> Failure {
                 1040 | 1205 | 3572 => Failure::Busy(why),
                 1317 | 1969 | 3024 => Failure::TooSlow(why),
                 1021 | 1114 => Failure::Full(why),
+                1117 | 1118 => Failure::TooWide(why),
+                1030 if why.contains("139") => Failure::TooWide(why),
                 1030 if why.contains("28") => Failure::Full(why),
                 1062 | 1213 | 1020 => Failure::Conflict(why),
                 1792 => Failure::Wrong(format!("{why}: `query` reads, and does nothing else")),

@@ -17,7 +17,10 @@ use ::postgres::{
 use bytes::{BufMut, BytesMut};
 use qetl_core::{Column, Type, project::EngineConfig};
 use qetl_runtime::RunError;
-use qetl_sql::Dialect;
+use qetl_sql::{
+    Dialect,
+    author::{PostgresRules, Rules},
+};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
@@ -84,6 +87,10 @@ impl Database for Postgres {
         &qetl_sql::syntax::PostgreSqlDialect {}
     }
 
+    fn author_rules(&self, _now: Option<i64>) -> Option<Box<dyn Rules>> {
+        Some(Box::new(PostgresRules::default()))
+    }
+
     fn real_table(&self, dataset: &qetl_core::DatasetName) -> String {
         crate::tables::table(self, dataset)
     }
@@ -107,6 +114,11 @@ impl Database for Postgres {
 
     fn naming(&self) -> Naming {
         Naming::Schemas { main: "public" }
+    }
+
+    fn refuses_name(&self, name: &str) -> Option<&'static str> {
+        let own = ["ctid", "tableoid", "xmin", "xmax", "cmin", "cmax"];
+        own.contains(&name).then_some("every table there has a column of the database's own by that name")
     }
 
     fn longest_name(&self) -> usize {
@@ -383,6 +395,7 @@ fn failure(error: ::postgres::Error) -> Failure {
         _ if *code == SqlState::READ_ONLY_SQL_TRANSACTION => Failure::Wrong(format!("{why}: `query` reads, and does nothing else")),
         "40" => Failure::Conflict(why),
         _ if *code == SqlState::UNIQUE_VIOLATION => Failure::Conflict(why),
+        _ if [SqlState::PROGRAM_LIMIT_EXCEEDED, SqlState::TOO_MANY_COLUMNS].contains(code) => Failure::TooWide(why),
         "42" => Failure::Wrong(why),
         _ => Failure::Other(why),
     }

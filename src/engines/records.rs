@@ -144,11 +144,20 @@ fn sql(database: &dyn Database, text: &str) -> String {
 
 /// The text with the database's own way to write each `?`.
 pub(crate) fn numbered(database: &dyn Database, text: &str) -> String {
-    let mut parts = text.split('?');
-    let mut out = parts.next().unwrap_or_default().to_owned();
-    for (n, part) in (1..).zip(parts) {
-        out.push_str(&database.placeholder(n));
-        out.push_str(part);
+    let (mut out, mut quote, mut n) = (String::with_capacity(text.len()), None, 0);
+    for letter in text.chars() {
+        match quote {
+            // Quotes that are doubled end one quoted text and begin another.
+            Some(open) if open == letter => quote = None,
+            None if ['"', '`', '\''].contains(&letter) => quote = Some(letter),
+            None if letter == '?' => {
+                n += 1;
+                out.push_str(&database.placeholder(n));
+                continue;
+            }
+            Some(_) | None => (),
+        }
+        out.push(letter);
     }
     out
 }

@@ -1,6 +1,8 @@
 //! SQLite: a database in a file, with the library built in.
 #![expect(clippy::wildcard_enum_match_arm, reason = "of the library's many errors a few are answered apart")]
 
+mod decimals;
+
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -9,7 +11,10 @@ use std::{
 
 use qetl_core::{Column, Type, project::EngineConfig};
 use qetl_runtime::RunError;
-use qetl_sql::Dialect;
+use qetl_sql::{
+    Dialect,
+    author::{Rules, SqliteRules},
+};
 use rusqlite::{ErrorCode, OpenFlags, functions::Context, functions::FunctionFlags, types::ToSqlOutput, types::Value, types::ValueRef};
 
 use crate::{
@@ -43,6 +48,10 @@ impl Database for Sqlite {
         &qetl_sql::syntax::SQLiteDialect {}
     }
 
+    fn author_rules(&self, now: Option<i64>) -> Option<Box<dyn Rules>> {
+        Some(Box::new(SqliteRules::new(now)))
+    }
+
     fn real_table(&self, dataset: &qetl_core::DatasetName) -> String {
         format!("main.{}", crate::tables::table(self, dataset))
     }
@@ -68,6 +77,7 @@ impl Database for Sqlite {
             connection.set_prepared_statement_cache_capacity(64);
             let pure = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC | FunctionFlags::SQLITE_INNOCUOUS;
             connection.create_scalar_function(qetl_sql::dialects::DATE_IN, 2, pure, date_in)?;
+            decimals::register(&connection)?;
             Ok(connection)
         };
         if let (Access::Write, Some(folder)) = (access, self.path.parent()) {

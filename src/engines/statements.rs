@@ -54,6 +54,9 @@ impl Statements<'_> {
 
     /// Whether the database can say all that the plan's tasks need; nothing is run.
     pub(crate) fn check(&self) -> Result<(), Failure> {
+        for dataset in self.plan.datasets.iter().filter(|dataset| dataset.is_stored()) {
+            self.write(&dataset.name.name, |sql| sql.create_table(&dataset.name, &dataset.schema))?;
+        }
         for task in &self.plan.tasks {
             self.fill(task, false)?;
             self.fill(task, true)?;

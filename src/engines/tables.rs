@@ -98,7 +98,7 @@ pub(crate) fn follow(database: &dyn Database, connection: &mut dyn Connection, p
     let known = |name: &DatasetName| stored.iter().find(|stored| stored.name == *name);
     let wanted = wanted(plan);
     for (name, schema, _) in &wanted {
-        refuse_names(database, name, schema)?;
+        refuse_names(database, name, schema.columns())?;
     }
     let retyped = |name: &DatasetName, schema: &Schema| {
         let old = known(name).map_or(&[] as &[Column], |stored| &stored.columns);
@@ -126,6 +126,7 @@ pub(crate) fn follow_table(
 ) -> Result<(), Failure> {
     let stored = records::datasets(database, connection)?;
     let Some(old) = stored.iter().find(|stored| stored.name == *name) else {
+        refuse_names(database, name, wanted)?;
         create_schema(database, connection, name)?;
         refuse_strangers(database, connection, name, &stored)?;
         // Where each statement commits, a table that is there must be known as qetl's.
@@ -213,10 +214,15 @@ fn drop_view(database: &dyn Database, connection: &mut dyn Connection, view: &St
     records::forget_dataset(database, connection, &view.name)
 }
 
-/// Names that the database would cut off, so that two of them could become one.
-fn refuse_names(database: &dyn Database, dataset: &DatasetName, schema: &Schema) -> Result<(), RunError> {
+/// Names that the database would cut off, so that two of them could become one, or that it does not take.
+fn refuse_names(database: &dyn Database, dataset: &DatasetName, columns: &[Column]) -> Result<(), RunError> {
+    let refused = columns.iter().find_map(|column| Some((&column.name, database.refuses_name(&column.name)?)));
+    if let Some((name, why)) = refused {
+        let message = format!("`{name}` cannot be a column in {}: {why}", database.place());
+        return Err(RunError::usage(message, "give the column another name"));
+    }
     let name = TableName::of(database, dataset).name;
-    let names = std::iter::once(name.as_str()).chain(schema.names());
+    let names = std::iter::once(name.as_str()).chain(columns.iter().map(|column| column.name.as_str()));
     match names.into_iter().find(|name| name.len() > database.longest_name()) {
         None => Ok(()),
         Some(name) => {

@@ -10,7 +10,7 @@ use minijinja::{context, value::Serde};
 use qetl_core::{
     DatasetName, Flow, Plan, Problems, Schema, Type,
     ir::Steps,
-    plan::{Check, Dataset, DatasetKind, LateBatches, Rule, WriteMode},
+    plan::{Check, Dataset, DatasetKind, Invariant, LateBatches, Rule, WriteMode},
 };
 use qetl_sql::{
     Dialect, ObjectName, Of, Parameters, Sql, Unsupported,
@@ -56,7 +56,10 @@ pub(crate) fn generate(flows: &[&Flow], adapter: &Adapter, project: &str) -> Res
     files.insert("macros/qetl.sql".to_owned(), fill("dbt/macros.sql", context! {}));
     files.insert("tests/generic/qetl_unique_together.sql".to_owned(), fill("dbt/unique_together.sql", context! {}));
     for flow in flows {
-        let of_flow = |plan: Plan| FlowFiles { plan: &plan, adapter }.all().map_err(|why| unsupported(flow, adapter.dialect, &why));
+        let of_flow = |plan: Plan| {
+            let files = FlowFiles { plan: &plan, invariants: plan.invariants()?, adapter };
+            files.all().map_err(|why| unsupported(flow, adapter.dialect, &why))
+        };
         match expand(flow, Target::Dbt).and_then(of_flow) {
             Ok(made) => files.extend(made),
             Err(found) => problems.append(found),
@@ -101,6 +104,7 @@ struct DescribedColumn {
 
 struct FlowFiles<'a> {
     plan: &'a Plan,
+    invariants: Vec<Invariant>,
     adapter: &'a Adapter,
 }
 
@@ -255,7 +259,7 @@ impl FlowFiles<'_> {
         let this = "{{ qetl_batch_id() }}";
         // Between a late batch and the last of those that are derived again after it, tables are not of one mind.
         let are_derived = || format!("({this} < 1 OR NOT EXISTS (SELECT 1 FROM {batches} WHERE batch_id > {this}))");
-        for invariant in &self.plan.invariants {
+        for invariant in &self.invariants {
             let about = invariant.about.clone();
             add(
                 &invariant.name,

@@ -26,6 +26,8 @@
 //! NULL leaves its column out, so a column that is added and is NULL in a row keeps the row's hash. As names are tagged
 //! and values have their length, ('a', 'bc') and ('ab', 'c') differ.
 
+use std::collections::HashMap;
+
 use arrow::{
     array::{
         Array, ArrayRef, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int64Array, LargeStringArray, StringArray,
@@ -63,8 +65,10 @@ impl RowHasher {
     /// Adds the hash of each row to `hashes`. The batch has all the columns, and they have the types of
     /// [`crate::arrow_type`] (or other string types); else it is an error.
     pub fn hash(&self, batch: &RecordBatch, hashes: &mut Vec<u128>) -> Result<(), ArrowError> {
+        let names = batch.schema_ref().fields().iter().map(|field| field.name().as_str());
+        let arrays: HashMap<&str, &ArrayRef> = names.zip(batch.columns()).collect();
         let columns = self.columns.iter().map(|(name, tag)| {
-            let array = batch.column_by_name(name).ok_or_else(|| ArrowError::SchemaError(format!("no column `{name}` to hash")))?;
+            let array = *arrays.get(name.as_str()).ok_or_else(|| ArrowError::SchemaError(format!("no column `{name}` to hash")))?;
             Ok(Column { tag: *tag, nullable: array.null_count() > 0, values: Values::of(array)? })
         });
         let columns = columns.collect::<Result<Vec<_>, ArrowError>>()?;

@@ -69,5 +69,5 @@ pub use infer::{Inferred, infer};
 pub use landed::{Filled, Places, content_hash, with_place};
 pub use names::{FileColumns, column_names, columns_of};
 pub use problem::{DataProblem, Place, ProblemKind};
-pub use rows::{RowReader, lines_of_rows, read};
+pub use rows::{RowReader, batch_rows, lines_of_rows, read};
 pub use spec::{ReadColumn, ReadSpec, SourceFile, arrow_type};

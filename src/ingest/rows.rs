@@ -31,7 +31,7 @@ const BATCH_VALUES: usize = 1 << 20;
 pub(crate) const BATCH_BYTES: usize = 16 << 20;
 
 /// How many rows a batch of so many columns has.
-pub(crate) fn batch_rows(columns: usize) -> usize {
+pub fn batch_rows(columns: usize) -> usize {
     (BATCH_VALUES / columns.max(1)).clamp(1, BATCH_ROWS)
 }
 

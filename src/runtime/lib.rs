@@ -18,6 +18,7 @@ pub mod types;
 pub mod verify;
 pub mod waiting;
 pub mod workspace;
+pub mod zones;
 
 pub use engine::{BatchContext, Engine, FlowLock, Work};
 pub use error::{Place, RunError};

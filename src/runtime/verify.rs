@@ -59,7 +59,7 @@ pub async fn verify(engine: &dyn Engine, flow: &Flow) -> Result<FlowVerified, Ru
     had::find(engine, &plan, &mut records, false).await.map_err(|error| error.at(&place))?;
     let context = context_of(&known_batches(&records, &plan.input, None), last.batch_id, last.processed_at);
     let mut work = engine.look(plan.clone()).await.map_err(|error| error.at(&place))?;
-    for invariant in &plan.invariants {
+    for invariant in plan.invariants()? {
         let rows = work.rows(&context, &invariant.steps).await.map_err(|error| error.at(&place.clone().step(&invariant.name)))?;
         found.invariants.push(Verified {
             name: invariant.name.clone(),

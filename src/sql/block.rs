@@ -1,8 +1,10 @@
 //! SELECTs in the making: what one can hold of a relation. Its expressions are over its sources, so that an operator on top
 //! can often be said in the same SELECT; otherwise it becomes a table expression with a name of its own.
 
+use std::collections::{HashMap, HashSet};
+
 use qetl_core::{
-    Type,
+    Schema, Type,
     ir::{AggregateFunction, Expr, JoinKind, Order, Param, Period, Side, WindowFunction},
     schema::Column,
 };
@@ -18,6 +20,19 @@ pub(crate) enum Body {
     Batches,
 }
 
+impl Body {
+    /// How many columns it gives.
+    pub(crate) fn width(&self) -> usize {
+        match self {
+            Body::Select(block) => block.items.len(),
+            Body::Union(blocks) => blocks.iter().map(|block| block.items.len()).max().unwrap_or(0),
+            Body::Recursive(Recursive::Follow { columns, .. }) => columns.len(),
+            Body::Recursive(Recursive::Periods { .. }) => 1,
+            Body::Batches => 2,
+        }
+    }
+}
+
 /// A table expression that reads itself.
 #[derive(Debug, Clone)]
 pub(crate) enum Recursive {
@@ -29,7 +44,7 @@ pub(crate) enum Recursive {
 #[derive(Debug, Clone)]
 pub(crate) struct Named {
     pub(crate) name: String,
-    pub(crate) columns: Vec<Column>,
+    pub(crate) schema: Schema,
     pub(crate) body: Body,
 }
 
@@ -37,7 +52,7 @@ pub(crate) struct Named {
 #[derive(Debug, Clone)]
 pub(crate) struct Source {
     pub(crate) from: From,
-    pub(crate) columns: Vec<Column>,
+    pub(crate) schema: Schema,
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -110,47 +125,17 @@ impl Block {
     /// All columns of a source.
     pub(crate) fn of(source: Source) -> Self {
         let item = |column: &Column| Item { name: column.name.clone(), expr: Expr::left(&column.name), ty: column.ty };
-        Self { items: source.columns.iter().map(item).collect(), sources: vec![source], ..Self::default() }
+        Self { items: source.schema.columns().iter().map(item).collect(), sources: vec![source], ..Self::default() }
     }
 
-    pub(crate) fn columns(&self) -> Vec<Column> {
-        self.items.iter().map(|item| Column::new(&item.name, item.ty)).collect()
+    pub(crate) fn schema(&self) -> Schema {
+        let columns = self.items.iter().map(|item| Column::new(&item.name, item.ty)).collect();
+        Schema::new(columns).unwrap_or_else(|name| unreachable!("a relation's columns are checked, and `{name}` stands once"))
     }
 
-    fn item(&self, name: &str) -> &Expr {
-        let found = self.items.iter().find(|item| item.name == name);
-        found.map_or_else(|| unreachable!("a relation's columns are checked, and `{name}` is one"), |item| &item.expr)
-    }
-
-    /// An expression over the block's columns as one over its sources.
-    pub(crate) fn inline(&self, expr: &Expr) -> Expr {
-        map_columns(expr, &mut |_, name| self.item(name).clone())
-    }
-
-    /// Whether these can be said over the sources without saying anything twice that is more than a name.
-    pub(crate) fn can_inline<'e>(&self, exprs: impl IntoIterator<Item = &'e Expr>) -> bool {
-        let mut used: Vec<String> = Vec::new();
-        let mut once = true;
-        for expr in exprs {
-            map_columns(expr, &mut |side, name| {
-                if !is_simple(self.item(name)) {
-                    once &= !used.iter().any(|other| other == name);
-                    used.push(name.to_owned());
-                }
-                Expr::Column { side, name: name.to_owned() }
-            });
-        }
-        once
-    }
-
-    /// Whether the expression reads what is computed from several rows.
-    pub(crate) fn is_computed(&self, expr: &Expr) -> bool {
-        let mut found = false;
-        map_columns(expr, &mut |side, name| {
-            found |= side.is_none();
-            Expr::Column { side, name: name.to_owned() }
-        });
-        found
+    /// The block's columns, by their names.
+    pub(crate) fn names(&self) -> Names<'_> {
+        Names(self.items.iter().map(|item| (item.name.as_str(), &item.expr)).collect())
     }
 
     pub(crate) fn add_computed(&mut self, name: &str, ty: Type, what: Computation) {
@@ -184,7 +169,8 @@ impl Block {
     pub(crate) fn is_named(&self) -> Option<&str> {
         let [source] = self.sources.as_slice() else { return None };
         let same = |(item, column): (&Item, &Column)| item.name == column.name && item.expr == Expr::left(&column.name);
-        let whole = self.items.len() == source.columns.len() && self.items.iter().zip(&source.columns).all(same);
+        let columns = source.schema.columns();
+        let whole = self.items.len() == columns.len() && self.items.iter().zip(columns).all(same);
         match &source.from {
             From::Named(name) if whole && self.renames() => Some(name),
             From::Named(_) | From::Table(_) => None,
@@ -194,7 +180,7 @@ impl Block {
     /// Keeps the items that are needed. One stays when none is; of all rows in one, an aggregate, which makes it so.
     pub(crate) fn keep(&mut self, needed: &dyn Fn(&str) -> bool) {
         let is_of_all = self.group.as_ref().is_some_and(Vec::is_empty);
-        let must_stay = |item: &Item| !is_of_all || self.is_computed(&item.expr);
+        let must_stay = |item: &Item| !is_of_all || is_computed(&item.expr);
         let one = self.items.iter().find(|item| must_stay(item)).cloned();
         let has_one = self.items.iter().any(|item| needed(&item.name) && must_stay(item));
         self.items.retain(|item| needed(&item.name));
@@ -223,7 +209,7 @@ impl Block {
         }
         let mut told = 0;
         let mut look = |expr: &Expr, places: &mut Vec<usize>| {
-            map_columns(expr, &mut |side, name| {
+            expr.each_column(&mut |side, name| {
                 let source = match side {
                     Some(Side::Left) => self.sources.first(),
                     Some(Side::Right) => self.sources.get(1),
@@ -235,7 +221,6 @@ impl Block {
                 if let Some(From::Named(table)) = source.map(|source| &source.from) {
                     tell(table, name);
                 }
-                Expr::Column { side, name: name.to_owned() }
             });
         };
         exprs.iter().for_each(|expr| look(expr, &mut places));
@@ -249,6 +234,47 @@ impl Block {
                 tell(table, "");
             }
         }
+    }
+}
+
+/// What a block's columns are over its sources, by their names.
+pub(crate) struct Names<'a>(HashMap<&'a str, &'a Expr>);
+
+impl Names<'_> {
+    fn expr(&self, name: &str) -> &Expr {
+        let found = self.0.get(name).copied();
+        found.unwrap_or_else(|| unreachable!("a relation's columns are checked, and `{name}` is one"))
+    }
+
+    /// A column as an expression over the sources.
+    pub(crate) fn column(&self, name: &str) -> Expr {
+        self.expr(name).clone()
+    }
+
+    /// An expression over the block's columns as one over its sources.
+    pub(crate) fn inline(&self, expr: &Expr) -> Expr {
+        map_columns(expr, &mut |_, name| self.column(name))
+    }
+
+    /// Whether the column is one of a source, under whichever name.
+    pub(crate) fn is_column(&self, name: &str) -> bool {
+        is_column(self.expr(name))
+    }
+
+    /// Whether the expression reads what is computed from several rows.
+    pub(crate) fn is_computed(&self, expr: &Expr) -> bool {
+        let mut found = false;
+        expr.each_column(&mut |_, name| found |= is_computed(self.expr(name)));
+        found
+    }
+
+    /// Whether these can be said over the sources without saying anything twice that is more than a name.
+    pub(crate) fn can_inline<'e>(&self, exprs: impl IntoIterator<Item = &'e Expr>) -> bool {
+        let (mut used, mut once) = (HashSet::new(), true);
+        for expr in exprs {
+            expr.each_column(&mut |_, name| once &= is_simple(self.expr(name)) || used.insert(name));
+        }
+        once
     }
 }
 
@@ -277,9 +303,24 @@ pub(crate) fn with_argument(function: &WindowFunction, change: impl Fn(&Expr) ->
     }
 }
 
-/// A column of a source.
+/// The column of a source that the expression is.
+#[expect(clippy::wildcard_enum_match_arm, reason = "all else is computed")]
+pub(crate) fn source_column(expr: &Expr) -> Option<(Side, &str)> {
+    match expr {
+        Expr::Column { side: Some(side), name } => Some((*side, name)),
+        _ => None,
+    }
+}
+
 pub(crate) fn is_column(expr: &Expr) -> bool {
-    matches!(expr, Expr::Column { side: Some(_), .. })
+    source_column(expr).is_some()
+}
+
+/// Whether the expression reads what is computed from several rows.
+fn is_computed(expr: &Expr) -> bool {
+    let mut found = false;
+    expr.each_column(&mut |side, _| found |= side.is_none());
+    found
 }
 
 /// The same for every row.

@@ -1,9 +1,9 @@
 //! From relations to SELECTs with names.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use qetl_core::{
-    DatasetName,
+    DatasetName, Schema,
     ir::{AggregateFunction, AsOf, Expr, JoinKind, Op, Order, Rel, Side, Steps, WindowFunction},
     schema::{Column, Type},
 };
@@ -11,8 +11,8 @@ use qetl_core::{
 use crate::{
     Of, Parameters, Sql, Unsupported,
     block::{
-        Block, Body, Computation, Condition, From, Item, Named, Recursive, Source, is_column, is_constant, map_columns, to_right,
-        with_argument,
+        Block, Body, Computation, Condition, From, Item, Named, Recursive, Source, is_column, is_constant, map_columns, source_column,
+        to_right, with_argument,
     },
     prepare::FILES,
 };
@@ -34,12 +34,12 @@ pub(crate) fn compose(sql: &Sql<'_>, steps: &Steps) -> Result<(Vec<Named>, Body)
             builder.known.insert(step.name.clone(), same.to_owned());
             continue;
         }
-        builder.named.push(Named { name: step.name.clone(), columns: step.rel.columns().to_vec(), body });
+        builder.named.push(Named { name: step.name.clone(), schema: step.rel.schema().clone(), body });
     }
     builder.step.clone_from(&last.name);
     let mut body = builder.body(&last.rel)?;
     if matches!(body, Body::Recursive(_)) {
-        body = Body::Select(Box::new(builder.seal(body, last.rel.columns(), "rows")));
+        body = Body::Select(Box::new(builder.seal(body, last.rel.schema(), "rows")));
     }
     Ok((prune(builder.named, &body), body))
 }
@@ -59,11 +59,11 @@ impl Builder<'_> {
     fn block(&mut self, rel: &Rel) -> Result<Block, Unsupported> {
         match self.body(rel)? {
             Body::Select(block) => Ok(*block),
-            union @ Body::Union(_) => Ok(self.seal(union, rel.columns(), "parts")),
-            batches @ Body::Batches => Ok(self.batches(batches, rel.columns())),
+            union @ Body::Union(_) => Ok(self.seal(union, rel.schema(), "parts")),
+            batches @ Body::Batches => Ok(self.batches(batches, rel.schema())),
             recursive @ Body::Recursive(_) => {
                 let hint = if matches!(recursive, Body::Recursive(Recursive::Periods { .. })) { "periods" } else { "found" };
-                Ok(self.seal(recursive, rel.columns(), hint))
+                Ok(self.seal(recursive, rel.schema(), hint))
             }
         }
     }
@@ -81,26 +81,26 @@ impl Builder<'_> {
             None if block.group.is_some() => "groups",
             None => "rows",
         };
-        let columns = block.columns();
-        self.seal(Body::Select(Box::new(block)), &columns, hint)
+        let schema = block.schema();
+        self.seal(Body::Select(Box::new(block)), &schema, hint)
     }
 
     /// Gives a body a name and selects from it.
-    fn seal(&mut self, body: Body, columns: &[Column], hint: &str) -> Block {
+    fn seal(&mut self, body: Body, schema: &Schema, hint: &str) -> Block {
         let base = format!("{}_{hint}", self.step);
         let numbered = (2..).map(|number| format!("{base}_{number}"));
         let free = std::iter::once(base.clone()).chain(numbered).find(|name| self.names.insert(name.to_lowercase()));
         let name = free.unwrap_or(base);
-        self.named.push(Named { name: name.clone(), columns: columns.to_vec(), body });
-        Block::of(Source { from: From::Named(name), columns: columns.to_vec() })
+        self.named.push(Named { name: name.clone(), schema: schema.clone(), body });
+        Block::of(Source { from: From::Named(name), schema: schema.clone() })
     }
 
     /// The list of batches stands once, whoever reads it.
-    fn batches(&mut self, body: Body, columns: &[Column]) -> Block {
+    fn batches(&mut self, body: Body, schema: &Schema) -> Block {
         if self.names.insert(BATCHES.to_owned()) {
-            self.named.push(Named { name: BATCHES.to_owned(), columns: columns.to_vec(), body });
+            self.named.push(Named { name: BATCHES.to_owned(), schema: schema.clone(), body });
         }
-        Block::of(Source { from: From::Named(BATCHES.to_owned()), columns: columns.to_vec() })
+        Block::of(Source { from: From::Named(BATCHES.to_owned()), schema: schema.clone() })
     }
 
     /// A source that is nothing more.
@@ -115,7 +115,7 @@ impl Builder<'_> {
             Op::Scan { dataset, as_of } => self.scan(rel, dataset, *as_of),
             Op::Ref { step } => {
                 let name = self.known.get(step).unwrap_or(step).clone();
-                Block::of(Source { from: From::Named(name), columns: rel.columns().to_vec() })
+                Block::of(Source { from: From::Named(name), schema: rel.schema().clone() })
             }
             Op::Filter { input, predicate } => self.filter(input, predicate)?,
             Op::Project { input, columns } => self.project(rel, input, columns)?,
@@ -124,13 +124,15 @@ impl Builder<'_> {
             Op::Join { kind, left, right, on, columns } => self.join(rel, *kind, left, right, on, columns)?,
             Op::Union(inputs) => return self.union(inputs),
             Op::Aggregate { input, keys, columns } => self.aggregate(rel, input, keys, columns)?,
-            Op::Window { input, name, function, partition, order } => self.window(rel, input, name, function, partition, order)?,
+            Op::Window { input, columns, partition, order } => self.window(rel, input, columns, partition, order)?,
             Op::Sort { input, order } => {
                 let mut block = self.block_if(input, Block::renames)?;
                 if !block.items.iter().all(|item| item.expr == Expr::left(&item.name)) {
                     block = self.named(block);
                 }
-                block.order = order.iter().map(|key| Order { by: block.inline(&key.by), ..key.clone() }).collect();
+                let names = block.names();
+                let order = order.iter().map(|key| Order { by: names.inline(&key.by), ..key.clone() }).collect();
+                block.order = order;
                 block
             }
             Op::Limit { input, rows } => {
@@ -163,7 +165,7 @@ impl Builder<'_> {
             _ if dataset.namespace.is_empty() => self.sql.scratch_named(&dataset.name),
             AsOf::ThisBatch | AsOf::PreviousBatch | AsOf::BeforeThisBatch | AsOf::AllBatches => (self.sql.table)(dataset),
         };
-        let mut block = Block::of(Source { from: From::Table(name), columns: rel.columns().to_vec() });
+        let mut block = Block::of(Source { from: From::Table(name), schema: rel.schema().clone() });
         let batch = Expr::left("xt_batch_id");
         let condition = match as_of {
             AsOf::ThisBatch => Some(Condition::Is(batch.eq(Expr::batch_id()))),
@@ -172,8 +174,9 @@ impl Builder<'_> {
             AsOf::AllBatches | AsOf::ReplacedBatch => None,
         };
         // The batch's id is there, whichever columns are asked for.
-        if condition.is_some() && !block.sources[0].columns.iter().any(|column| column.name == "xt_batch_id") {
-            block.sources[0].columns.push(Column::new("xt_batch_id", Type::Int));
+        if condition.is_some() && !rel.schema().has("xt_batch_id") {
+            let columns = rel.columns().iter().cloned().chain([Column::new("xt_batch_id", Type::Int)]).collect();
+            block.sources[0].schema = Schema::new(columns).unwrap_or_else(|name| unreachable!("`{name}` was not there"));
         }
         block.conditions.extend(condition);
         block
@@ -182,10 +185,10 @@ impl Builder<'_> {
     fn filter(&mut self, input: &Rel, predicate: &Expr) -> Result<Block, Unsupported> {
         let fits = |block: &Block| {
             let grouped = block.group.as_ref().is_some_and(|keys| !keys.is_empty());
-            block.is_whole() && (block.is_of_rows() || grouped) && block.can_inline([predicate])
+            block.is_whole() && (block.is_of_rows() || grouped) && block.names().can_inline([predicate])
         };
         let mut block = self.block_if(input, fits)?;
-        let predicate = block.inline(predicate);
+        let predicate = block.names().inline(predicate);
         if block.group.is_some() {
             block.having.push(predicate);
         } else if predicate != Expr::all([]) {
@@ -196,24 +199,26 @@ impl Builder<'_> {
 
     fn project(&mut self, rel: &Rel, input: &Rel, columns: &[(String, Expr)]) -> Result<Block, Unsupported> {
         let fits = |block: &Block| {
+            let names = block.names();
             // A name of a GROUP BY must not be that of another result.
-            let named = |name: &String, expr: &Expr| {
-                let keys = block.group.iter().flatten();
-                keys.into_iter().all(|key| *key != Expr::left(name) && *key != Expr::right(name)) || is_column(&block.inline(expr))
-            };
-            let renamed = block.group.is_none() || columns.iter().all(|(name, expr)| named(name, expr));
-            block.order.is_empty() && renamed && block.can_inline(columns.iter().map(|(_, expr)| expr))
+            let grouped: HashSet<&str> = block.group.iter().flatten().filter_map(source_column).map(|(_, name)| name).collect();
+            let renamed = columns.iter().all(|(name, expr)| !grouped.contains(name.as_str()) || is_column(&names.inline(expr)));
+            block.order.is_empty() && renamed && names.can_inline(columns.iter().map(|(_, expr)| expr))
         };
         let mut block = self.block_if(input, fits)?;
+        let names = block.names();
         let items = columns.iter().zip(rel.columns());
-        block.items = items.map(|((name, expr), column)| Item { name: name.clone(), expr: block.inline(expr), ty: column.ty }).collect();
+        let items = items.map(|((name, expr), column)| Item { name: name.clone(), expr: names.inline(expr), ty: column.ty }).collect();
+        block.items = items;
         Ok(block)
     }
 
     fn exists(&mut self, left: &Rel, right: &Rel, on: &[(String, String)], negated: bool) -> Result<Block, Unsupported> {
-        let mut block = self.block_if(left, |block| block.is_of_rows() && block.can_inline(&columns(on.iter().map(|(a, _)| a))))?;
+        let keys = columns(on.iter().map(|(a, _)| a));
+        let mut block = self.block_if(left, |block| block.is_of_rows() && block.names().can_inline(&keys))?;
         let right = self.block_if(right, |right| right.is_of_rows() && right.sources.len() == 1)?;
-        let on = on.iter().map(|(a, b)| (block.inline(&Expr::column(a)), right.inline(&Expr::column(b)))).collect();
+        let (own, other) = (block.names(), right.names());
+        let on = on.iter().map(|(a, b)| (own.column(a), other.column(b))).collect();
         block.conditions.push(Condition::Exists { negated, right: Box::new(right), on });
         Ok(block)
     }
@@ -236,12 +241,13 @@ impl Builder<'_> {
         let fits = |side_is_kept: bool| move |block: &Block| if side_is_kept { whole(block) } else { block.renames() };
         let left = self.block_if(left, fits(kind != JoinKind::Full))?;
         let right = self.block_if(right, fits(kind == JoinKind::Inner))?;
-        let of_right = |expr: &Expr| to_right(&right.inline(expr));
-        let on = on.iter().map(|(a, b)| (left.inline(&Expr::column(a)), of_right(&Expr::column(b)))).collect();
+        let (left_names, right_names) = (left.names(), right.names());
+        let of_right = |name: &str| to_right(&right_names.column(name));
+        let on = on.iter().map(|(a, b)| (left_names.column(a), of_right(b))).collect();
         let inline = |expr: &Expr| {
             map_columns(expr, &mut |side, name| match side {
-                Some(Side::Right) => of_right(&Expr::column(name)),
-                Some(Side::Left) | None => left.inline(&Expr::column(name)),
+                Some(Side::Right) => of_right(name),
+                Some(Side::Left) | None => left_names.column(name),
             })
         };
         let items = columns.iter().zip(rel.columns());
@@ -283,22 +289,23 @@ impl Builder<'_> {
             AggregateFunction::Sum(expr) | AggregateFunction::Min(expr) | AggregateFunction::Max(expr) => Some(expr.clone()),
         };
         let arguments: Vec<Expr> = functions.iter().filter_map(|(_, function)| argument(function)).collect();
-        let key_columns = columns(keys);
         let fits = |block: &Block| {
-            block.is_of_rows() && key_columns.iter().all(|key| is_column(&block.inline(key))) && block.can_inline(&arguments)
+            let names = block.names();
+            block.is_of_rows() && keys.iter().all(|key| names.is_column(key)) && names.can_inline(&arguments)
         };
         let mut block = self.block_if(input, fits)?;
+        let names = block.names();
         let types = rel.columns();
-        let group: Vec<Expr> = key_columns.iter().map(|key| block.inline(key)).collect();
+        let group: Vec<Expr> = keys.iter().map(|key| names.column(key)).collect();
         let items = keys.iter().zip(&group).zip(types);
         let items = items.map(|((name, expr), column)| Item { name: name.clone(), expr: expr.clone(), ty: column.ty }).collect();
         let inlined: Vec<AggregateFunction> = functions
             .iter()
             .map(|(_, function)| match function {
                 AggregateFunction::Count => AggregateFunction::Count,
-                AggregateFunction::Sum(expr) => AggregateFunction::Sum(block.inline(expr)),
-                AggregateFunction::Min(expr) => AggregateFunction::Min(block.inline(expr)),
-                AggregateFunction::Max(expr) => AggregateFunction::Max(block.inline(expr)),
+                AggregateFunction::Sum(expr) => AggregateFunction::Sum(names.inline(expr)),
+                AggregateFunction::Min(expr) => AggregateFunction::Min(names.inline(expr)),
+                AggregateFunction::Max(expr) => AggregateFunction::Max(names.inline(expr)),
             })
             .collect();
         block.group = Some(group);
@@ -313,29 +320,29 @@ impl Builder<'_> {
         &mut self,
         rel: &Rel,
         input: &Rel,
-        name: &str,
-        function: &WindowFunction,
+        functions: &[(String, WindowFunction)],
         partition: &[String],
         order: &[Order],
     ) -> Result<Block, Unsupported> {
         let mut exprs = columns(partition);
         exprs.extend(order.iter().map(|key| key.by.clone()));
-        exprs.extend(function.argument().cloned());
+        exprs.extend(functions.iter().filter_map(|(_, function)| function.argument().cloned()));
         let fits = |block: &Block| {
-            let computed = exprs.iter().any(|expr| block.is_computed(&block.inline(expr)));
-            block.group.is_none() && block.is_whole() && !computed && block.can_inline(&exprs)
+            let names = block.names();
+            let computed = exprs.iter().any(|expr| names.is_computed(expr));
+            block.group.is_none() && block.is_whole() && !computed && names.can_inline(&exprs)
         };
         let mut block = self.block_if(input, fits)?;
-        let function = with_argument(function, |expr| block.inline(expr));
+        let names = block.names();
         // A constant orders nothing, and some databases take a number for a column's place.
-        let order = order.iter().map(|key| Order { by: block.inline(&key.by), ..key.clone() }).filter(|key| !is_constant(&key.by));
-        let what = Computation::Window {
-            function,
-            order: order.collect(),
-            partition: columns(partition).iter().map(|key| block.inline(key)).collect(),
-        };
-        let ty = rel.columns().last().map_or(Type::Int, |column| column.ty);
-        block.add_computed(name, ty, what);
+        let order = order.iter().map(|key| Order { by: names.inline(&key.by), ..key.clone() }).filter(|key| !is_constant(&key.by));
+        let (order, partition): (Vec<Order>, Vec<Expr>) = (order.collect(), partition.iter().map(|key| names.column(key)).collect());
+        let functions: Vec<WindowFunction> =
+            functions.iter().map(|(_, function)| with_argument(function, |expr| names.inline(expr))).collect();
+        for (function, column) in functions.into_iter().zip(&rel.columns()[input.columns().len()..]) {
+            let what = Computation::Window { function, order: order.clone(), partition: partition.clone() };
+            block.add_computed(&column.name, column.ty, what);
+        }
         Ok(block)
     }
 }
@@ -344,10 +351,11 @@ impl Builder<'_> {
 fn recorded_files(parameters: &Parameters, rel: &Rel) -> Block {
     let columns = [("flow", Type::Text), ("batch_id", Type::Int), ("path", Type::Text), ("position", Type::Int)];
     let columns: Vec<Column> = columns.iter().map(|(name, ty)| Column::new(name, *ty)).collect();
-    let items = rel.columns().iter().zip(&columns[1..]);
+    let schema = Schema::new(columns).unwrap_or_else(|name| unreachable!("`{name}` stands once"));
+    let items = rel.columns().iter().zip(&schema.columns()[1..]);
     let items = items.map(|(column, own)| Item { name: column.name.clone(), expr: Expr::left(&own.name), ty: own.ty }).collect();
     let of_flow = Condition::Is(Expr::left("flow").eq(Expr::text(&parameters.flow)));
-    Block { items, conditions: vec![of_flow], ..Block::of(Source { from: From::Table(parameters.files.clone()), columns }) }
+    Block { items, conditions: vec![of_flow], ..Block::of(Source { from: From::Table(parameters.files.clone()), schema }) }
 }
 
 fn columns(names: impl IntoIterator<Item = impl AsRef<str>>) -> Vec<Expr> {

@@ -4,15 +4,14 @@
 use chrono::DateTime;
 use qetl_core::{
     Type,
-    ir::{AggregateFunction, BinaryOp, Expr, Function, Order, Param, Side, Value, WindowFunction},
-    schema::Column,
+    ir::{AggregateFunction, BinaryOp, Expr, Function, Order, Param, RelError, Side, Value, WindowFunction},
 };
 use sqlparser::ast;
 
 use crate::{
     Of, Sql, Unsupported,
     block::{Block, Computation, Computed, computed_place, is_constant},
-    dialects::Fold,
+    dialects::{Fold, operator},
     tree,
 };
 
@@ -46,6 +45,13 @@ impl Scope<'_> {
             }
             Expr::Binary { op: BinaryOp::IsNotDistinct, left, right } => {
                 Ok(dialect.is_not_distinct(self.ty(left), self.lower(left)?, self.lower(right)?))
+            }
+            Expr::Binary { op: op @ (BinaryOp::And | BinaryOp::Or), .. } => {
+                let mut conditions = Vec::new();
+                flatten(*op, expr, &mut conditions);
+                let conditions = conditions.into_iter().map(|condition| self.lower(condition)).collect::<Result<_, _>>()?;
+                let chain = tree::chain(&operator(*op), conditions);
+                Ok(chain.unwrap_or_else(|| unreachable!("it has two sides")))
             }
             // What is not told apart from the column beside it is told by all its digits.
             Expr::Binary { op, left, right } => {
@@ -111,9 +117,10 @@ impl Scope<'_> {
 
     fn computed(&self, computed: &Computed) -> Result<ast::Expr, Unsupported> {
         let dialect = self.sql.dialect;
-        let fold = |skeleton: &'static str, kind: Fold, expr: &Expr| {
+        let fold = |function: &'static str, kind: Fold, expr: &Expr| {
             let ty = self.ty(expr);
-            let call = tree::call(skeleton, vec![dialect.operand(kind, ty, self.lower(expr)?)?]);
+            let function = if kind == Fold::Sum { dialect.sum(ty) } else { function };
+            let call = tree::call(function, vec![dialect.operand(kind, ty, self.lower(expr)?)?]);
             Ok((call, kind, ty))
         };
         match &computed.what {
@@ -234,15 +241,27 @@ impl Scope<'_> {
     }
 
     fn declared(&self, expr: &Expr) -> Type {
-        let computed = self.block.computed.iter().zip(0_usize..);
-        let computed = computed.map(|(computed, place)| match crate::block::computed(place) {
-            Expr::Column { name, .. } => Column { name, ty: computed.ty },
-            _ => unreachable!("it is a column"),
-        });
-        let columns = |place: usize| self.block.sources.get(place).into_iter().flat_map(|source| source.columns.iter().cloned());
-        let left: Vec<Column> = columns(0).chain(computed).collect();
-        let right: Vec<Column> = columns(1).collect();
-        expr.ty(&left, &right).unwrap_or_else(|why| unreachable!("relations are checked when they are built: {why}"))
+        let of_source = |place: usize, name: &str| Some(self.block.sources.get(place)?.schema.column(name)?.ty);
+        let column = |side: Option<Side>, name: &str| {
+            let found = match side {
+                Some(Side::Left) => of_source(0, name),
+                Some(Side::Right) => of_source(1, name),
+                None => computed_place(name).and_then(|place| self.block.computed.get(place)).map(|computed| computed.ty),
+            };
+            found.ok_or_else(|| RelError::NoColumn(name.to_owned(), Vec::new()))
+        };
+        expr.ty_over(&column).unwrap_or_else(|why| unreachable!("relations are checked when they are built: {why}"))
+    }
+}
+
+/// The conditions that an operator joins, in order.
+fn flatten<'e>(op: BinaryOp, expr: &'e Expr, conditions: &mut Vec<&'e Expr>) {
+    match expr {
+        Expr::Binary { op: own, left, right } if *own == op => {
+            flatten(op, left, conditions);
+            flatten(op, right, conditions);
+        }
+        other => conditions.push(other),
     }
 }
 

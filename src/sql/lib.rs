@@ -2,6 +2,7 @@
 //!
 //! Names are always quoted, values are nodes of the tree, the same instructions give the same bytes.
 
+pub mod author;
 mod batch;
 mod block;
 mod compose;
@@ -9,6 +10,7 @@ pub mod dialects;
 mod expr;
 mod prepare;
 mod query;
+pub mod size;
 mod statements;
 pub mod task;
 mod tree;
@@ -36,6 +38,14 @@ pub fn is_one_statement(sql: &str, syntax: &dyn syntax::Dialect) -> bool {
     let is_blank = |token: &Token| matches!(token, Token::Whitespace(_) | Token::SemiColon);
     let end = tokens.iter().rposition(|token| !is_blank(token)).map_or(0, |last| last + 1);
     end > 0 && !tokens[..end].contains(&Token::SemiColon)
+}
+
+/// The byte of a text at a line and column, both from 1, the column in characters.
+pub fn byte_at(text: &str, line: u64, column: u64) -> usize {
+    let count = |number: u64| usize::try_from(number).unwrap_or(1).saturating_sub(1);
+    let start: usize = text.split_inclusive('\n').take(count(line)).map(str::len).sum();
+    let rest = &text[start..];
+    start + rest.char_indices().nth(count(column)).map_or(rest.len(), |(at, _)| at)
 }
 
 /// What a dialect cannot say.

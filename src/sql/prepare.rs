@@ -49,7 +49,7 @@ pub(crate) fn without_full_joins(steps: &Steps) -> Result<Steps, RelError> {
 /// The positions of files, which a known batch lists, are looked up in the records.
 pub(crate) fn with_file_positions(steps: &Steps) -> Result<Steps, RelError> {
     map(steps, |rel| {
-        let Op::Window { input, name, function, partition, order } = &*rel.op else { return Ok(rel) };
+        let Op::Window { input, columns: functions, partition, order } = &*rel.op else { return Ok(rel) };
         let is_position = |key: &Order| matches!(&key.by, Expr::Call { function: Function::FilePosition, .. });
         if !order.iter().any(is_position) {
             return Ok(rel);
@@ -64,7 +64,7 @@ pub(crate) fn with_file_positions(steps: &Steps) -> Result<Steps, RelError> {
         let placed = input.clone().join(JoinKind::Left, files, &on, columns)?;
         let order =
             order.iter().map(|key| if is_position(key) { Order { by: Expr::column("xt_position"), ..key.clone() } } else { key.clone() });
-        let numbered = placed.window(name, function.clone(), partition, order.collect())?;
-        numbered.select(own.iter().map(String::as_str).chain([name.as_str()]))
+        let numbered = placed.windows(functions.clone(), partition, &order.collect::<Vec<_>>())?;
+        numbered.select(own.iter().chain(functions.iter().map(|(name, _)| name)))
     })
 }

@@ -1,6 +1,8 @@
 //! Queries: SELECTs printed, with the table expressions that they read.
 #![expect(clippy::wildcard_enum_match_arm, reason = "the parser's syntax tree has many nodes, of which few are names")]
 
+use std::collections::HashSet;
+
 use qetl_core::{
     DatasetName,
     ir::{Expr, JoinKind, Period, Steps, expand},
@@ -10,7 +12,7 @@ use sqlparser::ast::{self, BinaryOperator, GroupByExpr, Ident, ObjectName, Query
 
 use crate::{
     Dialect, Of, Unsupported,
-    block::{Block, Body, Condition, From, Named, Recursive, Source},
+    block::{Block, Body, Condition, From, Item, Named, Recursive, Source, source_column},
     compose::compose,
     expr::{Scope, iso},
     prepare, tree,
@@ -39,6 +41,8 @@ impl Sql<'_> {
             plain = prepare::with_file_positions(&plain).map_err(|error| self.unsupported(&error.to_string()))?;
         }
         let (named, body) = compose(self, &plain)?;
+        let widest = named.iter().map(|named| &named.body).chain([&body]).map(Body::width).max();
+        self.refuse_width("a result", widest.unwrap_or(0), self.dialect.most_columns().map(|most| most.result))?;
         let mut query = self.body("", &body)?;
         if !named.is_empty() {
             let mut with = tree::skeleton("WITH a AS (SELECT 1) SELECT 1").with;
@@ -72,12 +76,19 @@ impl Sql<'_> {
         if self.is_recursive(&named.body) && self.dialect.names_recursive_columns() {
             let names = match &named.body {
                 Body::Recursive(Recursive::Follow { columns, .. }) => columns,
-                Body::Recursive(Recursive::Periods { .. }) | Body::Select(_) | Body::Union(_) | Body::Batches => &named.columns,
+                Body::Recursive(Recursive::Periods { .. }) | Body::Select(_) | Body::Union(_) | Body::Batches => named.schema.columns(),
             };
             cte.alias.columns =
                 names.iter().map(|column| ast::TableAliasColumnDef { name: self.ident(&column.name), data_type: None }).collect();
         }
         Ok(cte)
+    }
+
+    pub(crate) fn refuse_width(&self, what: &str, columns: usize, most: Option<usize>) -> Result<(), Unsupported> {
+        match most.filter(|most| columns > *most) {
+            Some(most) => Err(self.unsupported(&format!("{what} of {columns} columns: it takes {most} at most"))),
+            None => Ok(()),
+        }
     }
 
     pub(crate) fn unsupported(&self, what: &str) -> Unsupported {
@@ -153,8 +164,10 @@ impl Sql<'_> {
             select.selection = Some(tree::and(select.selection.take(), lowered));
         }
         if let Some(keys) = block.group.as_ref().filter(|keys| !keys.is_empty()) {
-            let has_all = keys.iter().all(|key| block.items.iter().any(|item| item.expr == *key));
-            if block.having.is_empty() && has_all && block.items.iter().all(|item| keys.contains(&item.expr)) {
+            let grouped: HashSet<_> = keys.iter().filter_map(source_column).collect();
+            let given: HashSet<_> = block.items.iter().filter_map(|item| source_column(&item.expr)).collect();
+            let is_grouped = |item: &Item| source_column(&item.expr).is_some_and(|column| grouped.contains(&column));
+            if block.having.is_empty() && grouped.is_subset(&given) && block.items.iter().all(is_grouped) {
                 select.distinct = Some(ast::Distinct::Distinct);
             } else {
                 let keys = keys.iter().map(|key| scope.lower(key)).collect::<Result<_, _>>()?;

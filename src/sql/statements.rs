@@ -23,6 +23,7 @@ pub enum Extent {
 impl Sql<'_> {
     /// `CREATE TABLE IF NOT EXISTS` with the schema's columns. No column is declared NOT NULL.
     pub fn create_table(&self, dataset: &DatasetName, schema: &Schema) -> Result<String, Unsupported> {
+        self.refuse_width("a table", schema.columns().len(), self.dialect.most_columns().map(|most| most.table))?;
         let mut statement = tree::statement("CREATE TABLE IF NOT EXISTS t (a INT)");
         if let Statement::CreateTable(create) = &mut statement {
             create.name = (self.table)(dataset);
@@ -200,7 +201,7 @@ fn scratch_name(dataset: &DatasetName, what: &str) -> String {
 #[must_use]
 pub fn kept(scratch: &str, step: &Step) -> Step {
     let name = DatasetName { namespace: String::new(), name: scratch.to_owned() };
-    Step { rel: Rel::scan(&name, &step.rel.schema(), AsOf::AllBatches), ..step.clone() }
+    Step { rel: Rel::scan(&name, step.rel.schema(), AsOf::AllBatches), ..step.clone() }
 }
 
 /// Whether the relation reads rows of the dataset that are not of earlier batches.

@@ -4,6 +4,7 @@
 
 use std::ops::{ControlFlow, Range};
 
+use crate::size;
 use qetl_core::{
     DatasetName, Problem, Problems, Span,
     standard::{Rendered, StatementKind, same_dataset},
@@ -56,7 +57,7 @@ pub struct Read {
 
 /// Reads the SQL of a task that fills `target`. Problems stand in the flow file.
 pub fn read(sql: &Rendered, target: &DatasetName, dialect: &dyn Dialect) -> Result<TaskSql, Problems> {
-    Reader { sql, target, dialect }.read().map_err(|problem| sql.placed(problem.into()))
+    size::deep(|| Reader { sql, target, dialect }.read()).map_err(|problem| sql.placed(problem.into()))
 }
 
 /// The last statement: its kind, the columns that it lists, its query as tokens and as a tree.
@@ -80,6 +81,9 @@ impl Reader<'_> {
         let texts: Vec<&[TokenWithSpan]> = tokens.split(|token| token.token == Token::SemiColon).filter(|text| !text.is_empty()).collect();
         let statements = Parser::new(self.dialect).try_with_sql(&self.sql.text).and_then(|mut parser| parser.parse_statements());
         let statements = statements.map_err(|error| self.syntax(&error))?;
+        if let Some((what, help)) = size::too_large(&statements) {
+            return Err(self.problem("qetl::sql::too_large", self.bytes(&tokens[0]), what).label("this SQL").help(help));
+        }
         let mut all: Vec<(&Statement, &[TokenWithSpan])> = statements.iter().zip(texts).collect();
         let Some((last, tokens)) = all.pop() else {
             return Err(self.problem("qetl::sql::empty", 0..0, "the SQL is empty").help(HELP));
@@ -233,21 +237,7 @@ impl Reader<'_> {
     }
 
     fn syntax(&self, error: &ParserError) -> Problem {
-        let (said, at) = match error {
-            ParserError::TokenizerError(said) | ParserError::ParserError(said) => said.split_once(" at Line: ").unwrap_or((said, "")),
-            ParserError::RecursionLimitExceeded => ("it is nested too deeply", ""),
-        };
-        let (line, column) = at.split_once(", Column: ").unwrap_or_default();
-        let begin = match (line.trim().parse(), column.trim().parse()) {
-            (Ok(line), Ok(column)) => self.at(Location { line, column }),
-            // What is expected and not there is expected at the end.
-            _ if said.contains("found: EOF") => self.sql.text.trim_end().len(),
-            _ => 0,
-        };
-        let rest = &self.sql.text[begin..];
-        let name: usize = rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').map(char::len_utf8).sum();
-        let end = begin + name.max(rest.chars().next().map_or(0, char::len_utf8));
-        self.problem("qetl::sql::syntax", begin..end, format!("this is not SQL: {}", lower_first(said))).label("not understood")
+        not_sql(self.sql, 0, error)
     }
 
     fn problem(&self, code: &'static str, range: Range<usize>, message: impl Into<String>) -> Problem {
@@ -375,6 +365,27 @@ impl Visitor for Found<'_> {
         }
         ControlFlow::Continue(())
     }
+}
+
+/// What the parser says of a text that begins at a byte of the rendered one.
+pub fn not_sql(sql: &Rendered, start: usize, error: &ParserError) -> Problem {
+    let (said, at) = match error {
+        ParserError::TokenizerError(said) | ParserError::ParserError(said) => said.split_once(" at Line: ").unwrap_or((said, "")),
+        ParserError::RecursionLimitExceeded => ("it is nested too deeply", ""),
+    };
+    let text = &sql.text[start..];
+    let (line, column) = at.split_once(", Column: ").unwrap_or_default();
+    let begin = match (line.trim().parse(), column.trim().parse()) {
+        (Ok(line), Ok(column)) => crate::byte_at(text, line, column),
+        // What is expected and not there is expected at the end.
+        _ if said.contains("found: EOF") => text.trim_end().len(),
+        _ => 0,
+    };
+    let rest = &text[begin..];
+    let name: usize = rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').map(char::len_utf8).sum();
+    let end = begin + name.max(rest.chars().next().map_or(0, char::len_utf8));
+    let what = format!("this is not SQL: {}", lower_first(said));
+    sql.problem("qetl::sql::syntax", start + begin..start + end, what).label("not understood")
 }
 
 fn word(token: &Token) -> Option<String> {

@@ -105,6 +105,31 @@ pub(crate) fn binary(left: ast::Expr, op: ast::BinaryOperator, right: ast::Expr)
     ast::Expr::BinaryOp { left: Box::new(left), op, right: Box::new(right) }
 }
 
+/// How many operands stand in a row, and arguments in a call: some databases bound both, at 100 and more.
+pub(crate) const IN_A_ROW: usize = 64;
+
+/// Operands of one associative operator. Many of them stand in groups, as databases bound how deep an expression is.
+pub(crate) fn chain(op: &ast::BinaryOperator, operands: Vec<ast::Expr>) -> Option<ast::Expr> {
+    let operands = match operands.len() > IN_A_ROW {
+        true => grouped(operands, |group| chain(op, group).map(nested)),
+        false => operands,
+    };
+    operands.into_iter().reduce(|all, next| binary(all, op.clone(), next))
+}
+
+/// Each group's expression in place of its own, until they are few.
+pub(crate) fn grouped(mut exprs: Vec<ast::Expr>, join: impl Fn(Vec<ast::Expr>) -> Option<ast::Expr>) -> Vec<ast::Expr> {
+    while exprs.len() > IN_A_ROW {
+        let mut rest = exprs.into_iter().peekable();
+        let mut groups = Vec::new();
+        while rest.peek().is_some() {
+            groups.extend(join(rest.by_ref().take(IN_A_ROW).collect()));
+        }
+        exprs = groups;
+    }
+    exprs
+}
+
 pub(crate) fn nested(expr: ast::Expr) -> ast::Expr {
     match expr {
         simple @ (ast::Expr::Identifier(_)

@@ -1,6 +1,6 @@
 //! Random histories of every flow type, on every kind of database.
 
-use qetl_test_harness::{change_feed, growth, ledger, parts, scd2, search::Search, sessions, slt, source, standard, wholes};
+use qetl_test_harness::{change_feed, growth, ledger, names, parts, scd2, search::Search, sessions, slt, source, standard, wholes};
 
 use crate::server::Kind;
 
@@ -16,6 +16,7 @@ macro_rules! on {
             #[test] fn growth_accounting() { search($kind, &growth::SEARCH) }
             #[test] fn scd2() { search($kind, &scd2::SEARCH) }
             #[test] fn standard() { search($kind, &standard::SEARCH) }
+            #[test] fn any_names() { search($kind, &names::SEARCH) }
             #[test] fn flows_that_read_flows() { search($kind, &source::SEARCH) }
         })*
     };

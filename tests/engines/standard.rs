@@ -240,3 +240,43 @@ path = "data/t_*.csv"
         }
     }
 }
+
+#[test]
+fn large_sql_is_run_or_refused() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    for kind in [Kind::DuckDb, Kind::Sqlite, Kind::Postgres, Kind::MariaDb] {
+        let Some(server) = kind.server() else { continue };
+        let outcome = |sql: &str| {
+            let flow = format!(
+                "id = \"large\"\nflow_type = \"standard\"\n[[tasks]]\nid = \"t\"\ntask_type = \"sql_processing\"\n\
+                 target_dataset = \"made\"\nsql = \"{sql}\"\n"
+            );
+            let project = TestProject::new(server.place(), &flow);
+            let report = runtime.block_on(project.execute(&Request { batch_id: Some(1), ..Request::default() }));
+            let failed = match report {
+                Ok(report) => {
+                    let flow = &report.flows[0];
+                    flow.error.as_ref().or(flow.batches.iter().find_map(|batch| batch.error.as_ref())).map(|error| error.message.clone())
+                }
+                Err(error) => Some(error.to_string()),
+            };
+            match failed {
+                Some(why) => Err(why),
+                None => Ok(runtime.block_on(project.ordered("SELECT COUNT(*), MAX(n) FROM made"))),
+            }
+        };
+        let text = |text: &str| Some(text.to_owned());
+        assert_eq!(outcome("SELECT 1{% for i in range(1000) %}+1{% endfor %} AS n"), Ok(vec![vec![text("1"), text("1001")]]), "{kind:?}");
+        let unions = "SELECT 1 AS n{% for i in range(500) %} UNION ALL SELECT 1{% endfor %}";
+        assert_eq!(outcome(unions), Ok(vec![vec![text("501"), text("1")]]), "{kind:?}");
+        let values = "SELECT k AS n FROM (SELECT 1 AS k) s WHERE k IN (0{% for i in range(9999) %}, 1{% endfor %})";
+        assert_eq!(outcome(values), Ok(vec![vec![text("1"), text("1")]]), "{kind:?}");
+        for large in [
+            "SELECT 1{% for i in range(9999) %}+1{% endfor %} AS n",
+            "SELECT 1 AS n{% for i in range(5000) %} UNION ALL SELECT 1{% endfor %}",
+        ] {
+            let why = outcome(large).unwrap_err();
+            assert!(why.contains("are the most"), "{kind:?}: {why}");
+        }
+    }
+}

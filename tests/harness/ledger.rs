@@ -35,7 +35,7 @@ fn live(runtime: &Runtime, places: Places<'_>, history: &LedgerHistory) -> Resul
             compare_outcome(&report, &expected, &history.options)
                 .and_then(|()| compare_step(&report, &expected, &ledger, arrival.batch_id))
                 .map_err(|why| at(index, arrival, &why))?;
-            if project.place.sums_decimals && !ledger.feed.batches.is_empty() {
+            if !ledger.feed.batches.is_empty() {
                 let off = project.rows(&differences(&project.place, &ledger)).await;
                 equal(&format!("positions less state after arrival {index}"), &off, &[])?;
             }

@@ -7,6 +7,7 @@
 pub mod change_feed;
 pub mod growth;
 pub mod ledger;
+pub mod names;
 pub mod old;
 pub mod parts;
 pub mod place;

@@ -28,8 +28,6 @@ pub struct Place {
     pub holds: fn(&Value) -> bool,
     /// Parts of messages by which it may refuse a flow, or a check of one: what it cannot say.
     pub refuses: &'static [&'static str],
-    /// Whether its `SUM` of a decimal column is exact.
-    pub sums_decimals: bool,
     /// Looks at a project in which a history was lived.
     pub look: fn(&TestProject),
 }

@@ -12,13 +12,17 @@ use crate::snapshots;
 
 fn plan_of(name: &str, text: &str) -> Plan {
     let flow = Flow::parse(name, text, &qetl_plugins::registry()).unwrap_or_else(|problems| panic!("{problems}"));
+    plan::expand(&flow, input(&flow)).unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+/// The columns with their declared types, text where there is none.
+pub(crate) fn input(flow: &Flow) -> Vec<InputType> {
     let column = |column: &qetl_core::input::InputColumn| {
         let declared = column.declared();
         let known = if declared.is_some() { Known::Declared } else { Known::Presumed };
         InputType::new(&column.name, declared.unwrap_or(qetl_core::Type::Text), known)
     };
-    let input = flow.input.columns.iter().map(|spanned| column(&spanned.value)).collect();
-    plan::expand(&flow, input).unwrap_or_else(|problems| panic!("{problems}"))
+    flow.input.columns.iter().map(|spanned| column(&spanned.value)).collect()
 }
 
 #[test]
@@ -30,6 +34,7 @@ fn example_flows() {
         for dataset in &plan.datasets {
             instructions.push_str(&format!("dataset {}: {}\n", dataset.name, dataset.schema));
         }
+        plan.invariants().unwrap_or_else(|problems| panic!("{problems}"));
         for node in &plan.dag.0 {
             let from: Vec<String> = node.from.iter().map(ToString::to_string).collect();
             instructions.push_str(&format!("{} <- {}\n", node.dataset, from.join(", ")));

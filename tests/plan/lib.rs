@@ -9,6 +9,7 @@ mod problems;
 mod reference;
 mod standard;
 mod steps;
+mod width;
 
 use insta::Settings;
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 use qetl_test_harness::{
-    Place, Search, TestProject, change_feed, growth, ledger, parts, scd2, search::cases, sessions, slt, source, standard, wholes,
+    Place, Search, TestProject, change_feed, growth, ledger, names, parts, scd2, search::cases, sessions, slt, source, standard, wholes,
 };
 
 use crate::project::{delete_files, place};
@@ -33,6 +33,11 @@ fn files_that_come_one_by_one() {
 #[test]
 fn batches_that_come_in_parts() {
     wholes::search(&|| place(2, 0));
+}
+
+#[test]
+fn any_names() {
+    search(&names::SEARCH, |_| ());
 }
 
 #[test]

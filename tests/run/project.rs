@@ -22,7 +22,6 @@ pub(crate) fn place(threads: usize, n: usize) -> Place {
         quote: '"',
         holds: |_| true,
         refuses: &[],
-        sums_decimals: true,
         look: |_| (),
     }
 }

@@ -42,7 +42,7 @@ fn expand_rel(step: &str, rel: &Rel, steps: &mut Steps) -> Result<Rel, RelError>
         Op::Join { kind, left, right, on, columns } => go(left)?.join(*kind, go(right)?, on, columns.clone()),
         Op::Union(inputs) => Rel::union(inputs.iter().map(go).collect::<Result<_, _>>()?),
         Op::Aggregate { input, keys, columns } => go(input)?.aggregate(keys, columns.clone()),
-        Op::Window { input, name, function, partition, order } => go(input)?.window(name, function.clone(), partition, order.clone()),
+        Op::Window { input, columns, partition, order } => go(input)?.windows(columns.clone(), partition, order),
         Op::Sort { input, order } => go(input)?.sort(order.clone()),
         Op::Limit { input, rows } => go(input)?.limit(*rows),
         Op::Follow { input, begin, on } => go(input)?.follow(begin.clone(), on),
@@ -76,12 +76,8 @@ fn sessionized(step: &str, sessionize: &Sessionize, input: Rel, steps: &mut Step
     let in_time: Vec<Order> = std::iter::once(Expr::column(time)).chain(order.iter().cloned()).map(first).collect();
     let distance = Expr::column(time).call(Function::Micros).minus(Expr::column("xt_before").call(Function::Micros));
     let begins = Expr::column("xt_before").is_null().or(distance.gt(Expr::int(*gap)));
-    let placed = input.window("xt_before", WindowFunction::Lag(Expr::column(time)), by(), in_time.clone())?.window(
-        "xt_place",
-        WindowFunction::RowNumber,
-        by(),
-        in_time,
-    )?;
+    let before = ("xt_before".to_owned(), WindowFunction::Lag(Expr::column(time)));
+    let placed = input.windows([before, ("xt_place".to_owned(), WindowFunction::RowNumber)], by(), &in_time)?;
     let placed = steps.add(&format!("{step}_placed"), placed);
     let kept = names.iter().map(|name| (name.clone(), Expr::column(name)));
     let marked = placed.project(
@@ -96,13 +92,11 @@ fn sessionized(step: &str, sessionize: &Sessionize, input: Rel, steps: &mut Step
     if let Some(longest) = longest {
         marked = cut_again(step, sessionize, *longest, marked, steps)?;
     }
-    let by_place = || vec![first(Expr::column("xt_place"))];
-    let events = marked.window("xt_session", WindowFunction::RunningSum(Expr::column("xt_begins")), by(), by_place())?.window(
-        "xt_session_start",
-        WindowFunction::RunningMax(Expr::column("xt_began")),
-        by(),
-        by_place(),
-    )?;
+    let sessions = [
+        ("xt_session".to_owned(), WindowFunction::RunningSum(Expr::column("xt_begins"))),
+        ("xt_session_start".to_owned(), WindowFunction::RunningMax(Expr::column("xt_began"))),
+    ];
+    let events = marked.windows(sessions, by(), &[first(Expr::column("xt_place"))])?;
     let columns = match give {
         Sessions::Events => {
             let more = ["xt_session", "xt_session_start"];

@@ -4,12 +4,12 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::schema::{Column, Type};
+use crate::schema::{Schema, Type};
 
 use super::RelError;
 
 /// Which relation of a join a column is of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Side {
     Left,
     Right,
@@ -285,8 +285,18 @@ impl Expr {
         Self::fold(conditions, BinaryOp::Or, false)
     }
 
+    /// Many conditions make a tree that is wide, not deep: whoever walks through it does so by recursion.
     fn fold(conditions: impl IntoIterator<Item = Expr>, op: BinaryOp, none: bool) -> Self {
-        conditions.into_iter().reduce(|all, next| all.binary(op, next)).unwrap_or(Expr::Literal(Value::Bool(none)))
+        fn halved(conditions: &mut dyn ExactSizeIterator<Item = Expr>, count: usize, op: BinaryOp) -> Option<Expr> {
+            if count < 2 {
+                return conditions.next();
+            }
+            let left = halved(conditions, count.div_ceil(2), op)?;
+            Some(left.binary(op, halved(conditions, count / 2, op)?))
+        }
+        let conditions: Vec<Expr> = conditions.into_iter().collect();
+        let count = conditions.len();
+        halved(&mut conditions.into_iter(), count, op).unwrap_or(Expr::Literal(Value::Bool(none)))
     }
 
     /// `when` → `then`, in order, else `otherwise`.
@@ -295,26 +305,29 @@ impl Expr {
     }
 
     /// The expression's type over the given columns; `right` are those of a join's right relation.
-    pub fn ty(&self, left: &[Column], right: &[Column]) -> Result<Type, RelError> {
+    pub fn ty(&self, left: &Schema, right: &Schema) -> Result<Type, RelError> {
+        self.ty_over(&|side, name| {
+            let columns = if side == Some(Side::Right) { right } else { left };
+            let found = columns.column(name).map(|column| column.ty);
+            found.ok_or_else(|| RelError::NoColumn(name.to_owned(), columns.names().map(str::to_owned).collect()))
+        })
+    }
+
+    /// The expression's type, where `column` gives that of a column.
+    pub fn ty_over(&self, column: &dyn Fn(Option<Side>, &str) -> Result<Type, RelError>) -> Result<Type, RelError> {
         let same = |exprs: &[&Expr]| -> Result<Type, RelError> {
-            let types = exprs.iter().map(|expr| expr.ty(left, right)).collect::<Result<Vec<_>, _>>()?;
+            let types = exprs.iter().map(|expr| expr.ty_over(column)).collect::<Result<Vec<_>, _>>()?;
             match types.iter().find(|ty| **ty != types[0]) {
                 Some(other) => Err(RelError::Types { what: self.to_string(), left: types[0], right: *other }),
                 None => Ok(types[0]),
             }
         };
-        let boolean = |expr: &Expr| match expr.ty(left, right)? {
+        let boolean = |expr: &Expr| match expr.ty_over(column)? {
             Type::Bool => Ok(Type::Bool),
             other => Err(RelError::Types { what: self.to_string(), left: Type::Bool, right: other }),
         };
         match self {
-            Expr::Column { side, name } => {
-                let columns = if *side == Some(Side::Right) { right } else { left };
-                let found = columns.iter().find(|column| column.name == *name);
-                found
-                    .map(|column| column.ty)
-                    .ok_or_else(|| RelError::NoColumn(name.clone(), columns.iter().map(|c| c.name.clone()).collect()))
-            }
+            Expr::Column { side, name } => column(*side, name),
             Expr::Literal(value) => Ok(value.ty()),
             Expr::Param(param) => Ok(param.ty()),
             Expr::Binary { op, left: a, right: b } => match op {
@@ -330,16 +343,16 @@ impl Expr {
                 BinaryOp::IsDistinct | BinaryOp::IsNotDistinct => same(&[a, b]).map(|_| Type::Bool),
             },
             Expr::Not(expr) => boolean(expr),
-            Expr::IsNull(expr) => expr.ty(left, right).map(|_| Type::Bool),
+            Expr::IsNull(expr) => expr.ty_over(column).map(|_| Type::Bool),
             Expr::Case { branches, otherwise } => {
                 branches.iter().try_for_each(|(when, _)| boolean(when).map(|_| ()))?;
                 let results: Vec<&Expr> = branches.iter().map(|(_, then)| then).chain(otherwise.as_deref()).collect();
                 same(&results)
             }
-            Expr::Cast { expr, ty } => expr.ty(left, right).map(|_| *ty),
+            Expr::Cast { expr, ty } => expr.ty_over(column).map(|_| *ty),
             Expr::JoinText { parts, .. } => {
                 for part in parts {
-                    let ty = part.ty(left, right)?;
+                    let ty = part.ty_over(column)?;
                     if ty != Type::Text {
                         return Err(RelError::Types { what: self.to_string(), left: Type::Text, right: ty });
                     }
@@ -347,7 +360,7 @@ impl Expr {
                 Ok(Type::Text)
             }
             Expr::Call { function, arguments } => {
-                let types = arguments.iter().map(|argument| argument.ty(left, right)).collect::<Result<Vec<_>, _>>()?;
+                let types = arguments.iter().map(|argument| argument.ty_over(column)).collect::<Result<Vec<_>, _>>()?;
                 let takes = |wanted: &[Type], result: Type| match wanted.iter().zip(&types).find(|(wanted, found)| wanted != found) {
                     Some((wanted, found)) => Err(RelError::Types { what: self.to_string(), left: *wanted, right: *found }),
                     None => Ok(result),

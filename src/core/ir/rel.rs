@@ -1,6 +1,10 @@
 //! Relations: tables that are computed.
 #![expect(clippy::wildcard_enum_match_arm, reason = "only one type is right there")]
 
+mod steps;
+
+use std::sync::Arc;
+
 use crate::{
     plan::DatasetName,
     schema::{Column, Schema, Type},
@@ -8,11 +12,13 @@ use crate::{
 
 use super::{Expr, Period, Side};
 
-/// A relation with its columns. Built only by functions that check names and types.
+pub use steps::{Step, Steps};
+
+/// A relation with its columns. Built only by functions that check names and types. Clones share what it is made of.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rel {
-    pub op: Box<Op>,
-    columns: Vec<Column>,
+    pub op: Arc<Op>,
+    schema: Schema,
 }
 
 /// What a relation is made by.
@@ -50,10 +56,10 @@ pub enum Op {
         keys: Vec<String>,
         columns: Vec<(String, AggregateFunction)>,
     },
+    /// Adds columns that are computed over each row's partition.
     Window {
         input: Rel,
-        name: String,
-        function: WindowFunction,
+        columns: Vec<(String, WindowFunction)>,
         partition: Vec<String>,
         order: Vec<Order>,
     },
@@ -221,34 +227,46 @@ pub enum RelError {
 
 impl Rel {
     fn new(op: Op, columns: Vec<Column>) -> Result<Self, RelError> {
-        let schema = Schema::new(columns).map_err(RelError::Twice)?;
-        Ok(Self { op: Box::new(op), columns: schema.columns().to_vec() })
+        Ok(Self::with(op, Schema::new(columns).map_err(RelError::Twice)?))
+    }
+
+    fn with(op: Op, schema: Schema) -> Self {
+        Self { op: Arc::new(op), schema }
+    }
+
+    pub fn schema(&self) -> &Schema {
+        &self.schema
     }
 
     pub fn columns(&self) -> &[Column] {
-        &self.columns
+        self.schema.columns()
     }
 
     pub fn column_names(&self) -> impl Iterator<Item = &str> {
-        self.columns.iter().map(|column| column.name.as_str())
+        self.schema.names()
     }
 
-    pub fn schema(&self) -> Schema {
-        Schema::new(self.columns.clone()).unwrap_or_default()
+    /// The type of an expression over the columns.
+    fn ty(&self, expr: &Expr) -> Result<Type, RelError> {
+        expr.ty(&self.schema, &Schema::default())
+    }
+
+    fn expect_bool(&self, expr: &Expr) -> Result<(), RelError> {
+        expect_bool(expr, &self.schema, &Schema::default())
     }
 
     pub fn scan(dataset: &DatasetName, schema: &Schema, as_of: AsOf) -> Self {
-        Self { op: Box::new(Op::Scan { dataset: dataset.clone(), as_of }), columns: schema.columns().to_vec() }
+        Self::with(Op::Scan { dataset: dataset.clone(), as_of }, schema.clone())
     }
 
     pub fn filter(self, predicate: Expr) -> Result<Self, RelError> {
-        expect_bool(&predicate, &self.columns, &[])?;
-        let columns = self.columns.clone();
-        Self::new(Op::Filter { input: self, predicate }, columns)
+        self.expect_bool(&predicate)?;
+        let schema = self.schema.clone();
+        Ok(Self::with(Op::Filter { input: self, predicate }, schema))
     }
 
     pub fn project(self, columns: Vec<(String, Expr)>) -> Result<Self, RelError> {
-        let types = typed(&columns, &self.columns, &[])?;
+        let types = typed(&columns, &self.schema, &Schema::default())?;
         Self::new(Op::Project { input: self, columns }, types)
     }
 
@@ -259,20 +277,20 @@ impl Rel {
 
     /// An inner, left or full join with its projection.
     pub fn join(self, kind: JoinKind, right: Rel, on: &[(String, String)], columns: Vec<(String, Expr)>) -> Result<Self, RelError> {
-        let types = typed(&columns, &self.columns, &right.columns)?;
-        self.joined(kind, right, on, columns, types)
+        let schema = Schema::new(typed(&columns, &self.schema, &right.schema)?).map_err(RelError::Twice)?;
+        self.joined(kind, right, on, columns, schema)
     }
 
     /// The rows whose keys stand in the other relation, under the same names.
     pub fn semi(self, other: Rel, keys: &[String]) -> Result<Self, RelError> {
-        let columns = self.columns.clone();
-        self.joined(JoinKind::Semi, other, &pairs(keys), Vec::new(), columns)
+        let schema = self.schema.clone();
+        self.joined(JoinKind::Semi, other, &pairs(keys), Vec::new(), schema)
     }
 
     /// The rows whose keys do not stand in the other relation.
     pub fn anti(self, other: Rel, keys: &[String]) -> Result<Self, RelError> {
-        let columns = self.columns.clone();
-        self.joined(JoinKind::Anti, other, &pairs(keys), Vec::new(), columns)
+        let schema = self.schema.clone();
+        self.joined(JoinKind::Anti, other, &pairs(keys), Vec::new(), schema)
     }
 
     fn joined(
@@ -281,37 +299,34 @@ impl Rel {
         right: Rel,
         on: &[(String, String)],
         columns: Vec<(String, Expr)>,
-        types: Vec<Column>,
+        schema: Schema,
     ) -> Result<Self, RelError> {
         for (a, b) in on {
             let equal = Expr::left(a).eq(Expr::Column { side: Some(Side::Right), name: b.clone() });
-            expect_bool(&equal, &self.columns, &right.columns)?;
+            expect_bool(&equal, &self.schema, &right.schema)?;
         }
-        Self::new(Op::Join { kind, left: self, right, on: on.to_vec(), columns }, types)
+        Ok(Self::with(Op::Join { kind, left: self, right, on: on.to_vec(), columns }, schema))
     }
 
     /// All rows of all inputs. There is at least one, and all have the same columns.
     pub fn union(inputs: Vec<Rel>) -> Result<Self, RelError> {
         let Some(first) = inputs.first() else { return Err(RelError::Union("nothing".into(), "nothing".into())) };
-        let columns = first.columns.clone();
-        if let Some(other) = inputs.iter().find(|input| input.columns != columns) {
-            return Err(RelError::Union(first.schema().to_string(), other.schema().to_string()));
+        let schema = first.schema.clone();
+        if let Some(other) = inputs.iter().find(|input| input.schema != schema) {
+            return Err(RelError::Union(schema.to_string(), other.schema.to_string()));
         }
         if inputs.len() == 1 {
             return Ok(inputs.into_iter().next().unwrap_or_else(|| unreachable!("there is one")));
         }
-        Self::new(Op::Union(inputs), columns)
+        Ok(Self::with(Op::Union(inputs), schema))
     }
 
     pub fn aggregate(self, keys: &[String], columns: Vec<(String, AggregateFunction)>) -> Result<Self, RelError> {
-        let mut types =
-            keys.iter().map(|key| Ok(Column::new(key, Expr::column(key).ty(&self.columns, &[])?))).collect::<Result<Vec<_>, RelError>>()?;
+        let mut types = keys.iter().map(|key| Ok(Column::new(key, self.ty(&Expr::column(key))?))).collect::<Result<Vec<_>, RelError>>()?;
         for (name, function) in &columns {
             let ty = match function {
                 AggregateFunction::Count => Type::Int,
-                AggregateFunction::Sum(expr) | AggregateFunction::Min(expr) | AggregateFunction::Max(expr) => {
-                    expr.ty(&self.columns, &[])?
-                }
+                AggregateFunction::Sum(expr) | AggregateFunction::Min(expr) | AggregateFunction::Max(expr) => self.ty(expr)?,
             };
             types.push(Column::new(name, ty));
         }
@@ -320,68 +335,75 @@ impl Rel {
 
     /// Adds a column that is computed over each row's partition.
     pub fn window(self, name: &str, function: WindowFunction, partition: &[String], order: Vec<Order>) -> Result<Self, RelError> {
+        self.windows([(name.to_owned(), function)], partition, &order)
+    }
+
+    /// Adds columns that are computed over each row's partition, none of them over another.
+    pub fn windows(
+        self,
+        columns: impl IntoIterator<Item = (String, WindowFunction)>,
+        partition: &[String],
+        order: &[Order],
+    ) -> Result<Self, RelError> {
         for column in partition {
-            Expr::column(column).ty(&self.columns, &[])?;
+            self.ty(&Expr::column(column))?;
         }
-        for key in &order {
-            key.by.ty(&self.columns, &[])?;
+        for key in order {
+            self.ty(&key.by)?;
         }
-        let ty = match &function {
-            WindowFunction::RowNumber => Type::Int,
-            WindowFunction::Lag(expr)
-            | WindowFunction::Lead(expr)
-            | WindowFunction::RunningSum(expr)
-            | WindowFunction::RunningMax(expr)
-            | WindowFunction::MinBeyond { of: expr, .. } => expr.ty(&self.columns, &[])?,
-        };
-        let columns = self.columns.iter().cloned().chain([Column::new(name, ty)]).collect();
-        Self::new(Op::Window { input: self, name: name.to_owned(), function, partition: partition.to_vec(), order }, columns)
+        let columns: Vec<(String, WindowFunction)> = columns.into_iter().collect();
+        let mut types = self.columns().to_vec();
+        for (name, function) in &columns {
+            types.push(Column::new(name, function.argument().map_or(Ok(Type::Int), |expr| self.ty(expr))?));
+        }
+        Self::new(Op::Window { input: self, columns, partition: partition.to_vec(), order: order.to_vec() }, types)
     }
 
     /// See [`Op::Follow`].
     pub fn follow(self, begin: Expr, on: &[(String, String)]) -> Result<Self, RelError> {
-        expect_bool(&begin, &self.columns, &[])?;
+        self.expect_bool(&begin)?;
         for (from, to) in on {
-            expect_bool(&Expr::column(from).eq(Expr::column(to)), &self.columns, &[])?;
+            self.expect_bool(&Expr::column(from).eq(Expr::column(to)))?;
         }
-        let columns = self.columns.clone();
-        Self::new(Op::Follow { input: self, begin, on: on.to_vec() }, columns)
+        let schema = self.schema.clone();
+        Ok(Self::with(Op::Follow { input: self, begin, on: on.to_vec() }, schema))
     }
 
     pub fn sort(self, order: Vec<Order>) -> Result<Self, RelError> {
         for key in &order {
-            key.by.ty(&self.columns, &[])?;
+            self.ty(&key.by)?;
         }
-        let columns = self.columns.clone();
-        Self::new(Op::Sort { input: self, order }, columns)
+        let schema = self.schema.clone();
+        Ok(Self::with(Op::Sort { input: self, order }, schema))
     }
 
     pub fn limit(self, rows: u64) -> Result<Self, RelError> {
-        let columns = self.columns.clone();
-        Self::new(Op::Limit { input: self, rows }, columns)
+        let schema = self.schema.clone();
+        Ok(Self::with(Op::Limit { input: self, rows }, schema))
     }
 
     pub fn latest_per_key(latest: LatestPerKey) -> Result<Self, RelError> {
-        let columns = latest.input.columns.clone();
+        let input = &latest.input;
         for key in latest.keys.iter().chain([&latest.by]) {
-            Expr::column(key).ty(&columns, &[])?;
+            input.ty(&Expr::column(key))?;
         }
         if let Some(dead) = &latest.dead {
-            expect_bool(dead, &columns, &[])?;
+            input.expect_bool(dead)?;
         }
-        Self::new(Op::LatestPerKey(latest), columns)
+        let schema = input.schema.clone();
+        Ok(Self::with(Op::LatestPerKey(latest), schema))
     }
 
     pub fn classify(classify: Classify) -> Result<Self, RelError> {
-        let mut columns = classify.current.columns.clone();
+        let mut columns = classify.current.columns().to_vec();
         for column in columns.iter().chain([&Column::new("xt_record_type", Type::Text)]) {
-            let same = Expr::column(&column.name).ty(&classify.state.columns, &[])?;
+            let same = classify.state.ty(&Expr::column(&column.name))?;
             if same != column.ty {
                 return Err(RelError::Types { what: column.name.clone(), left: column.ty, right: same });
             }
         }
         for name in classify.keys.iter().chain(&classify.tracked) {
-            Expr::column(name).ty(&columns, &[])?;
+            classify.current.ty(&Expr::column(name))?;
         }
         columns.push(Column::new("xt_record_type", Type::Text));
         columns.push(Column::new("xt_changed_columns", Type::Text));
@@ -389,17 +411,17 @@ impl Rel {
     }
 
     pub fn sessionize(sessionize: Sessionize) -> Result<Self, RelError> {
-        let input = &sessionize.input.columns;
-        let ty = |name: &str| Expr::column(name).ty(input, &[]);
+        let input = &sessionize.input;
+        let ty = |name: &str| input.ty(&Expr::column(name));
         let time = ty(&sessionize.time)?;
         if time != Type::Timestamp {
             return Err(RelError::Types { what: sessionize.time.clone(), left: Type::Timestamp, right: time });
         }
-        sessionize.order.iter().try_for_each(|key| key.ty(input, &[]).map(|_| ()))?;
+        sessionize.order.iter().try_for_each(|key| input.ty(key).map(|_| ()))?;
         let columns = match &sessionize.give {
             Sessions::Events => {
                 let more = [Column::new("xt_session", Type::Int), Column::new("xt_session_start", Type::Timestamp)];
-                input.iter().cloned().chain(more).collect()
+                input.columns().iter().cloned().chain(more).collect()
             }
             Sessions::Sessions(names) => {
                 let mut columns = vec![
@@ -422,12 +444,12 @@ impl Rel {
 
     pub fn batches() -> Self {
         let columns = vec![Column::new("xt_batch_id", Type::Int), Column::new("xt_processed_at", Type::Timestamp)];
-        Self { op: Box::new(Op::Batches), columns }
+        Self::new(Op::Batches, columns).unwrap_or_else(|_| unreachable!("two names differ"))
     }
 
     pub fn periods(bounds: Rel, period: Period, name: &str) -> Result<Self, RelError> {
         for bound in ["xt_first", "xt_last"] {
-            match Expr::column(bound).ty(&bounds.columns, &[])? {
+            match bounds.ty(&Expr::column(bound))? {
                 Type::Date => (),
                 other => return Err(RelError::Types { what: bound.to_owned(), left: Type::Date, right: other }),
             }
@@ -439,7 +461,7 @@ impl Rel {
     #[must_use]
     pub fn history_as_of(&self, as_of: AsOf) -> Rel {
         if let Op::Scan { dataset, as_of: AsOf::BeforeThisBatch | AsOf::AllBatches } = &*self.op {
-            return Rel { op: Box::new(Op::Scan { dataset: dataset.clone(), as_of }), columns: self.columns.clone() };
+            return Rel::scan(dataset, &self.schema, as_of);
         }
         self.map_inputs(&mut |input| input.history_as_of(as_of))
     }
@@ -459,13 +481,9 @@ impl Rel {
             }
             Op::Union(inputs) => Op::Union(inputs.iter().map(go).collect()),
             Op::Aggregate { input, keys, columns } => Op::Aggregate { input: go(input), keys: keys.clone(), columns: columns.clone() },
-            Op::Window { input, name, function, partition, order } => Op::Window {
-                input: go(input),
-                name: name.clone(),
-                function: function.clone(),
-                partition: partition.clone(),
-                order: order.clone(),
-            },
+            Op::Window { input, columns, partition, order } => {
+                Op::Window { input: go(input), columns: columns.clone(), partition: partition.clone(), order: order.clone() }
+            }
             Op::Sort { input, order } => Op::Sort { input: go(input), order: order.clone() },
             Op::Limit { input, rows } => Op::Limit { input: go(input), rows: *rows },
             Op::LatestPerKey(latest) => {
@@ -480,7 +498,7 @@ impl Rel {
                 Op::Classify(Classify { current: go(&classify.current), state: go(&classify.state), gone, ..classify.clone() })
             }
         };
-        Rel { op: Box::new(op), columns: self.columns.clone() }
+        Rel::with(op, self.schema.clone())
     }
 }
 
@@ -488,86 +506,14 @@ fn pairs(keys: &[String]) -> Vec<(String, String)> {
     keys.iter().map(|key| (key.clone(), key.clone())).collect()
 }
 
-fn typed(columns: &[(String, Expr)], left: &[Column], right: &[Column]) -> Result<Vec<Column>, RelError> {
+fn typed(columns: &[(String, Expr)], left: &Schema, right: &Schema) -> Result<Vec<Column>, RelError> {
     columns.iter().map(|(name, expr)| Ok(Column::new(name, expr.ty(left, right)?))).collect()
 }
 
-fn expect_bool(expr: &Expr, left: &[Column], right: &[Column]) -> Result<(), RelError> {
+fn expect_bool(expr: &Expr, left: &Schema, right: &Schema) -> Result<(), RelError> {
     match expr.ty(left, right)? {
         Type::Bool => Ok(()),
         other => Err(RelError::Types { what: expr.to_string(), left: Type::Bool, right: other }),
-    }
-}
-
-/// A named relation; later steps read it by its name.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Step {
-    pub name: String,
-    pub rel: Rel,
-    /// Few rows are expected, and more than one step reads them: an engine may compute them once.
-    pub small: bool,
-}
-
-/// Steps in the order in which they can be computed. The last one is the result.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Steps(pub Vec<Step>);
-
-impl Steps {
-    /// Adds a step and gives a relation that reads it.
-    pub fn add(&mut self, name: &str, rel: Rel) -> Rel {
-        self.push(name, rel, false)
-    }
-
-    /// Adds a step that is expected to have few rows; see [`Step::small`].
-    pub fn add_small(&mut self, name: &str, rel: Rel) -> Rel {
-        self.push(name, rel, true)
-    }
-
-    fn push(&mut self, name: &str, rel: Rel, small: bool) -> Rel {
-        let columns = rel.columns.clone();
-        self.0.push(Step { name: name.to_owned(), rel, small });
-        Rel { op: Box::new(Op::Ref { step: name.to_owned() }), columns }
-    }
-
-    /// What the steps give, for one more.
-    pub fn result(&self) -> Option<Rel> {
-        let last = self.0.last()?;
-        Some(Rel { op: Box::new(Op::Ref { step: last.name.clone() }), columns: last.rel.columns.clone() })
-    }
-
-    /// The same steps, those operators that `alone` chooses each in a step of its own.
-    #[must_use]
-    pub fn with_steps_for(&self, alone: fn(&Op) -> bool) -> Steps {
-        fn split(rel: &Rel, step: &str, steps: &mut Steps, alone: fn(&Op) -> bool) -> Rel {
-            rel.map_inputs(&mut |input| {
-                let input = split(input, step, steps, alone);
-                if !alone(&input.op) {
-                    return input;
-                }
-                let name = format!("{step}_{}", steps.0.len());
-                steps.add(&name, input)
-            })
-        }
-        let mut steps = Steps::default();
-        for step in &self.0 {
-            let rel = split(&step.rel, &step.name, &mut steps, alone);
-            steps.0.push(Step { name: step.name.clone(), rel, small: step.small });
-        }
-        steps
-    }
-
-    /// The steps that the last one needs, itself included.
-    #[must_use]
-    pub fn needed(&self) -> Steps {
-        let mut names: Vec<String> = self.0.last().map(|step| step.name.clone()).into_iter().collect();
-        let mut steps = Vec::new();
-        for step in self.0.iter().rev() {
-            if names.contains(&step.name) {
-                step.rel.refs(&mut names);
-                steps.insert(0, step.clone());
-            }
-        }
-        Steps(steps)
     }
 }
 
@@ -603,12 +549,5 @@ impl Rel {
             Op::Scan { dataset, .. } => Some(dataset),
             _ => self.inputs().into_iter().find_map(Rel::first_scan),
         }
-    }
-
-    fn refs(&self, names: &mut Vec<String>) {
-        if let Op::Ref { step } = &*self.op {
-            names.push(step.clone());
-        }
-        self.inputs().into_iter().for_each(|input| input.refs(names));
     }
 }

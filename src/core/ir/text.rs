@@ -65,6 +65,13 @@ impl Display for Expr {
             Expr::Literal(value) => write!(f, "{value}"),
             Expr::Param(Param::BatchId) => f.write_str("$batch_id"),
             Expr::Param(Param::ProcessedAt) => f.write_str("$processed_at"),
+            Expr::Binary { op: op @ (BinaryOp::And | BinaryOp::Or), left, right } => {
+                let operand = |expr: &Expr| match expr {
+                    Expr::Binary { op: own, .. } if own == op => expr.to_string(),
+                    other => inner(other),
+                };
+                write!(f, "{} {op} {}", operand(left), operand(right))
+            }
             Expr::Binary { op, left, right } => write!(f, "{} {op} {}", inner(left), inner(right)),
             Expr::Not(expr) => write!(f, "not {}", inner(expr)),
             Expr::IsNull(expr) => write!(f, "{} is null", inner(expr)),
@@ -195,10 +202,11 @@ impl Rel {
                 let colon = if functions.is_empty() { "" } else { ": " };
                 writeln!(f, "{pad}aggregate{keys}{colon}{functions}")
             }
-            Op::Window { input, name: column, function, partition, order: keys } => {
+            Op::Window { input, columns, partition, order: keys } => {
                 input.write(f, depth)?;
+                let functions = list(columns, |(column, function)| format!("{} = {function}", name(column)));
                 let by = if partition.is_empty() { String::new() } else { format!(" by {}", names(partition)) };
-                writeln!(f, "{pad}window {} = {function}{by} order {}", name(column), order(keys))
+                writeln!(f, "{pad}window {functions}{by} order {}", order(keys))
             }
             Op::Sort { input, order: keys } => {
                 input.write(f, depth)?;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::{Plan, plan::WriteMode};
 
-use super::{AggregateFunction, Expr, Function, Op, Rel, Steps, WindowFunction};
+use super::{AggregateFunction, Expr, Function, Op, Rel, Side, Steps, WindowFunction};
 
 impl Expr {
     /// The expressions that it is made of.
@@ -18,6 +18,14 @@ impl Expr {
             }
             Expr::JoinText { parts, .. } => parts.iter().collect(),
             Expr::Call { arguments, .. } => arguments.iter().collect(),
+        }
+    }
+
+    /// Tells every column that it reads, as often as it does.
+    pub fn each_column<'a>(&'a self, tell: &mut dyn FnMut(Option<Side>, &'a str)) {
+        match self {
+            Expr::Column { side, name } => tell(*side, name),
+            other => other.parts().into_iter().for_each(|part| part.each_column(tell)),
         }
     }
 }
@@ -49,7 +57,9 @@ impl Rel {
                     AggregateFunction::Sum(expr) | AggregateFunction::Min(expr) | AggregateFunction::Max(expr) => Some(expr),
                 })
                 .collect(),
-            Op::Window { function, order, .. } => order.iter().map(|order| &order.by).chain(function.argument()).collect(),
+            Op::Window { columns, order, .. } => {
+                order.iter().map(|order| &order.by).chain(columns.iter().filter_map(|(_, function)| function.argument())).collect()
+            }
             Op::Sort { order, .. } => order.iter().map(|order| &order.by).collect(),
             Op::LatestPerKey(latest) => latest.dead.iter().collect(),
             Op::Sessionize(sessionize) => sessionize.order.iter().collect(),
@@ -73,7 +83,7 @@ pub fn time_zones(plan: &Plan) -> BTreeSet<&str> {
         rel.expressions().into_iter().for_each(|expr| of_expr(expr, zones));
         rel.inputs().into_iter().for_each(|input| of_rel(input, zones));
     }
-    let mut all: Vec<&Steps> = plan.invariants.iter().map(|invariant| &invariant.steps).collect();
+    let mut all: Vec<&Steps> = Vec::new();
     for task in &plan.tasks {
         all.push(&task.steps);
         all.extend(task.checks.iter().map(|check| &check.steps));

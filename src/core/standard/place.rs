@@ -27,6 +27,12 @@ impl Places {
         Self { parts, whole }
     }
 
+    /// The places of a text that is the whole file.
+    pub(super) fn plain(length: usize) -> Self {
+        let part = Part { value: 0, file: 0, length, written: length };
+        Self { parts: vec![part], whole: Span { start: 0, end: length } }
+    }
+
     /// The bytes of the file that are these of the value.
     pub(super) fn span(&self, start: usize, end: usize) -> Span {
         let part_at = |at: usize| self.parts.iter().rev().find(|part| part.value <= at);

@@ -99,6 +99,13 @@ impl Origin {
 }
 
 impl Rendered {
+    /// A text that is no template, by the name that its author knows it by.
+    pub fn plain(name: &str, text: &str) -> Self {
+        let source =
+            Origin { places: Places::plain(text.len()), added: Vec::new(), length: text.len(), source: SourceText::new(name, text) };
+        Self { text: text.to_owned(), pieces: vec![Piece { at: 0, from: 0, to: text.len(), copied: true }], source }
+    }
+
     /// The bytes of the flow file that these bytes of the text come from; of a value, the place where it is put in.
     pub fn span(&self, range: Range<usize>) -> Span {
         let piece_at = |at: usize| self.pieces.iter().rev().find(|piece| piece.at <= at);

@@ -1,6 +1,6 @@
 //! Expressions.
 
-use arrow::datatypes::{DataType, TimeUnit};
+use arrow::datatypes::DataType;
 use datafusion::{
     common::{Result, plan_err},
     functions::expr_fn::{coalesce, concat_ws, nullif, replace},
@@ -96,10 +96,7 @@ impl<'a> Scope<'a> {
                 cast(days(next()?) + lit(i32::try_from(*more).or_else(|_| plan_err!("too many days"))?), DataType::Date32)
             }
             Function::DaysBetween => cast(days(next()?) - days(next()?), DataType::Int64),
-            Function::DateIn { zone } => {
-                let local = DataType::Timestamp(TimeUnit::Microsecond, Some(zone.as_str().into()));
-                cast(cast(next()?, local), DataType::Date32)
-            }
+            Function::DateIn { zone } => functions::date_in(zone, next()?)?,
             Function::PeriodStart(period) => functions::period_start(*period, next()?),
             Function::NextPeriod(period) => functions::next_period(*period, next()?),
             Function::BatchHas { .. } => return plan_err!("it is lowered before its arguments are"),

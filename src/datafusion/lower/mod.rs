@@ -4,8 +4,12 @@
 //! hash, wherever rows pass through unchanged: it saves comparing every tracked column.
 
 mod expr;
+mod wide;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, TimestampMicrosecondArray};
 use datafusion::{
@@ -13,9 +17,8 @@ use datafusion::{
     common::{Column as PlanColumn, JoinType, NullEquality, Result, TableReference, plan_err},
     datasource::{MemTable, provider_as_source, source_as_provider},
     functions_aggregate::{
-        expr_fn::{count, max, min, sum},
+        expr_fn::{count, max, min},
         min_max::max_udaf,
-        sum::sum_udaf,
     },
     functions_window::expr_fn::{lag, lead, row_number},
     logical_expr::{
@@ -26,15 +29,16 @@ use datafusion::{
     scalar::ScalarValue,
 };
 use qetl_core::{
-    DatasetName, Type,
+    DatasetName,
     ir::{AggregateFunction, AsOf, JoinKind, LatestPerKey, Op, Order, Rel, Sessionize, Sessions, Steps, WindowFunction, expand},
 };
 use qetl_ingest::arrow_type;
 use qetl_runtime::BatchContext;
 
-use crate::{sessions::order_column, stage::ROW_HASH};
+use crate::{exact, sessions::order_column, stage::ROW_HASH};
 
 pub(crate) use expr::Scope;
+pub(crate) use wide::{filter, project};
 
 /// Where scans find their rows.
 pub(crate) trait Tables {
@@ -129,14 +133,14 @@ impl Lowering<'_> {
             Op::Ref { step } => self.steps.get(step).cloned().map_or_else(|| plan_err!("step `{step}` is not known"), Ok),
             Op::Filter { input, predicate } => {
                 let scope = Scope::of(self.batch);
-                self.builder(input)?.filter(scope.lower(predicate)?)?.build()
+                filter(self.rel(input)?, scope.lower(predicate)?)
             }
             Op::Project { input, columns } => {
                 let plan = self.rel(input)?;
                 let scope = Scope::of(self.batch);
                 let hash = has_hash(&plan).then(|| column(ROW_HASH).alias(ROW_HASH));
                 let columns = columns.iter().map(|(name, expr)| Ok(scope.lower(expr)?.alias(name))).collect::<Result<Vec<_>>>()?;
-                LogicalPlanBuilder::new(plan).project(columns.into_iter().chain(hash))?.build()
+                project(plan, columns.into_iter().chain(hash))
             }
             // The right relation of a semi or anti join is the small one: it is held, the left one passes by.
             Op::Join { kind: JoinKind::Semi, left, right, on, .. } => {
@@ -160,7 +164,7 @@ impl Lowering<'_> {
                 } else {
                     join_sides(("l", left), ("r", right), kind, on)?
                 };
-                joined.project(columns)?.build()
+                project(joined.build()?, columns)
             }
             Op::Union(inputs) => self.union(inputs.iter().map(|input| self.rel(input)).collect::<Result<_>>()?, rel),
             Op::Aggregate { input, keys, columns } => {
@@ -168,7 +172,7 @@ impl Lowering<'_> {
                 let function = |(name, function): &(String, AggregateFunction)| -> Result<Expr> {
                     let expr = match function {
                         AggregateFunction::Count => count(lit(1_i64)),
-                        AggregateFunction::Sum(expr) => sum(scope.lower(expr)?),
+                        AggregateFunction::Sum(expr) => exact::summing().call(vec![scope.lower(expr)?]),
                         AggregateFunction::Min(expr) => min(scope.lower(expr)?),
                         AggregateFunction::Max(expr) => max(scope.lower(expr)?),
                     };
@@ -176,49 +180,49 @@ impl Lowering<'_> {
                 };
                 let functions = columns.iter().map(function).collect::<Result<Vec<_>>>()?;
                 let plan = self.builder(input)?.aggregate(keys.iter().map(|key| column(key)), functions)?;
-                let is_sum =
-                    |name: &str| columns.iter().any(|(column, function)| column == name && matches!(function, AggregateFunction::Sum(_)));
-                if !columns.iter().any(|(name, _)| is_sum(name)) {
+                let sums = columns.iter().filter(|(_, function)| matches!(function, AggregateFunction::Sum(_)));
+                let sums: HashSet<&str> = sums.map(|(name, _)| name.as_str()).collect();
+                if sums.is_empty() {
                     return plan.build();
                 }
                 // The engine widens sums.
                 let narrow = rel.columns().iter().map(|found| {
                     let expr = column(&found.name);
-                    let expr = if is_sum(&found.name) { cast(expr, arrow_type(found.ty)) } else { expr };
+                    let expr = if sums.contains(found.name.as_str()) { cast(expr, arrow_type(found.ty)) } else { expr };
                     expr.alias(&found.name)
                 });
-                plan.project(narrow.collect::<Vec<_>>())?.build()
+                project(plan.build()?, narrow)
             }
-            Op::Window { input, name, function, partition, order } => {
+            Op::Window { input, columns, partition, order } => {
                 let rows = WindowFrame::new_bounds(
                     WindowFrameUnits::Rows,
                     WindowFrameBound::Preceding(ScalarValue::UInt64(None)),
                     WindowFrameBound::CurrentRow,
                 );
                 let scope = Scope::of(self.batch);
-                let call = match function {
-                    WindowFunction::RowNumber => row_number(),
-                    WindowFunction::Lag(expr) => lag(scope.lower(expr)?, Some(1), None),
-                    WindowFunction::Lead(expr) => lead(scope.lower(expr)?, Some(1), None),
-                    WindowFunction::RunningSum(expr) => Expr::from(WindowCall::new(sum_udaf(), vec![scope.lower(expr)?])),
-                    WindowFunction::RunningMax(expr) => Expr::from(WindowCall::new(max_udaf(), vec![scope.lower(expr)?])),
-                    WindowFunction::MinBeyond { .. } => return plan_err!("sessions are cut before the plan"),
+                let window = |(name, function): &(String, WindowFunction)| -> Result<Expr> {
+                    let call = match function {
+                        WindowFunction::RowNumber => row_number(),
+                        WindowFunction::Lag(expr) => lag(scope.lower(expr)?, Some(1), None),
+                        WindowFunction::Lead(expr) => lead(scope.lower(expr)?, Some(1), None),
+                        WindowFunction::RunningSum(expr) => Expr::from(WindowCall::new(exact::summing(), vec![scope.lower(expr)?])),
+                        WindowFunction::RunningMax(expr) => Expr::from(WindowCall::new(max_udaf(), vec![scope.lower(expr)?])),
+                        WindowFunction::MinBeyond { .. } => return plan_err!("sessions are cut before the plan"),
+                    };
+                    let by = partition.iter().map(|name| column(name)).collect();
+                    let window = call.partition_by(by).order_by(self.order(order)?).window_frame(rows.clone()).build()?;
+                    Ok(window.alias(name))
                 };
-                let window = call
-                    .partition_by(partition.iter().map(|name| column(name)).collect())
-                    .order_by(self.order(order)?)
-                    .window_frame(rows)
-                    .build()?;
-                let plan = self.builder(input)?.window(vec![window.alias(name)])?;
+                let plan = wide::window(self.rel(input)?, columns.iter().map(window).collect::<Result<Vec<_>>>()?)?;
                 // The engine counts rows unsigned, and widens sums.
-                let ty = rel.columns().iter().find(|column| column.name == *name).map_or(Type::Int, |column| column.ty);
-                let columns = plan.schema().columns().into_iter().map(|found| {
+                let narrow = plan.schema().columns().into_iter().map(|found| {
+                    let place = rel.schema().place(&found.name).filter(|place| *place >= input.columns().len());
                     let expr = Expr::Column(found.clone());
-                    let expr = if found.name == *name { cast(expr, arrow_type(ty)) } else { expr };
+                    let expr = place.map_or(expr.clone(), |place| cast(expr, arrow_type(rel.columns()[place].ty)));
                     expr.alias(found.name)
                 });
-                let columns: Vec<Expr> = columns.collect();
-                plan.project(columns)?.build()
+                let narrow: Vec<Expr> = narrow.collect();
+                project(plan, narrow)
             }
             Op::Sort { input, order } => self.builder(input)?.sort(self.order(order)?)?.build(),
             Op::Limit { input, rows } => self.builder(input)?.limit(0, Some(usize::try_from(*rows).unwrap_or(usize::MAX)))?.build(),
@@ -249,10 +253,9 @@ impl Lowering<'_> {
     fn union(&self, plans: Vec<LogicalPlan>, rel: &Rel) -> Result<LogicalPlan> {
         let hash = plans.iter().all(has_hash).then_some(ROW_HASH);
         let names: Vec<&str> = rel.column_names().chain(hash).collect();
-        let mut aligned =
-            plans.into_iter().map(|plan| LogicalPlanBuilder::new(plan).project(names.iter().map(|name| column(name).alias(*name))));
+        let mut aligned = plans.into_iter().map(|plan| project(plan, names.iter().map(|name| column(name).alias(*name))));
         let Some(first) = aligned.next() else { return plan_err!("a union of nothing") };
-        aligned.try_fold(first?, |all, next| all.union(next?.build()?))?.build()
+        aligned.try_fold(LogicalPlanBuilder::new(first?), |all, next| all.union(next?))?.build()
     }
 
     /// The events that are to be cut into sessions: only the columns that are needed, and those that they are in order by.
@@ -263,16 +266,12 @@ impl Lowering<'_> {
             Sessions::Events => names.extend(spec.input.column_names()),
             Sessions::Sessions(columns) => names.extend(columns.iter().map(String::as_str).chain(["xt_batch_id"])),
         }
-        let mut columns: Vec<Expr> = Vec::new();
-        for (place, name) in names.iter().enumerate() {
-            if !names[..place].contains(name) {
-                columns.push(column(name).alias(*name));
-            }
-        }
+        let mut seen = HashSet::new();
+        let mut columns: Vec<Expr> = names.into_iter().filter(|name| seen.insert(*name)).map(|name| column(name).alias(name)).collect();
         for (n, key) in spec.order.iter().enumerate() {
             columns.push(scope.lower(key)?.alias(order_column(n)));
         }
-        self.builder(&spec.input)?.project(columns)?.build()
+        project(self.rel(&spec.input)?, columns)
     }
 
     fn batches(&self) -> Result<Arc<dyn TableProvider>> {
@@ -296,10 +295,10 @@ impl Lowering<'_> {
         let Some(dead) = &latest.dead else { return Ok(None) };
         let history = self.rel(&latest.input)?;
         let scope = Scope::of(self.batch);
-        let mut older = LogicalPlanBuilder::new(history.clone()).filter(scope.lower(dead)?)?.build()?;
+        let mut older = filter(history.clone(), scope.lower(dead)?)?;
         if let Some(gaps) = &latest.gaps {
             let gaps = join(self.builder(gaps)?, history, JoinType::RightSemi, &pairs(&latest.keys))?.build()?;
-            let live = LogicalPlanBuilder::new(gaps).filter(scope.lower(dead)?.is_not_true())?.build()?;
+            let live = filter(gaps, scope.lower(dead)?.is_not_true())?;
             older = self.union(vec![older, live], rel)?;
         }
         Ok(Some(older))
@@ -327,7 +326,7 @@ impl Lowering<'_> {
             .aggregate(latest.keys.iter().map(|key| column(key)), vec![max(column(&latest.by)).alias(&latest.by)])?;
         let mut on = pairs(&latest.keys);
         on.push((latest.by.clone(), latest.by.clone()));
-        join(greatest, plan, JoinType::Inner, &on)?.project(names.iter().map(|name| column_of("r", name).alias(name)))?.build()
+        project(join(greatest, plan, JoinType::Inner, &on)?.build()?, names.iter().map(|name| column_of("r", name).alias(name)))
     }
 }
 

@@ -26,6 +26,7 @@ use qetl_core::{
     Column, DatasetName, Type,
     format::ReaderOptions,
     load::OnExtraColumns,
+    schema::same_name,
     standard::{SourceScope, WriteMode},
 };
 use qetl_ingest::{ReadColumn, ReadSpec, SourceFile, arrow_type};
@@ -36,11 +37,9 @@ use qetl_runtime::{
 };
 use tokio::sync::mpsc;
 
-use super::{
-    Made, Seen, Shared,
-    query::{self, ResultColumn, Wrong},
-};
+use super::{Made, Seen, Shared};
 use crate::{
+    author::{self, ResultColumn, Wrong},
     error,
     lower::{pairs, scan},
     pipe::Pipe,
@@ -99,9 +98,9 @@ async fn attempt(
         From::File(_) => SourceScope::All,
     };
     let seen = Seen { work: work.clone(), moment, scope, sorting };
-    let session = seen.session();
+    let session = seen.session()?;
     let (plan, found) = match from {
-        From::Query { sql, statement, .. } => match query::plan(&session, &seen.mixed_case(statement), sql, statement).await {
+        From::Query { sql, statement, .. } => match author::plan(&session, sql, statement).await {
             Ok(query) => (query.plan, query.columns),
             Err(Wrong::Name(problem) | Wrong::Other(problem)) => return Err(RunError::from(sql.placed(problem.into())).into()),
             Err(Wrong::Engine(why)) => return Err(why.into()),
@@ -113,10 +112,12 @@ async fn attempt(
     }
     // What is kept of earlier rows decides their types; what is replaced whole begins anew.
     let kept = if target.mode == WriteMode::Replace { None } else { kept_columns(work, &target.dataset) };
+    let (plan, found) = renamed(plan, found, kept.as_deref().unwrap_or_default())?;
     let kept = match kept {
         Some(kept) => Some(with_values(&seen, &target.dataset, &found, kept).await?),
         None => None,
     };
+    let target = &keyed(target, &found);
     let mut columns = fitted(&target.dataset, &found, kept.as_deref().unwrap_or_default())?;
     refuse_lost_digits(&seen, &target.dataset, kept.as_deref().unwrap_or_default(), &columns).await?;
     if target.append {
@@ -271,7 +272,7 @@ async fn has_row(seen: &Seen, target: &DatasetName, is_it: Expr) -> PlanResult<b
     let all = Moment { batch_id: i64::MAX, ..seen.moment };
     let Some(stored) = seen.work.provider(target, all, SourceScope::All)? else { return Ok(false) };
     let plan = scan("stored", stored)?.filter(is_it)?.limit(0, Some(1))?.build()?;
-    let rows = seen.session().execute_logical_plan(plan).await?.collect().await?;
+    let rows = seen.session()?.execute_logical_plan(plan).await?.collect().await?;
     Ok(rows.iter().any(|batch| batch.num_rows() > 0))
 }
 
@@ -291,6 +292,32 @@ async fn refuse_lost_digits(seen: &Seen, target: &DatasetName, kept: &[Column], 
         }
     }
     Ok(())
+}
+
+/// The result with the names that kept rows have, where those differ in case alone.
+fn renamed(plan: LogicalPlan, mut found: Vec<ResultColumn>, kept: &[Column]) -> PlanResult<(LogicalPlan, Vec<ResultColumn>)> {
+    let mut exprs = Vec::new();
+    let mut differ = false;
+    for ResultColumn { column, .. } in &mut found {
+        let value = ident(&column.name);
+        let has = |name: &str| kept.iter().any(|old| old.name == name);
+        if let Some(old) = kept.iter().find(|old| same_name(&old.name, &column.name)).filter(|_| !has(&column.name)) {
+            differ = true;
+            column.name.clone_from(&old.name);
+        }
+        exprs.push(value.alias(&column.name));
+    }
+    let plan = if differ { LogicalPlanBuilder::new(plan).project(exprs)?.build()? } else { plan };
+    Ok((plan, found))
+}
+
+/// The target with its keys named as the result names them.
+fn keyed(target: &Target, found: &[ResultColumn]) -> Target {
+    let named = |key: &String| {
+        let own = found.iter().map(|found| &found.column.name);
+        own.clone().find(|name| *name == key).or_else(|| own.clone().find(|name| same_name(name, key))).unwrap_or(key).clone()
+    };
+    Target { unique_key: target.unique_key.iter().map(named).collect(), ..target.clone() }
 }
 
 /// The result's columns, of types that hold the kept rows too.

@@ -1,8 +1,6 @@
 //! The work on a standard flow: files, SQL and scripts' results go into staged files, then all is published.
 
 mod fill;
-mod lenient;
-mod query;
 mod tables;
 
 use std::{
@@ -40,6 +38,8 @@ use qetl_runtime::{
 };
 
 use crate::{
+    author::{self, Wrong},
+    calendar,
     catalog::{BatchRange, Catalog, CatalogTable, Changes, DataFile, Snapshot, TableChange},
     error,
     landed::LandedRows,
@@ -51,7 +51,6 @@ use crate::{
     stage::{Layout, StagedFile, remove, sync_folder},
     staging::{external, lock},
 };
-use query::Wrong;
 use tables::{Datasets, Names, Unread};
 
 /// What the SQL of tasks calls the warehouse's catalog.
@@ -81,10 +80,11 @@ pub(crate) async fn check(limits: &Limits, sql: &Rendered, statement: &Statement
     let read = |name: &DatasetName| statement.reads.iter().any(|(read, _)| same_dataset(read, name));
     let known: Known = known.iter().filter(|(name, _)| read(name)).map(|(name, known)| (name.clone(), known.clone())).collect();
     let typed = known.values().all(|known| known.typed);
-    let names = mixed_case(known.iter().map(|(name, known)| (name, known.columns.as_slice())));
     let session = base_session(limits, true).map_err(error::engine)?;
+    // Nothing is worked out, so that no time matters.
+    calendar::register(&session, 0).map_err(error::engine)?;
     session.register_catalog(CATALOG, Arc::new(Names(Arc::new(Unread(known)))));
-    match query::plan(&session, &names, sql, statement).await {
+    match author::plan(&session, sql, statement).await {
         Ok(query) => {
             // What is presumed is text, so a cast to text is told of types that are known.
             let columns = query.columns.into_iter().map(|column| column.column).collect();
@@ -98,31 +98,16 @@ pub(crate) async fn check(limits: &Limits, sql: &Rendered, statement: &Statement
 
 /// A session for the SQL of authors.
 fn base_session(limits: &Limits, hash_joins: bool) -> PlanResult<SessionContext> {
-    let session = limits.work_session(hash_joins)?;
+    let session = limits.work_session(hash_joins, 0)?;
     {
         let state = session.state_ref();
         let mut state = state.write();
         let options = state.config_mut().options_mut();
         // Whoever writes SQL has not ordered joins by size.
         options.optimizer.join_reordering = true;
-        options.sql_parser.collect_spans = true;
     }
-    lenient::register(&session);
+    author::register(&session);
     Ok(session)
-}
-
-/// Names that are not all lower case, by their lower case: unquoted names of a text would miss them.
-fn mixed_case<'a>(datasets: impl Iterator<Item = (&'a DatasetName, &'a [Column])>) -> BTreeMap<String, String> {
-    let mut names = BTreeMap::new();
-    for (dataset, columns) in datasets {
-        for name in [&dataset.namespace, &dataset.name].into_iter().chain(columns.iter().map(|column| &column.name)) {
-            let lower = name.to_lowercase();
-            if lower != *name {
-                names.insert(lower, name.clone());
-            }
-        }
-    }
-    names
 }
 
 /// What the work has made of a dataset.
@@ -320,28 +305,13 @@ struct Seen {
 
 impl Seen {
     /// A session in which SQL finds them.
-    fn session(&self) -> SessionContext {
+    fn session(&self) -> PlanResult<SessionContext> {
         let base = &self.work.sessions[usize::from(self.sorting)];
         let builder = SessionStateBuilder::new_from_existing(base.state()).with_catalog_list(Arc::new(MemoryCatalogProviderList::new()));
         let session = SessionContext::new_with_state(builder.build());
         session.register_catalog(CATALOG, Arc::new(Names(Arc::new(self.clone()))));
-        session
-    }
-
-    fn mixed_case(&self, statement: &Statement) -> BTreeMap<String, String> {
-        let read = |name: &DatasetName| statement.reads.iter().any(|(read, _)| same_dataset(read, name));
-        // What a view's columns are called is known by the tables below it.
-        let all = statement.reads.iter().any(|(read, _)| self.work.snapshot.views.keys().any(|view| same_dataset(view, read)));
-        let datasets: Vec<(DatasetName, Vec<Column>)> = self
-            .names()
-            .into_iter()
-            .filter(|name| all || read(name))
-            .map(|name| {
-                let columns = self.work.columns(&name).unwrap_or_default();
-                (name, columns)
-            })
-            .collect();
-        mixed_case(datasets.iter().map(|(name, columns)| (name, columns.as_slice())))
+        calendar::register(&session, self.moment.processed_at)?;
+        Ok(session)
     }
 }
 
@@ -360,7 +330,7 @@ impl Datasets for Seen {
         let Some(view) = self.work.snapshot.views.get(dataset) else { return Ok(None) };
         // The text is the catalog's, which is as trusted as the data.
         let whole = Seen { scope: SourceScope::All, ..self.clone() };
-        let plan = Box::pin(whole.session().state().create_logical_plan(&view.sql.replace(CATALOG_PLACEHOLDER, CATALOG))).await?;
+        let plan = Box::pin(whole.session()?.state().create_logical_plan(&view.sql.replace(CATALOG_PLACEHOLDER, CATALOG))).await?;
         let table: Arc<dyn TableProvider> = Arc::new(ViewTable::new(plan, Some(view.sql.clone())));
         match self.scope {
             SourceScope::All => Ok(Some(table)),
@@ -424,7 +394,7 @@ impl Bench for DataFusionBench {
             None => None,
         };
         let table = table.ok_or_else(|| RunError::failed(format!("dataset `{dataset}` is not there")))?;
-        fill::export(&seen.session(), &dataset.name, table, path).await.map_err(error::engine)
+        fill::export(&seen.session().map_err(error::engine)?, &dataset.name, table, path).await.map_err(error::engine)
     }
 
     async fn publish(&self, publish: Publish) -> Result<(), RunError> {

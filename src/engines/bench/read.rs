@@ -14,8 +14,14 @@ use qetl_runtime::{
     standard::{Moment, Statement},
 };
 
+use qetl_sql::{
+    author::{Named, Wrong},
+    size,
+};
+
 use super::{FILLED, Shared};
 use crate::{
+    author,
     cell::joined,
     database::{Connection, Failure, Found},
     records::{self, Stored},
@@ -107,14 +113,20 @@ impl Shared {
         scope: SourceScope,
     ) -> Result<Vec<Column>, Failure> {
         let mut hidden = self.hidden(connection, moment, sql, statement, scope)?;
+        let (mut made, mut given) = (Vec::new(), Vec::new());
         self.drop_scratch(connection, FILLED)?;
         let tables = statement.temporary.iter().map(|table| (table.written.as_str(), table.name.as_str(), &table.query));
         for (written, name, query) in tables.chain([(FILLED, FILLED, &statement.query)]) {
             let mut expressions: Vec<&str> = hidden.iter().map(|hidden| hidden.expression.as_str()).collect();
-            let own = format!("qetl_result AS (\n{}\n)", self.text(sql, statement, query, &hidden));
+            let text = self.text(sql, statement, query, &hidden);
+            let prepared = author::prepare(&*self.database, connection, &text, Some(moment.processed_at), &made)?;
+            let prepared = prepared.map_err(|wrong| RunError::from(sql.placed(told(sql, query, &text, wrong).into())))?;
+            made.push(author::made(name, &prepared.columns));
+            given = prepared.columns;
+            let own = format!("qetl_result AS (\n{}\n)", prepared.text);
             expressions.push(&own);
             let made = format!("CREATE TEMPORARY TABLE {written} AS WITH {} SELECT * FROM qetl_result", expressions.join(", "));
-            connection.run(&made, &[]).map_err(|why| {
+            size::deep(|| connection.run(&made, &[])).map_err(|why| {
                 let Failure::Wrong(message) = why else { return why };
                 let problem = sql.problem("qetl::sql::engine", query.clone(), message).label("this query");
                 RunError::from(sql.placed(problem.into())).into()
@@ -125,7 +137,7 @@ impl Shared {
         for table in &statement.temporary {
             self.drop_scratch(connection, &table.written)?;
         }
-        types(connection)
+        types(connection, &given)
     }
 
     /// Reads a script's result into the scratch table, as any Arrow file is read.
@@ -154,8 +166,20 @@ impl Shared {
     }
 }
 
-/// The columns of the scratch table. Where the database does not say a type, the values do.
-fn types(connection: &mut dyn Connection) -> Result<Vec<Column>, Failure> {
+/// What is wrong with a query, where that is in the task.
+fn told(sql: &Rendered, query: &Range<usize>, text: &str, wrong: Wrong) -> Problem {
+    // Names of hidden datasets may have moved what stands behind them.
+    let as_written = sql.text.get(query.clone()) == Some(text) && wrong.span.start.line > 0;
+    let at = |line, column| query.start + qetl_sql::byte_at(text, line, column);
+    let place = match as_written {
+        true => at(wrong.span.start.line, wrong.span.start.column)..at(wrong.span.end.line, wrong.span.end.column),
+        false => query.clone(),
+    };
+    sql.problem(wrong.code, place, wrong.message).label(wrong.label).help(wrong.help)
+}
+
+/// The columns of the scratch table. Where neither the query nor the database says a type, the values do.
+fn types(connection: &mut dyn Connection, given: &[Named]) -> Result<Vec<Column>, Failure> {
     const UNBOUNDED: Option<Type> = Some(Type::Decimal { precision: 38, scale: 0 });
     let found = connection.query(&format!("SELECT * FROM {FILLED} LIMIT 0"), &[], &mut |_, _| Ok(()))?;
     let mut seen: Vec<Option<Type>> = vec![None; found.len()];
@@ -167,6 +191,8 @@ fn types(connection: &mut dyn Connection) -> Result<Vec<Column>, Failure> {
             Ok(())
         })?;
     }
+    let given = |place: usize| if given.len() == found.len() { author::result_type(given.get(place)) } else { None };
     let ty = |found: &Found, seen: Option<Type>| if found.ty == UNBOUNDED { joined(found.ty, seen) } else { found.ty.or(seen) };
-    Ok(found.iter().zip(seen).map(|(found, seen)| Column::new(&found.name, ty(found, seen).unwrap_or(Type::Text))).collect())
+    let all = found.iter().zip(seen).enumerate();
+    Ok(all.map(|(place, (found, seen))| Column::new(&found.name, given(place).or(ty(found, seen)).unwrap_or(Type::Text))).collect())
 }

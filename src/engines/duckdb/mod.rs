@@ -105,7 +105,9 @@ impl DuckDb {
             // Nothing outside the database is read or written, no extension is loaded, and no statement changes that.
             let config = config.enable_external_access(false)?.with("preserve_insertion_order", "false")?;
             // Each row group is written once it is full: so the rows of a batch need not be in memory together, and COMMIT has little left.
-            config.with("write_buffer_row_group_count", "1")?.with("lock_configuration", "true")
+            let config = config.with("write_buffer_row_group_count", "1")?;
+            // As large as the SQL of authors may be.
+            config.with("max_expression_depth", "10000")?.with("lock_configuration", "true")
         };
         let open = || match access {
             // A database that is not there is one without tables.
@@ -129,6 +131,10 @@ impl Database for DuckDb {
 
     fn syntax(&self) -> &'static dyn qetl_sql::syntax::Dialect {
         SYNTAX
+    }
+
+    fn groups_chains(&self) -> bool {
+        true
     }
 
     fn real_table(&self, dataset: &qetl_core::DatasetName) -> String {

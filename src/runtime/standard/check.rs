@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use qetl_core::{
     Column, DatasetName, Flow, Problem, Problems, Type,
     plan::{self, Known as KnownType},
+    schema::same_name,
     standard::{Rendered, StandardFlow, StandardTask, StatementKind, TaskWork, TemplateContext, WriteMode, same_dataset},
     suggest,
 };
@@ -174,7 +175,7 @@ pub(super) async fn tasks(
 /// Columns of a `unique_key` that the result lacks.
 fn unknown_keys(task: &StandardTask, columns: &[Column]) -> Problems {
     let TaskWork::Sql(work) = &task.work else { return Problems::default() };
-    let lacks = |key: &&qetl_core::decode::Sp<String>| !columns.iter().any(|column| column.name == key.value);
+    let lacks = |key: &&qetl_core::decode::Sp<String>| !columns.iter().any(|column| same_name(&column.name, &key.value));
     let problem = |key: &qetl_core::decode::Sp<String>| {
         let what = format!("`{}` is not a column of the task's result", key.value);
         let help = suggest::help(&key.value, columns.iter().map(|column| column.name.as_str()));

@@ -6,7 +6,7 @@ use qetl_core::{
 };
 use sqlparser::ast;
 
-use super::{Dialect, ordered, said, standard_call, unsupported};
+use super::{Dialect, MostColumns, ordered, said, standard_call, unsupported};
 use crate::{Unsupported, tree};
 
 #[derive(Debug)]
@@ -19,6 +19,10 @@ impl Dialect for BigQuery {
 
     fn quote(&self) -> char {
         '`'
+    }
+
+    fn most_columns(&self) -> Option<MostColumns> {
+        Some(MostColumns { table: 10_000, result: 10_000 })
     }
 
     fn type_name(&self, ty: Type) -> Result<String, Unsupported> {

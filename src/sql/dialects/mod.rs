@@ -5,6 +5,7 @@ mod ansi;
 mod bigquery;
 mod clickhouse;
 mod databricks;
+pub mod decimals;
 mod duckdb;
 mod mysql;
 mod postgres;
@@ -43,6 +44,9 @@ pub const DATE_IN: &str = "qetl_date_in";
 /// clocks are ahead of UTC from `since` on, in microseconds since 1970.
 pub const ZONES: &str = "qetl_zones";
 
+/// The last year that the table of time zones tells of.
+pub const LAST_YEAR: i32 = 2499;
+
 /// The dialect of that name.
 pub fn dialect(name: &str) -> Option<&'static dyn Dialect> {
     DIALECTS.into_iter().find(|dialect| dialect.name() == name)
@@ -54,6 +58,13 @@ pub enum Fold {
     Sum,
     /// The least or the greatest of them.
     Extreme,
+}
+
+/// How many columns a database takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MostColumns {
+    pub table: usize,
+    pub result: usize,
 }
 
 /// What a table is that lives no longer than the work on a batch.
@@ -91,6 +102,11 @@ pub trait Dialect: Sync {
     /// A column as a part of an index's key; `None` where there are no indexes.
     fn index_key(&self, column: ast::Ident, _ty: Type) -> Option<ast::Expr> {
         Some(ast::Expr::Identifier(column))
+    }
+
+    /// How many columns the database takes; `None` for as many as one likes.
+    fn most_columns(&self) -> Option<MostColumns> {
+        None
     }
 
     /// Puts to a `CREATE TABLE` what the database needs besides.
@@ -186,6 +202,11 @@ pub trait Dialect: Sync {
         vec![ordered(key, descending, Some(true))]
     }
 
+    /// The function that sums values of that type.
+    fn sum(&self, _ty: Type) -> &'static str {
+        "SUM"
+    }
+
     /// What stands in the parentheses of a SUM, MIN or MAX.
     fn operand(&self, _fold: Fold, _ty: Type, value: ast::Expr) -> Result<ast::Expr, Unsupported> {
         Ok(value)
@@ -219,7 +240,7 @@ pub trait Dialect: Sync {
     /// The texts that are not NULL, joined; NULL when all are. None of them is empty.
     fn join_text(&self, separator: &str, parts: Vec<ast::Expr>) -> Result<ast::Expr, Unsupported> {
         let with_separator = |part| tree::fill("COALESCE(a || b, '')", &[self.text(separator), part]);
-        let all = parts.into_iter().map(with_separator).reduce(|all, next| tree::binary(all, BinaryOperator::StringConcat, next));
+        let all = tree::chain(&BinaryOperator::StringConcat, parts.into_iter().map(with_separator).collect());
         let all = all.unwrap_or_else(|| self.text(""));
         Ok(tree::fill("NULLIF(SUBSTR(a, b), '')", &[all, tree::number(separator.chars().count() + 1)]))
     }
@@ -227,15 +248,18 @@ pub trait Dialect: Sync {
 
 /// [`Dialect::join_text`] where `CONCAT_WS` leaves NULL out.
 fn concat_ws(dialect: &(impl Dialect + ?Sized), separator: &str, parts: Vec<ast::Expr>) -> ast::Expr {
-    let arguments = std::iter::once(dialect.text(separator)).chain(parts).collect();
-    tree::call("NULLIF", vec![tree::call("CONCAT_WS", arguments), dialect.text("")])
+    let joined = |parts: Vec<ast::Expr>| {
+        let arguments = std::iter::once(dialect.text(separator)).chain(parts).collect();
+        tree::call("NULLIF", vec![tree::call("CONCAT_WS", arguments), dialect.text("")])
+    };
+    joined(tree::grouped(parts, |group| Some(joined(group))))
 }
 
 /// The functions that every dialect writes alike.
 fn standard_call<D: Dialect + ?Sized>(dialect: &D, function: &Function, arguments: Vec<ast::Expr>) -> Result<ast::Expr, Unsupported> {
     Ok(match function {
         Function::Concat => {
-            let joined = arguments.into_iter().reduce(|all, next| tree::binary(all, BinaryOperator::StringConcat, next));
+            let joined = tree::chain(&BinaryOperator::StringConcat, arguments);
             joined.unwrap_or_else(|| dialect.text(""))
         }
         Function::Replace { from, to } => {
@@ -281,7 +305,7 @@ fn bool_text(dialect: &(impl Dialect + ?Sized), value: &ast::Expr) -> ast::Expr 
     tree::fill("CASE WHEN a THEN b WHEN NOT a THEN c END", &[value.clone(), dialect.text("true"), dialect.text("false")])
 }
 
-fn operator(op: BinaryOp) -> BinaryOperator {
+pub(crate) fn operator(op: BinaryOp) -> BinaryOperator {
     match op {
         BinaryOp::Eq => BinaryOperator::Eq,
         BinaryOp::NotEq => BinaryOperator::NotEq,

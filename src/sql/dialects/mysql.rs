@@ -6,7 +6,7 @@ use qetl_core::{
 };
 use sqlparser::ast::{self, BinaryOperator};
 
-use super::{Dialect, Fold, Scratch, bool_text, cast_as, concat_ws, ordered, said, standard_call, unsupported};
+use super::{Dialect, Fold, MostColumns, Scratch, bool_text, cast_as, concat_ws, ordered, said, standard_call, unsupported};
 use crate::{Unsupported, tree};
 
 #[derive(Debug)]
@@ -22,33 +22,50 @@ impl MySql {
     pub const ENGINE: Self = Self { engine: true };
 }
 
-/// The date of the instant `a` in the time zone `b`, by the table [`super::ZONES`].
+/// The date of the instant `a` in the time zone `b`, by the table [`super::ZONES`], which ends with [`super::LAST_YEAR`]: calendars
+/// repeat themselves after 400 years.
 const DATE_IN: &str = "CAST(TIMESTAMPADD(SECOND, (
     SELECT zones.seconds FROM qetl_zones AS zones
-    WHERE zones.zone = b AND zones.since <= TIMESTAMPDIFF(MICROSECOND, CAST('1970-01-01' AS DATETIME(6)), a)
+    WHERE zones.zone = b AND zones.since <= CASE
+        WHEN TIMESTAMPDIFF(MICROSECOND, CAST('1970-01-01' AS DATETIME(6)), a) < 16725225600000000
+        THEN TIMESTAMPDIFF(MICROSECOND, CAST('1970-01-01' AS DATETIME(6)), a)
+        ELSE MOD(TIMESTAMPDIFF(MICROSECOND, CAST('2500-01-01' AS DATETIME(6)), a), 12622780800000000) + 4102444800000000
+    END
     ORDER BY zones.since DESC LIMIT 1
 ), a) AS DATE)";
 
 /// Compares bytes, with blanks at the end. The two have it under different names, each in a comment that it alone reads.
 const COLLATION: &str = "CHARACTER SET utf8mb4 /*M! COLLATE utf8mb4_nopad_bin */ /*!80003 COLLATE utf8mb4_0900_bin */";
 
+/// `value DIV 1`, an integer of 64 bits.
+fn whole(value: ast::Expr) -> ast::Expr {
+    let (left, right) = (Box::new(tree::nested(value)), Box::new(tree::number(1)));
+    ast::Expr::BinaryOp { left, op: ast::BinaryOperator::MyIntegerDivide, right }
+}
+
 impl Dialect for MySql {
     fn name(&self) -> &'static str {
         "mysql"
     }
 
-    /// How often a table expression may read itself has a bound, each of the two in its own words.
+    /// How often a table expression may read itself has a bound, each of the two in its own words. MariaDB refuses a wide table
+    /// by what its rows could need at most, unless it is told to see what they do need.
     fn session(&self) -> &'static [&'static str] {
         &[
             "SET NAMES utf8mb4",
             "SET time_zone = '+00:00'",
             "SET sql_mode = 'STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION'",
-            "SET /*M! max_recursive_iterations = 4294967295 */ /*!80003 cte_max_recursion_depth = 4294967295 */",
+            "SET /*M! max_recursive_iterations = 4294967295, innodb_strict_mode = OFF */ /*!80003 cte_max_recursion_depth = 4294967295 */",
         ]
     }
 
     fn quote(&self) -> char {
         '`'
+    }
+
+    /// InnoDB's tables have fewer than the server would take.
+    fn most_columns(&self) -> Option<MostColumns> {
+        Some(MostColumns { table: 1017, result: 4096 })
     }
 
     fn type_name(&self, ty: Type) -> Result<String, Unsupported> {
@@ -127,8 +144,9 @@ impl Dialect for MySql {
     }
 
     /// Sums of integers are decimals.
+    /// Sums of integers are made wider. A cast would cut off in silence what is too great; this is an error then.
     fn folded(&self, fold: Fold, ty: Type, value: ast::Expr) -> Result<ast::Expr, Unsupported> {
-        if (fold, ty) == (Fold::Sum, Type::Int) { self.plain_cast(value, ty) } else { Ok(value) }
+        Ok(if (fold, ty) == (Fold::Sum, Type::Int) { whole(value) } else { value })
     }
 
     fn timestamp(&self, iso: &str) -> Result<ast::Expr, Unsupported> {

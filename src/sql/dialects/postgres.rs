@@ -6,7 +6,7 @@ use qetl_core::{
 };
 use sqlparser::ast;
 
-use super::{Dialect, Fold, concat_ws, ordered, standard_call};
+use super::{Dialect, Fold, MostColumns, concat_ws, ordered, standard_call};
 use crate::{Unsupported, tree};
 
 #[derive(Debug)]
@@ -15,6 +15,10 @@ pub struct Postgres;
 impl Dialect for Postgres {
     fn name(&self) -> &'static str {
         "postgres"
+    }
+
+    fn most_columns(&self) -> Option<MostColumns> {
+        Some(MostColumns { table: 1600, result: 1664 })
     }
 
     fn type_name(&self, ty: Type) -> Result<String, Unsupported> {

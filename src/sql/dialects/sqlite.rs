@@ -9,14 +9,14 @@ use qetl_core::{
 };
 use sqlparser::ast;
 
-use super::{Dialect, Fold, bool_text, ordered, said, standard_call, unsupported};
+use super::{Dialect, Fold, MostColumns, bool_text, decimals, ordered, said, standard_call, unsupported};
 use crate::{Unsupported, tree};
 
-/// Dates and instants are ISO 8601 text, which sorts as they do. Decimals are text with all the digits of their scale; they
-/// are computed with as integers of 64 bits.
+/// Dates and instants are ISO 8601 text, which sorts as they do. Decimals are text with all the digits of their scale: qetl's
+/// engine brings functions of them, elsewhere they are computed with as integers of 64 bits.
 #[derive(Debug)]
 pub struct Sqlite {
-    /// Whether it is qetl's own, which has [`super::DATE_IN`].
+    /// Whether it is qetl's own, which has [`super::DATE_IN`] and the functions of [`super::decimals`].
     embedded: bool,
 }
 
@@ -55,6 +55,11 @@ const DIGITS: u8 = 18;
 impl Dialect for Sqlite {
     fn name(&self) -> &'static str {
         "sqlite"
+    }
+
+    /// As it is compiled by default.
+    fn most_columns(&self) -> Option<MostColumns> {
+        Some(MostColumns { table: 2000, result: 2000 })
     }
 
     fn type_name(&self, ty: Type) -> Result<String, Unsupported> {
@@ -103,6 +108,9 @@ impl Dialect for Sqlite {
         if !matches!(ty, Type::Decimal { .. }) {
             return vec![ordered(key, descending, nulls_first)];
         }
+        if self.embedded {
+            return vec![ordered(collated(key), descending, nulls_first)];
+        }
         // Texts of as many digits behind the point are in order by sign, then length, then digits.
         let size = tree::fill("CASE WHEN a LIKE '-%' THEN -LENGTH(a) ELSE LENGTH(a) END", std::slice::from_ref(&key));
         let of_negative = tree::fill("CASE WHEN a LIKE '-%' THEN a END", std::slice::from_ref(&key));
@@ -114,6 +122,11 @@ impl Dialect for Sqlite {
     }
 
     fn binary(&self, op: BinaryOp, ty: Type, left: ast::Expr, right: ast::Expr) -> Result<ast::Expr, Unsupported> {
+        if let (Type::Int, BinaryOp::Plus | BinaryOp::Minus) = (ty, op) {
+            // In a script there are none but counts and distances in time, which do not overflow, and amounts that were looked at before.
+            let checked = if op == BinaryOp::Plus { decimals::ADD } else { decimals::SUBTRACT };
+            return Ok(if self.embedded { tree::call(checked, vec![left, right]) } else { tree::binary(left, super::operator(op), right) });
+        }
         let (
             Type::Decimal { precision, scale },
             BinaryOp::Plus | BinaryOp::Minus | BinaryOp::Lt | BinaryOp::LtEq | BinaryOp::Gt | BinaryOp::GtEq,
@@ -121,6 +134,13 @@ impl Dialect for Sqlite {
         else {
             return Ok(tree::binary(left, super::operator(op), right));
         };
+        if self.embedded {
+            return Ok(match op {
+                BinaryOp::Plus => tree::call(decimals::ADD, vec![left, right]),
+                BinaryOp::Minus => tree::call(decimals::SUBTRACT, vec![left, right]),
+                _ => tree::binary(collated(left), super::operator(op), right),
+            });
+        }
         if op == BinaryOp::Minus && is_zero(&left) {
             let negated = "CASE WHEN a LIKE '-%' THEN SUBSTR(a, 2) WHEN a = b THEN a ELSE '-' || a END";
             return Ok(tree::fill(negated, &[right, left]));
@@ -132,9 +152,17 @@ impl Dialect for Sqlite {
         Ok(if matches!(op, BinaryOp::Plus | BinaryOp::Minus) { scaled(result, scale) } else { result })
     }
 
+    fn sum(&self, ty: Type) -> &'static str {
+        // The database's own is an error when it overflows on the way, whatever comes of it.
+        if self.embedded && matches!(ty, Type::Decimal { .. } | Type::Int) { decimals::SUM } else { "SUM" }
+    }
+
     /// A decimal with more digits than an integer has ends in the database's error of an integer overflow.
-    fn operand(&self, _fold: Fold, ty: Type, value: ast::Expr) -> Result<ast::Expr, Unsupported> {
+    fn operand(&self, fold: Fold, ty: Type, value: ast::Expr) -> Result<ast::Expr, Unsupported> {
         let Type::Decimal { precision, scale } = ty else { return Ok(value) };
+        if self.embedded {
+            return Ok(if fold == Fold::Sum { value } else { collated(value) });
+        }
         if scale > DIGITS {
             return Err(unsupported(self, &format!("a sum of a {ty} exactly: it computes with {DIGITS} digits")));
         }
@@ -147,7 +175,10 @@ impl Dialect for Sqlite {
     }
 
     fn folded(&self, _fold: Fold, ty: Type, value: ast::Expr) -> Result<ast::Expr, Unsupported> {
-        if let Type::Decimal { scale, .. } = ty { Ok(scaled(value, scale)) } else { Ok(value) }
+        match ty {
+            Type::Decimal { scale, .. } if !self.embedded => Ok(scaled(value, scale)),
+            _ => Ok(value),
+        }
     }
 
     fn cast(&self, expr: ast::Expr, from: Type, to: Type) -> Result<ast::Expr, Unsupported> {
@@ -161,6 +192,9 @@ impl Dialect for Sqlite {
                     _ => None,
                 };
                 digits.map_or_else(refused, |text| Ok(tree::text(&text)))
+            }
+            (Type::Decimal { .. } | Type::Int, Type::Decimal { precision, scale }) if self.embedded => {
+                Ok(tree::call(decimals::DECIMAL, vec![expr, tree::number(scale), tree::number(precision)]))
             }
             (Type::Decimal { scale: old, .. }, Type::Decimal { scale, .. }) if old <= scale => Ok(with_digits(expr, old, scale)),
             (Type::Int, Type::Decimal { scale, .. }) => Ok(with_digits(self.plain_cast(expr, Type::Text)?, 0, scale)),
@@ -201,6 +235,14 @@ impl Dialect for Sqlite {
                 return standard_call(self, function, arguments);
             }
         })
+    }
+}
+
+/// The decimal in the order of values.
+fn collated(decimal: ast::Expr) -> ast::Expr {
+    ast::Expr::Collate {
+        expr: Box::new(tree::nested(decimal)),
+        collation: ast::ObjectName::from(vec![ast::Ident::new(decimals::COLLATION)]),
     }
 }
 

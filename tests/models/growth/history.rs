@@ -10,7 +10,7 @@ use proptest::{
     sample::{Index, select, subsequence},
 };
 
-use super::model::{DEFAULT_MAX_PERIODS, Options, PeriodType};
+use super::model::{ChurnRule, DEFAULT_MAX_PERIODS, Options, PeriodType};
 use crate::{
     histories::{Arrival, toml_text, type_name},
     oracle::{Column, ColumnType, OnNullKey, Row, Value},
@@ -83,8 +83,10 @@ pub fn flow_toml(options: &Options) -> String {
     if options.columns[options.time].name != "timestamp" {
         properties += &format!("timestamp_{suffix} = {}\n", name(options.time));
     }
-    if options.churn_threshold_days != 30 {
-        properties += &format!("churn_threshold_days = {}\n", options.churn_threshold_days);
+    match options.churn {
+        ChurnRule::Days(30) => {}
+        ChurnRule::Days(days) => properties += &format!("churn_threshold_days = {days}\n"),
+        ChurnRule::Period => properties += "churn = \"period\"\n",
     }
     if options.timezone != Tz::UTC {
         properties += &format!("timezone = \"{}\"\n", options.timezone.name());
@@ -211,6 +213,11 @@ fn threshold() -> impl Strategy<Value = u32> {
     prop_oneof![4 => 1..=4_u32, 2 => 5..=14_u32, 2 => Just(30_u32), 1 => 15..=40_u32]
 }
 
+/// By period as often as by one of the thresholds.
+fn churn_rule(threshold: u32) -> impl Strategy<Value = ChurnRule> {
+    prop_oneof![Just(ChurnRule::Days(threshold)), Just(ChurnRule::Period)]
+}
+
 /// A day's distance from the first one: anywhere nearby, or a few thresholds away and a day more or less.
 fn distance(threshold: u32) -> impl Strategy<Value = i64> {
     let far = (1..=3_i64, -1..=2_i64).prop_map(move |(times, more)| times * i64::from(threshold) + more);
@@ -231,7 +238,7 @@ fn table() -> impl Strategy<Value = Table> {
                 1 => (-5..=3 * i64::from(threshold) + 5).prop_map(move |days| Some(first + Duration::days(days))),
             ];
             let pool = pool(&columns, threshold, zone, first, on_null_key);
-            (pool, as_of).prop_map(move |(pool, as_of)| {
+            (pool, as_of, churn_rule(threshold)).prop_map(move |(pool, as_of, churn)| {
                 let options = Options {
                     columns: columns.parts.iter().map(|(_, column)| column.clone()).collect(),
                     key: columns.key.iter().map(|part| columns.position(*part)).collect(),
@@ -239,7 +246,7 @@ fn table() -> impl Strategy<Value = Table> {
                     time: columns.position(Part::Time),
                     on_null_key,
                     period_type,
-                    churn_threshold_days: threshold,
+                    churn,
                     timezone: zone,
                     as_of,
                     max_periods,

@@ -37,6 +37,29 @@ impl PeriodType {
     }
 }
 
+/// When a user is churned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChurnRule {
+    /// So many days after the last date of activity.
+    Days(u32),
+    /// At the end of the first period without activity.
+    Period,
+}
+
+impl ChurnRule {
+    /// Whether a user is churned on the day who has not been active since `last`.
+    fn falls_on(self, day: NaiveDate, last: NaiveDate, period_type: PeriodType) -> bool {
+        match self {
+            ChurnRule::Days(days) => day.signed_duration_since(last).num_days() == i64::from(days),
+            ChurnRule::Period => {
+                let period = period_type.of(day);
+                let ends = period_type.of(day + Days::new(1)) != period;
+                ends && period_type.of(period - Days::new(1)) == period_type.of(last)
+            }
+        }
+    }
+}
+
 /// A flow's options. Columns are named by their position in `columns`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Options {
@@ -48,7 +71,7 @@ pub struct Options {
     pub time: usize,
     pub on_null_key: OnNullKey,
     pub period_type: PeriodType,
-    pub churn_threshold_days: u32,
+    pub churn: ChurnRule,
     pub timezone: Tz,
     pub as_of: Option<NaiveDate>,
     pub max_periods: usize,
@@ -171,7 +194,7 @@ pub fn growth(options: &Options, events: &[Event]) -> Result<Growth, TooManyPeri
                         growth.resurrections.push(Resurrection { period, user, churn_date, return_date: day, days_inactive });
                     }
                 }
-                Some(last) if day.signed_duration_since(last).num_days() == i64::from(options.churn_threshold_days) => {
+                Some(last) if options.churn.falls_on(day, last, options.period_type) => {
                     growth.churn.push(Churn { period, user, last_activity_date: last, churn_date: day });
                     churned = Some(day);
                 }
@@ -198,7 +221,8 @@ pub fn growth(options: &Options, events: &[Event]) -> Result<Growth, TooManyPeri
             net_growth,
             active_users: growth.activity_periods.iter().filter(|row| row.period == period).count() as i64,
             user_base,
-            is_final: period_of(as_of + Days::new(1)) > period,
+            // An event of `as_of` itself may still come.
+            is_final: period_of(as_of) > period,
         });
     }
     Ok(growth)
@@ -348,7 +372,7 @@ mod tests {
         oracle::ColumnType,
     };
 
-    fn options(time: ColumnType, period_type: PeriodType, churn_threshold_days: u32) -> Options {
+    fn options(time: ColumnType, period_type: PeriodType, threshold: u32) -> Options {
         let column = |name: &str, ty| Column { name: name.to_owned(), ty };
         Options {
             columns: vec![column("user_id", ColumnType::Text), column("timestamp", time), column("event_id", ColumnType::Int)],
@@ -357,7 +381,7 @@ mod tests {
             time: 1,
             on_null_key: OnNullKey::Park,
             period_type,
-            churn_threshold_days,
+            churn: ChurnRule::Days(threshold),
             timezone: Tz::UTC,
             as_of: None,
             max_periods: DEFAULT_MAX_PERIODS,
@@ -399,14 +423,14 @@ mod tests {
 
     #[test]
     fn worked_examples() {
-        for example in [DAILY, DAILY_WITH_LATE_EVENT, WEEKLY, MONTHLY] {
+        for example in [DAILY, DAILY_WITH_LATE_EVENT, WEEKLY, MONTHLY, MONTHLY_BY_PERIOD] {
             for (time, suffix) in [(ColumnType::Date, ""), (ColumnType::Timestamp, "T12:00:00Z")] {
                 let as_of = Some(day(example.as_of));
-                let options = Options { as_of, ..options(time, example.period_type, example.churn_threshold_days) };
+                let options = Options { as_of, churn: example.churn, ..options(time, example.period_type, 30) };
                 let batch: Vec<String> = example.rows().map(|(user, day)| format!("{user} {day}{suffix}")).collect();
                 let model = one_batch(options, &batch.join(", "));
-                let expected: Vec<String> = example.summary.iter().map(|line| line.replace(':', "") + " true").collect();
-                assert_eq!(lines(&model, "growth_summary"), expected, "{example:?}");
+                let expected = example.cells().map(|cells| cells.join(" "));
+                assert_eq!(lines(&model, "growth_summary"), expected.collect::<Vec<_>>(), "{example:?}");
             }
         }
     }
@@ -496,18 +520,41 @@ mod tests {
     }
 
     #[test]
-    fn a_period_is_final_when_as_of_has_reached_its_last_day() {
-        let check = |period_type: PeriodType, as_of: &str, last_is_final: bool| {
-            let options = Options { as_of: Some(day(as_of)), ..options(ColumnType::Date, period_type, 30) };
-            let summary = one_batch(options, "u 2024-01-28, v 2024-02-10").growth().growth_summary;
-            let (last, before) = summary.split_last().unwrap();
-            assert!(before.iter().all(|row| row.is_final) && last.is_final == last_is_final, "{as_of}: {summary:?}");
+    fn a_period_is_final_when_as_of_lies_after_its_last_day() {
+        let check = |period_type: PeriodType, as_of: &str, open: usize| {
+            for churn in [ChurnRule::Days(30), ChurnRule::Period] {
+                let options = Options { as_of: Some(day(as_of)), churn, ..options(ColumnType::Date, period_type, 30) };
+                let summary = one_batch(options, "u 2024-01-28, v 2024-02-10").growth().growth_summary;
+                let (past, last) = summary.split_at(summary.len() - open);
+                let as_expected = past.iter().all(|row| row.is_final) && last.iter().all(|row| !row.is_final);
+                assert!(as_expected, "{as_of}: {summary:?}");
+            }
         };
-        check(PeriodType::Daily, "2024-02-09", true);
-        check(PeriodType::Weekly, "2024-02-10", false);
-        check(PeriodType::Weekly, "2024-02-11", true);
-        check(PeriodType::Monthly, "2024-02-28", false);
-        check(PeriodType::Monthly, "2024-02-29", true);
+        check(PeriodType::Daily, "2024-02-09", 1);
+        check(PeriodType::Weekly, "2024-02-10", 1);
+        check(PeriodType::Weekly, "2024-02-11", 1);
+        check(PeriodType::Weekly, "2024-02-12", 1);
+        check(PeriodType::Monthly, "2024-02-28", 1);
+        check(PeriodType::Monthly, "2024-02-29", 1);
+    }
+
+    #[test]
+    fn a_silent_period_needs_its_last_day() {
+        let check = |period_type: PeriodType, batch: &str, as_of: &str, churn: &[&str], resurrections: &[&str]| {
+            let as_of = Some(as_of).filter(|day| !day.is_empty()).map(day);
+            let model = one_batch(Options { as_of, churn: ChurnRule::Period, ..options(ColumnType::Date, period_type, 30) }, batch);
+            assert_eq!((lines(&model, "churn"), lines(&model, "resurrections")), (texts(churn), texts(resurrections)), "{batch}");
+        };
+        let monthly = PeriodType::Monthly;
+        check(monthly, "u 2024-01-31", "2024-02-28", &[], &[]);
+        check(monthly, "u 2024-01-31", "2024-02-29", &["2024-02-01 u 2024-01-31 2024-02-29"], &[]);
+        check(monthly, "u 2024-01-01, u 2024-02-29", "", &[], &[]);
+        let back = ["2024-03-01 u 2024-02-29 2024-03-01 32"];
+        check(monthly, "u 2024-01-01, u 2024-01-29, u 2024-03-01", "", &["2024-02-01 u 2024-01-29 2024-02-29"], &back);
+        check(PeriodType::Weekly, "u 2024-01-01, u 2024-01-14", "", &[], &[]);
+        check(PeriodType::Weekly, "u 2024-01-07", "2024-01-14", &["2024-01-08 u 2024-01-07 2024-01-14"], &[]);
+        check(PeriodType::Weekly, "u 2024-01-07", "2024-01-13", &[], &[]);
+        check(PeriodType::Daily, "u 2024-01-01, v 2024-01-02", "", &["2024-01-02 u 2024-01-01 2024-01-02"], &[]);
     }
 
     #[test]

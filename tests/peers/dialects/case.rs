@@ -152,7 +152,8 @@ impl Writer<'_> {
 
     /// What is asked of the tables in the end: invariants, by name, which must give no rows, and checks, which may.
     fn queries(&self) -> (Vec<Value>, Vec<Unsupported>) {
-        let invariants = self.plan.invariants.iter().map(|invariant| (Some(&invariant.name), &invariant.steps));
+        let invariants = self.plan.invariants().unwrap_or_else(|problems| panic!("{problems}"));
+        let invariants = invariants.iter().map(|invariant| (Some(&invariant.name), &invariant.steps));
         let checks = self.plan.tasks.iter().flat_map(|task| task.checks.iter().map(|check| (None, &check.steps)));
         let (mut queries, mut left_out) = (Vec::new(), Vec::new());
         for (invariant, steps) in invariants.chain(checks) {

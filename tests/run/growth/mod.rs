@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use qetl_test_harness::{growth::SEARCH, search::failed};
 use qetl_test_models::{
-    growth::{DAILY, DAILY_WITH_LATE_EVENT, Example, MONTHLY, WEEKLY, model::Model},
+    growth::{
+        DAILY, DAILY_WITH_LATE_EVENT, Example, MONTHLY, MONTHLY_BY_PERIOD, WEEKLY,
+        model::{ChurnRule, Model},
+    },
     text::TextRow,
 };
 
@@ -90,16 +93,18 @@ fn execute_events(cli: &Cli, batch: &str, lines: &[String]) {
 
 fn summary_is(cli: &Cli, example: &Example) {
     let header = "period,acquisitions,churn,resurrections,net_growth,active_users,user_base,is_final\n";
-    let lines: String = example.summary.iter().map(|line| line.replace(": ", ",").replace(' ', ",") + ",true\n").collect();
+    let lines: String = example.cells().map(|cells| cells.join(",") + "\n").collect();
     assert_eq!(cli.query("SELECT * FROM growth_growth_summary ORDER BY period"), format!("{header}{lines}"));
 }
 
 #[test]
 fn the_worked_examples_come_out_cell_by_cell() {
-    for example in [DAILY, WEEKLY, MONTHLY] {
-        let Example { period_type, churn_threshold_days, as_of, .. } = example;
-        let period_type = period_type.name();
-        let properties = format!("period_type = \"{period_type}\"\nchurn_threshold_days = {churn_threshold_days}\nas_of = \"{as_of}\"");
+    for example in [DAILY, WEEKLY, MONTHLY, MONTHLY_BY_PERIOD] {
+        let churn = match example.churn {
+            ChurnRule::Days(days) => format!("churn_threshold_days = {days}"),
+            ChurnRule::Period => "churn = \"period\"".to_owned(),
+        };
+        let properties = format!("period_type = \"{}\"\n{churn}\nas_of = \"{}\"", example.period_type.name(), example.as_of);
         let cli = flow("growth", TWO_COLUMNS, &properties);
         let events: Vec<String> = example.rows().map(|(user, day)| format!("{user},{day}T08:15:00Z")).collect();
         execute_events(&cli, "2", &events);
@@ -135,8 +140,10 @@ fn user_growth_is_loaded_by_hand() {
             assert_eq!(cli.query(&format!("SELECT * FROM user_growth_{dataset} ORDER BY 1, 2")), *rows, "{dataset}");
         }
     };
-    let summary = "period,acquisitions,churn,resurrections,net_growth,active_users,user_base,is_final\n2024-01-01,2,0,0,2,2,2,true\n";
-    is(&[("growth_summary", summary), ("churn", "period,user_id,last_activity_date,churn_date\n")]);
+    let header = "period,acquisitions,churn,resurrections,net_growth,active_users,user_base,is_final\n";
+    // More may come on the first day, as nothing has come of a later one.
+    let summary = format!("{header}2024-01-01,2,0,0,2,2,2,false\n");
+    is(&[("growth_summary", summary.as_str()), ("churn", "period,user_id,last_activity_date,churn_date\n")]);
 
     // The same key again is no second event.
     execute("2", &["alice,2024-01-01T09:00:00Z,again", "alice,2024-01-10T23:59:59.999999Z,view", "bob,2024-02-15T00:00:00Z,login"]);
@@ -163,8 +170,8 @@ fn user_growth_is_loaded_by_hand() {
     ];
     is(&all);
     let moved = "SELECT * FROM user_growth_growth_summary WHERE acquisitions + churn + resurrections > 0 ORDER BY period";
-    let rows = "2024-01-31,0,1,0,-1,0,1,true\n2024-02-09,0,1,0,-1,0,0,true\n2024-02-15,0,0,1,1,1,1,true\n";
-    assert_eq!(cli.query(moved), format!("{summary}{rows}"));
+    let rows = "2024-01-01,2,0,0,2,2,2,true\n2024-01-31,0,1,0,-1,0,1,true\n2024-02-09,0,1,0,-1,0,0,true\n2024-02-15,0,0,1,1,1,1,false\n";
+    assert_eq!(cli.query(moved), format!("{header}{rows}"));
     assert_eq!(cli.query("SELECT count(*) AS n FROM user_growth_growth_summary"), "n\n46\n");
     assert_eq!(cli.query("SELECT count(*) AS n FROM user_growth_landing"), "n\n6\n");
 
@@ -206,6 +213,36 @@ fn users_without_events_churn_and_no_longer_as_as_of_moves() {
         execute("3", &[]);
         is(&["u1,2024-01-11", "u2,2024-01-15"]);
     }
+}
+
+#[test]
+fn users_without_events_churn_and_no_longer_as_periods_end() {
+    let cli = flow("growth", TWO_COLUMNS, "period_type = \"monthly\"\nchurn = \"period\"");
+    let is = |expected: &[&str], summary: &[&str]| {
+        let lines = |rows: &[&str]| rows.iter().map(|row| format!("{row}\n")).collect::<String>();
+        let found = cli.query("SELECT user_id, churn_date FROM growth_churn ORDER BY user_id, churn_date");
+        assert_eq!(found, format!("user_id,churn_date\n{}", lines(expected)));
+        let found = cli.query("SELECT period, churn, user_base, is_final FROM growth_growth_summary ORDER BY period");
+        assert_eq!(found, format!("period,churn,user_base,is_final\n{}", lines(summary)));
+        cli.ok(&["verify"]);
+    };
+    let execute = |batch: &str, events: &[(&str, &str)]| {
+        let lines: Vec<String> = events.iter().map(|(user, day)| format!("{user},2024-{day}T12:00:00Z")).collect();
+        execute_events(&cli, batch, &lines);
+    };
+    execute("1", &[("u1", "01-01"), ("u1", "01-31"), ("u2", "01-05")]);
+    is(&[], &["2024-01-01,0,2,false"]);
+    execute("2", &[("u3", "02-28")]);
+    is(&[], &["2024-01-01,0,2,true", "2024-02-01,0,3,false"]);
+    // The month ends, and does not any more; then the next one does.
+    execute("2", &[("u3", "02-29")]);
+    is(&["u1,2024-02-29", "u2,2024-02-29"], &["2024-01-01,0,2,true", "2024-02-01,2,1,false"]);
+    execute("2", &[("u3", "02-28")]);
+    is(&[], &["2024-01-01,0,2,true", "2024-02-01,0,3,false"]);
+    execute("3", &[("u2", "03-31")]);
+    is(&["u1,2024-02-29", "u2,2024-02-29", "u3,2024-03-31"], &["2024-01-01,0,2,true", "2024-02-01,2,1,true", "2024-03-01,1,1,false"]);
+    execute("3", &[]);
+    is(&[], &["2024-01-01,0,2,true", "2024-02-01,0,3,false"]);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Standard flows, executed.
 
+mod author;
 mod pipelines;
 mod scripts;
 

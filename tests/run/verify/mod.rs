@@ -512,11 +512,11 @@ fn corrupt_growth_is_found() {
             "period = 2024-01-09",
         ),
         (
-            "a period that is over is not final",
+            "a period that is past is not final",
             SUMMARY,
-            Set("period = DATE '2024-01-09'", &[("is_final", "false")]),
+            Set("period = DATE '2024-01-08'", &[("is_final", "false")]),
             "final_periods",
-            "period = 2024-01-09",
+            "period = 2024-01-08",
         ),
     ];
     finds(GROWTH, &ACTIVITY, &cases);

@@ -37,7 +37,7 @@ pub(super) fn is_text(ty: &DataType) -> bool {
 }
 
 /// Lets the session's functions of text take any value.
-pub(super) fn register(session: &SessionContext) {
+pub(crate) fn register(session: &SessionContext) {
     let functions: Vec<Arc<ScalarUDF>> =
         TEXT_FUNCTIONS.iter().filter_map(|name| session.state().scalar_functions().get(*name).cloned()).collect();
     for inner in functions {

@@ -1,12 +1,18 @@
-//! The SQL of a task as a plan, and what is wrong with it, at its place in the flow file.
-#![expect(clippy::wildcard_enum_match_arm, reason = "the engine's errors, types and tokens are many, and most stay as they are")]
+//! The SQL of authors as a plan: names are found whatever their case, and what is wrong stands at its place in the text.
+#![expect(clippy::wildcard_enum_match_arm, reason = "the engine's types and nodes are many, and most stay as they are")]
 
-use std::{collections::BTreeMap, ops::Range};
+mod chains;
+mod deep;
+mod lenient;
+mod names;
+mod wrong;
+
+use std::ops::Range;
 
 use arrow::datatypes::DataType;
 use datafusion::{
     common::{
-        Column as PlanColumn, SchemaError, TableReference,
+        Column as PlanColumn,
         tree_node::{TreeNode, TreeNodeRecursion},
     },
     error::DataFusionError,
@@ -18,38 +24,35 @@ use datafusion::{
         sqlparser::{
             ast,
             dialect::GenericDialect,
-            tokenizer::{Location, Token, Tokenizer},
+            tokenizer::{Location, Token, TokenWithSpan, Tokenizer},
         },
     },
 };
-use qetl_core::{
-    Column, DatasetName, Problem, Type,
-    schema::refuse_column_name,
-    standard::{Rendered, same_dataset},
-    suggest,
-};
+use qetl_core::{Column, Problem, Type, schema::refuse_column_name, standard::Rendered};
 use qetl_ingest::arrow_type;
 use qetl_runtime::standard::Statement;
 
-use super::lenient::{TEXT_FUNCTIONS, is_text};
+pub(crate) use deep::deep;
+pub(crate) use lenient::register;
+use lenient::{TEXT_FUNCTIONS, is_text};
 
 /// A query of a task, planned.
-pub(super) struct Query {
+pub(crate) struct Query {
     /// Its columns are those below: names as the target has them, types that datasets have.
-    pub(super) plan: LogicalPlan,
-    pub(super) columns: Vec<ResultColumn>,
-    pub(super) warnings: Vec<Problem>,
+    pub(crate) plan: LogicalPlan,
+    pub(crate) columns: Vec<ResultColumn>,
+    pub(crate) warnings: Vec<Problem>,
 }
 
 #[derive(Debug, Clone)]
-pub(super) struct ResultColumn {
-    pub(super) column: Column,
+pub(crate) struct ResultColumn {
+    pub(crate) column: Column,
     /// It has no type of its own, as that of `NULL AS x`.
-    pub(super) untyped: bool,
+    pub(crate) untyped: bool,
 }
 
 /// Why a query could not be planned.
-pub(super) enum Wrong {
+pub(crate) enum Wrong {
     /// A name that is not there, whatever the types are.
     Name(Problem),
     Other(Problem),
@@ -57,35 +60,31 @@ pub(super) enum Wrong {
     Engine(DataFusionError),
 }
 
-/// What a task says, to find places in.
+/// What an author says, to find places in.
 struct Text<'a> {
     sql: &'a Rendered,
     statement: &'a Statement,
-    /// Places, in the text that is planned, of quotes that the author did not write.
-    added: Vec<usize>,
-    planned: String,
+    /// Whether qetl's own columns are told among those that there are.
+    tells_own: bool,
 }
 
-/// Plans a query. `names`: those of datasets and columns that are not all lower case, by their lower case.
-pub(super) async fn plan(
-    session: &SessionContext,
-    names: &BTreeMap<String, String>,
-    sql: &Rendered,
-    statement: &Statement,
-) -> Result<Query, Wrong> {
-    let (planned, added) = quoted(&sql.text[statement.query.clone()], names);
-    let text = Text { sql, statement, added, planned };
+/// Plans a task's query.
+pub(crate) async fn plan(session: &SessionContext, sql: &Rendered, statement: &Statement) -> Result<Query, Wrong> {
+    let text = Text { sql, statement, tells_own: false };
     let mut warnings = Vec::new();
-    let raw = text.plan(session, &mut warnings).await.map_err(|error| text.wrong(error))?;
-    let reads = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
-    reads.verify_plan(&raw).map_err(|error| text.wrong(error))?;
+    let raw = deep(text.plan(session, Some(&mut warnings))).await?;
     warnings.extend(text.casts(&raw).map_err(Wrong::Engine)?);
     let (plan, columns) = text.result(raw, &mut warnings)?;
     Ok(Query { plan, columns, warnings })
 }
 
+/// Plans a query that is no task's: it gives what it says.
+pub(crate) async fn plan_only(session: &SessionContext, sql: &Rendered, statement: &Statement) -> Result<LogicalPlan, Wrong> {
+    deep(Text { sql, statement, tells_own: true }.plan(session, None)).await
+}
+
 /// The columns of a plan as a dataset's: the types it has, and those of ours that hold their values.
-pub(super) fn our_type(ty: &DataType) -> Option<Type> {
+fn our_type(ty: &DataType) -> Option<Type> {
     Some(match ty {
         DataType::Null | DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => Type::Text,
         DataType::Boolean => Type::Bool,
@@ -113,48 +112,18 @@ fn word(ty: &DataType) -> String {
     our_type(ty).map_or_else(|| format!("`{ty}`"), |ty| ty.to_string())
 }
 
-/// Puts quotes around words that are such a name in another case; and where they stand.
-fn quoted(text: &str, names: &BTreeMap<String, String>) -> (String, Vec<usize>) {
-    let (mut out, mut added, mut at) = (String::with_capacity(text.len()), Vec::new(), 0);
-    for (word, range) in words(text) {
-        let Some(name) = names.get(&word.to_lowercase()) else { continue };
-        out.push_str(&text[at..range.start]);
-        added.push(out.len());
-        out.push('"');
-        out.push_str(name);
-        added.push(out.len());
-        out.push('"');
-        at = range.end;
-    }
-    out.push_str(&text[at..]);
-    (out, added)
-}
-
 /// The words of a text that have no quotes.
 fn words(text: &str) -> Vec<(String, Range<usize>)> {
     let Ok(tokens) = Tokenizer::new(&GenericDialect {}, text).tokenize_with_location() else { return Vec::new() };
-    let word = |token: datafusion::sql::sqlparser::tokenizer::TokenWithSpan| match token.token {
-        Token::Word(word) if word.quote_style.is_none() => Some((word.value, offset(text, token.span.start)..offset(text, token.span.end))),
+    let at = |place: Location| qetl_sql::byte_at(text, place.line, place.column);
+    let word = |token: TokenWithSpan| match token.token {
+        Token::Word(word) if word.quote_style.is_none() => Some((word.value, at(token.span.start)..at(token.span.end))),
         _ => None,
     };
     tokens.into_iter().filter_map(word).collect()
 }
 
-/// The byte at a line and column, both from 1, the column in characters.
-fn offset(text: &str, place: Location) -> usize {
-    let count = |number: u64| usize::try_from(number).unwrap_or(1).saturating_sub(1);
-    let start: usize = text.split_inclusive('\n').take(count(place.line)).map(str::len).sum();
-    let rest = &text[start..];
-    start + rest.char_indices().nth(count(place.column)).map_or(rest.len(), |(at, _)| at)
-}
-
 impl Text<'_> {
-    /// Bytes of the planned text, as bytes of the rendered one.
-    fn rendered(&self, planned: Range<usize>) -> Range<usize> {
-        let back = |at: usize| self.statement.query.start + at - self.added.iter().filter(|added| **added < at).count();
-        back(planned.start)..back(planned.end)
-    }
-
     fn query(&self) -> &str {
         &self.sql.text[self.statement.query.clone()]
     }
@@ -171,16 +140,35 @@ impl Text<'_> {
         self.sql.problem(code, range, message)
     }
 
-    async fn plan(&self, session: &SessionContext, warnings: &mut Vec<Problem>) -> Result<LogicalPlan, DataFusionError> {
+    /// The bytes that something stands at in the text.
+    fn place(&self, start: Location, end: Location) -> Range<usize> {
+        let at = |place: Location| self.statement.query.start + qetl_sql::byte_at(self.query(), place.line, place.column);
+        at(start)..at(end)
+    }
+
+    /// Columns of one name are told apart for who wants warnings of that.
+    async fn plan(&self, session: &SessionContext, warnings: Option<&mut Vec<Problem>>) -> Result<LogicalPlan, Wrong> {
         let state = session.state();
-        let mut statement = state.sql_to_statement(&self.planned, &state.config().options().sql_parser.dialect)?;
+        let wrong = |error: DataFusionError| self.wrong(session, error);
+        let mut statement = state.sql_to_statement(self.query(), &state.config().options().sql_parser.dialect).map_err(wrong)?;
         if let DfStatement::Statement(inner) = &mut statement
             && let ast::Statement::Query(query) = &mut **inner
-            && let ast::SetExpr::Select(select) = &mut *query.body
         {
-            self.tell_apart(&mut select.projection, warnings);
+            names::resolve(session, query).await.map_err(wrong)?.map_err(|wrong| Wrong::Name(self.misnamed(wrong)))?;
+            chains::shorten(query);
+            if let (ast::SetExpr::Select(select), Some(warnings)) = (&mut *query.body, warnings) {
+                self.tell_apart(&mut select.projection, warnings);
+            }
         }
-        state.statement_to_plan(statement).await
+        let plan = state.statement_to_plan(statement).await.map_err(wrong)?;
+        let reads = SQLOptions::new().with_allow_ddl(false).with_allow_dml(false).with_allow_statements(false);
+        reads.verify_plan(&plan).map_err(wrong)?;
+        Ok(plan)
+    }
+
+    fn misnamed(&self, wrong: qetl_sql::author::Wrong) -> Problem {
+        let place = self.place(wrong.span.start, wrong.span.end);
+        self.problem(wrong.code, place, wrong.message).label(wrong.label).help(wrong.help)
     }
 
     /// Columns of one name get numbers: the planner would refuse some of them.
@@ -204,7 +192,7 @@ impl Text<'_> {
             let unique = unique(&name, |other| taken.contains(&other.to_lowercase()));
             taken.push(unique.to_lowercase());
             if unique != name && !is_own {
-                let place = self.rendered(offset(&self.planned, ident.span.start)..offset(&self.planned, ident.span.end));
+                let place = self.place(ident.span.start, ident.span.end);
                 warnings.push(self.equal_names(place, &name, &unique));
                 if let ast::SelectItem::UnnamedExpr(expr) = item {
                     *item = ast::SelectItem::ExprWithAlias { expr: expr.clone(), alias: ast::Ident::with_quote('"', unique) };
@@ -294,103 +282,6 @@ impl Text<'_> {
         let plan = LogicalPlanBuilder::new(raw).project(exprs).and_then(LogicalPlanBuilder::build).map_err(Wrong::Engine)?;
         Ok((plan, columns))
     }
-
-    fn wrong(&self, error: DataFusionError) -> Wrong {
-        let place = error.diagnostic().and_then(|diagnostic| diagnostic.span).map(|span| {
-            let at = |line, column| offset(&self.planned, Location { line, column });
-            self.rendered(at(span.start.line, span.start.column)..at(span.end.line, span.end.column))
-        });
-        let root = match error.find_root() {
-            DataFusionError::Collection(all) => all.first().map_or(&error, DataFusionError::find_root),
-            other => other,
-        };
-        match root {
-            DataFusionError::SchemaError(schema, _) => match &**schema {
-                SchemaError::FieldNotFound { field, valid_fields } => Wrong::Name(self.unknown_column(place, field, valid_fields)),
-                SchemaError::AmbiguousReference { field } => {
-                    let place = place.unwrap_or_else(|| self.word(&[&field.name]));
-                    let what = format!("column `{}` is in several of the datasets", field.name);
-                    let problem = self.problem("qetl::sql::ambiguous_column", place, what).label("of which?");
-                    Wrong::Name(problem.help(format!("name its dataset: `dataset.{}`", field.name)))
-                }
-                other => Wrong::Other(self.other(place, &other.to_string())),
-            },
-            DataFusionError::Plan(said) => self.unknown(said).unwrap_or_else(|| Wrong::Other(self.other(place, said))),
-            DataFusionError::NotImplemented(said) | DataFusionError::Configuration(said) => Wrong::Other(self.other(place, said)),
-            DataFusionError::SQL(..) | DataFusionError::ArrowError(..) | DataFusionError::Execution(_) => {
-                Wrong::Other(self.other(place, &root.strip_backtrace()))
-            }
-            _ => Wrong::Engine(error),
-        }
-    }
-
-    fn unknown_column(&self, place: Option<Range<usize>>, field: &PlanColumn, valid: &[PlanColumn]) -> Problem {
-        let table = field.relation.as_ref().map(TableReference::table);
-        let of_table = |column: &&PlanColumn| table.is_none_or(|table| column.relation.as_ref().is_some_and(|own| own.table() == table));
-        let mut known: Vec<&str> = Vec::new();
-        for column in valid.iter().filter(of_table).filter(|column| !column.name.starts_with("xt_")) {
-            if !known.contains(&column.name.as_str()) {
-                known.push(&column.name);
-            }
-        }
-        let reads: Vec<String> = self.statement.reads.iter().map(|(dataset, _)| format!("`{dataset}`")).collect();
-        let where_ = table.map_or_else(|| reads.join(", "), |table| format!("`{table}`"));
-        let what = match where_.is_empty() {
-            true => format!("there is no column `{}`", field.name),
-            false => format!("column `{}` is not in {where_}", field.name),
-        };
-        let place = place.unwrap_or_else(|| self.word(&[&field.name]));
-        self.problem("qetl::sql::unknown_column", place, what).label("no such column").help(suggest::help(&field.name, known))
-    }
-
-    /// Datasets and functions that are not there.
-    fn unknown(&self, said: &str) -> Option<Wrong> {
-        let name = said.split('\'').nth(1)?;
-        if said.starts_with("table ") && said.contains("not found") {
-            let of = |dataset: &DatasetName| {
-                let mut parts = name.rsplit('.');
-                let (table, namespace) = (parts.next().unwrap_or_default(), parts.next().unwrap_or("main"));
-                same_dataset(dataset, &DatasetName { namespace: namespace.to_owned(), name: table.to_owned() })
-            };
-            let (dataset, span) = self.statement.reads.iter().find(|(dataset, _)| of(dataset))?;
-            let problem = Problem::new("qetl::sql::unknown_dataset", *span, format!("there is no dataset `{dataset}`"));
-            return Some(Wrong::Name(problem.label("no such dataset")));
-        }
-        if said.starts_with("Invalid function") {
-            let span = self.statement.functions.iter().find(|(function, _)| function.eq_ignore_ascii_case(name)).map(|(_, span)| *span);
-            let span = span.unwrap_or_else(|| self.sql.span(self.word(&[name])));
-            let problem =
-                Problem::new("qetl::sql::unknown_function", span, format!("there is no function `{name}`")).label("no such function");
-            let other = said.split('\'').nth(3).map_or_else(String::new, |other| format!("did you mean `{other}`?"));
-            return Some(Wrong::Name(problem.help(other)));
-        }
-        None
-    }
-
-    fn other(&self, place: Option<Range<usize>>, said: &str) -> Problem {
-        // A call that does not fit is told with the function's name.
-        let place = place.unwrap_or_else(|| {
-            let named = said.split('\'').skip(1).step_by(2).find(|name| self.statement.functions.iter().any(|(own, _)| own == name));
-            named.map_or_else(|| self.word(&[]), |name| self.word(&[name]))
-        });
-        if let Some(misfit) = misfit(said) {
-            return self.problem("qetl::sql::types", place, misfit).label("in this query");
-        }
-        let said = said.lines().next().unwrap_or_default().trim_start_matches("Error during planning: ").trim_end_matches('.');
-        let mut letters = said.chars();
-        let said: String = letters.next().map_or_else(String::new, |first| first.to_lowercase().chain(letters).collect());
-        self.problem("qetl::sql::types", place, said).label("in this query")
-    }
-}
-
-/// A call that fits none of a function's forms, without the list of all forms.
-fn misfit(said: &str) -> Option<String> {
-    if !said.contains("failed to match any signature") {
-        return None;
-    }
-    let name = said.split('\'').nth(1)?;
-    let received = said.split("but received ").nth(1)?.split([' ', ',']).next()?;
-    Some(format!("`{name}` does not take {}", received.to_lowercase()))
 }
 
 /// The name, or the first of `name_1`, `name_2`, … that is not taken.
