@@ -246,9 +246,10 @@ impl Scd2 {
         // Where rows may be marked, two of different times may be in conflict.
         keys.extend(roles.effective.iter().filter(|_| roles.marked.is_none()).cloned());
         let checks = keyed::landing_checks(cx, &keys, unique.conflicts.clone().map(|rel| (steps.clone(), rel)))?;
-        let Some(parked) = keyed::parked_name(cx) else { return Ok(checks) };
-        let steps = keyed::parked(cx, steps, landed, &FlowType::key_columns(self, cx.flow), unique.conflicts)?;
-        tasks.push(keyed::task(&parked, steps, Some("xt_parked_reason"), checks));
+        let Some(name) = keyed::parked_name(cx) else { return Ok(checks) };
+        let mut parked = keyed::Parked::with_null(cx, &landed, &FlowType::key_columns(self, cx.flow))?;
+        parked.add_conflicts(unique.conflicts, unique.conflicting)?;
+        tasks.push(parked.task(&name, &steps, checks)?);
         Ok(Vec::new())
     }
 

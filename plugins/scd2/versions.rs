@@ -6,7 +6,7 @@ use qetl_core::{
     ir::{AggregateFunction, Expr, Function, JoinKind, Order, Rel, RelError, Steps, WindowFunction},
 };
 
-use crate::keyed::{Unique, unique};
+use crate::keyed::{Identity, Unique, unique};
 
 /// What the columns of the flow are there for.
 pub(super) struct Roles {
@@ -118,7 +118,7 @@ impl Roles {
         }
         let mut compared = self.columns.clone();
         compared.extend(identity.iter().filter(|name| !self.columns.contains(name)).cloned());
-        unique(steps, prefix, rows, &identity, &compared, self.policy)
+        unique(steps, prefix, rows, &Identity { keys: &identity, sequence: &[], columns: &compared, policy: self.policy })
     }
 
     /// From when to when keys are there: `xt_began`, the batch that shows it; `xt_until`, the batch that ends that, NULL for

@@ -10,6 +10,7 @@ mod engine;
 mod error;
 mod functions;
 mod hash;
+mod history;
 mod landing;
 mod lower;
 mod pipe;
@@ -26,4 +27,4 @@ mod tasks;
 mod view;
 mod work;
 
-pub use engine::{DataFusionEngine, Settings};
+pub use engine::{DataFusionEngine, Settings, Tuning};

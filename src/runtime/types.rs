@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use qetl_core::{
     Flow, Problems, Type,
-    input::OnNullKey,
+    input::{AddedColumns, OnNullKey},
     plan::{Expand, InputType, Known},
     problem::Problem,
 };
@@ -107,17 +107,20 @@ pub fn pinned(types: &[InputType], roles: &BTreeMap<String, String>, records: &F
 }
 
 /// Columns that came, went or changed since the flow's batches were made.
-pub fn column_changes(types: &[InputType], records: &FlowRecords) -> Vec<String> {
+pub fn column_changes(flow: &Flow, types: &[InputType], records: &FlowRecords) -> Vec<String> {
     if records.batches.is_empty() {
         return Vec::new();
     }
     let mut notes = Vec::new();
     for column in types {
         match records.columns.iter().find(|old| old.name == column.name) {
-            None => notes.push(format!(
-                "column `{}` is new: it is NULL in the batches there are, so rows that have a value now count as changed",
-                column.name
-            )),
+            None => {
+                let then = match flow.input.added_columns {
+                    AddedColumns::Changed => "rows that have a value now count as changed",
+                    AddedColumns::Carried => "it is carried until rows have it: a value alone is no change",
+                };
+                notes.push(format!("column `{}` is new: it is NULL in the batches there are, so {then}", column.name));
+            }
             Some(old) if old.ty != column.ty => notes.push(format!("column `{}` was {} and is {} now", column.name, old.ty, column.ty)),
             Some(_) => (),
         }

@@ -1,6 +1,6 @@
 //! Random histories of every flow type, on every kind of database.
 
-use qetl_test_harness::{change_feed, growth, ledger, scd2, search::Search, sessions, slt, source, standard};
+use qetl_test_harness::{Place, change_feed, cuts, growth, ledger, scd2, search::Search, sessions, slt, source, standard};
 
 use crate::server::Kind;
 
@@ -9,6 +9,7 @@ macro_rules! on {
         $(mod $database {
             use super::*;
             #[test] fn change_feed() { search($kind, &change_feed::SEARCH) }
+            #[test] fn change_feeds_in_every_order() { in_every_order($kind) }
             #[test] fn delta_publishing() { search($kind, &ledger::SEARCH) }
             #[test] fn sessionization() { search($kind, &sessions::SEARCH) }
             #[test] fn growth_accounting() { search($kind, &growth::SEARCH) }
@@ -24,6 +25,15 @@ on!(duckdb: Kind::DuckDb, sqlite: Kind::Sqlite, postgres: Kind::Postgres, mariad
 fn search<H: std::fmt::Debug>(kind: Kind, search: &Search<H>) {
     let Some(server) = kind.server() else { return };
     search.on(&|| server.place());
+}
+
+/// Each history is lived a dozen times.
+fn in_every_order(kind: Kind) {
+    let Some(server) = kind.server() else { return };
+    cuts::SEARCH.on(&|| {
+        let place = server.place();
+        Place { cases: place.cases.div_ceil(10), ..place }
+    });
 }
 
 #[test]

@@ -5,7 +5,9 @@ use std::{
     sync::atomic::{AtomicUsize, Ordering},
 };
 
-use qetl_test_harness::{Place, Search, TestProject, change_feed, growth, ledger, scd2, search::cases, sessions, slt, source, standard};
+use qetl_test_harness::{
+    Place, Search, TestProject, change_feed, cuts, growth, ledger, scd2, search::cases, sessions, slt, source, standard,
+};
 
 use crate::project::{delete_files, place};
 
@@ -20,6 +22,15 @@ fn search<H: Debug>(search: &Search<H>, look: fn(&TestProject)) {
 #[test]
 fn change_feed() {
     search(&change_feed::SEARCH, |_| ());
+}
+
+#[test]
+fn change_feeds_in_every_order() {
+    // Each of them is lived a dozen times.
+    cuts::SEARCH.on(&|| {
+        let place = place(2, 0);
+        Place { cases: place.cases / 10, ..place }
+    });
 }
 
 #[test]

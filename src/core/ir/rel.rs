@@ -1,12 +1,16 @@
 //! Relations: tables that are computed.
 #![expect(clippy::wildcard_enum_match_arm, reason = "only one type is right there")]
 
+mod steps;
+
 use crate::{
     plan::DatasetName,
     schema::{Column, Schema, Type},
 };
 
-use super::{Expr, Period, Side};
+use super::{Expr, Function, Period, Side};
+
+pub use steps::{Step, Steps};
 
 /// A relation with its columns. Built only by functions that check names and types.
 #[derive(Debug, Clone, PartialEq)]
@@ -158,14 +162,38 @@ pub struct LatestPerKey {
 /// Compares the current rows with the last known state, key by key, and says what became of each.
 ///
 /// `current` and `state` have one row per key; `state` has `current`'s columns and `xt_record_type`. The result has
-/// `current`'s columns, `xt_record_type` and `xt_changed_columns`.
+/// `current`'s columns but for `marked`, `xt_record_type` and `xt_changed_columns`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Classify {
     pub current: Rel,
     pub state: Rel,
     pub keys: Vec<String>,
     pub tracked: Vec<String>,
+    /// The column of `current` that says of a row that it deletes its key: never NULL, and in no result. Without it no row does.
+    pub marked: Option<String>,
+    /// Tracked columns that do not differ where the batch of the state's row had not the column: see
+    /// [`Function::BatchHas`](super::Function::BatchHas). The state then has `xt_batch_id`.
+    pub added: Vec<String>,
+    /// What a row that deletes its key says of the deletion: these values it gives to the DELETED row, which has the state's else.
+    pub of_mark: Vec<String>,
+    /// The keys that are deleted without such a row.
     pub gone: Gone,
+}
+
+impl Classify {
+    /// Whether a tracked column differs, where the current rows stand on the left and the state on the right.
+    pub fn differs(&self, column: &str) -> Expr {
+        let differs = Expr::left(column).is_distinct(Expr::right(column));
+        if !self.added.iter().any(|added| added == column) {
+            return differs;
+        }
+        differs.and(Expr::right("xt_batch_id").call(Function::BatchHas { column: column.to_owned() }))
+    }
+
+    /// The columns that are compared, or carried.
+    pub fn columns(&self) -> impl Iterator<Item = &Column> {
+        self.current.columns.iter().filter(|column| self.marked.as_ref().is_none_or(|marked| *marked != column.name))
+    }
 }
 
 /// Cuts each user's events, in time order, into sessions.
@@ -373,15 +401,21 @@ impl Rel {
     }
 
     pub fn classify(classify: Classify) -> Result<Self, RelError> {
-        let mut columns = classify.current.columns.clone();
+        let mut columns: Vec<Column> = classify.columns().cloned().collect();
+        if let Some(marked) = &classify.marked {
+            expect_bool(&Expr::column(marked), &classify.current.columns, &[])?;
+        }
         for column in columns.iter().chain([&Column::new("xt_record_type", Type::Text)]) {
             let same = Expr::column(&column.name).ty(&classify.state.columns, &[])?;
             if same != column.ty {
                 return Err(RelError::Types { what: column.name.clone(), left: column.ty, right: same });
             }
         }
-        for name in classify.keys.iter().chain(&classify.tracked) {
+        for name in classify.keys.iter().chain(&classify.tracked).chain(&classify.added).chain(&classify.of_mark) {
             Expr::column(name).ty(&columns, &[])?;
+        }
+        if !classify.added.is_empty() {
+            Expr::column("xt_batch_id").ty(&classify.state.columns, &[])?;
         }
         columns.push(Column::new("xt_record_type", Type::Text));
         columns.push(Column::new("xt_changed_columns", Type::Text));
@@ -499,72 +533,6 @@ fn expect_bool(expr: &Expr, left: &[Column], right: &[Column]) -> Result<(), Rel
     }
 }
 
-/// A named relation; later steps read it by its name.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Step {
-    pub name: String,
-    pub rel: Rel,
-    /// Few rows are expected, and more than one step reads them: an engine may compute them once.
-    pub small: bool,
-}
-
-/// Steps in the order in which they can be computed. The last one is the result.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Steps(pub Vec<Step>);
-
-impl Steps {
-    /// Adds a step and gives a relation that reads it.
-    pub fn add(&mut self, name: &str, rel: Rel) -> Rel {
-        self.push(name, rel, false)
-    }
-
-    /// Adds a step that is expected to have few rows; see [`Step::small`].
-    pub fn add_small(&mut self, name: &str, rel: Rel) -> Rel {
-        self.push(name, rel, true)
-    }
-
-    fn push(&mut self, name: &str, rel: Rel, small: bool) -> Rel {
-        let columns = rel.columns.clone();
-        self.0.push(Step { name: name.to_owned(), rel, small });
-        Rel { op: Box::new(Op::Ref { step: name.to_owned() }), columns }
-    }
-
-    /// The same steps, those operators that `alone` chooses each in a step of its own.
-    #[must_use]
-    pub fn with_steps_for(&self, alone: fn(&Op) -> bool) -> Steps {
-        fn split(rel: &Rel, step: &str, steps: &mut Steps, alone: fn(&Op) -> bool) -> Rel {
-            rel.map_inputs(&mut |input| {
-                let input = split(input, step, steps, alone);
-                if !alone(&input.op) {
-                    return input;
-                }
-                let name = format!("{step}_{}", steps.0.len());
-                steps.add(&name, input)
-            })
-        }
-        let mut steps = Steps::default();
-        for step in &self.0 {
-            let rel = split(&step.rel, &step.name, &mut steps, alone);
-            steps.0.push(Step { name: step.name.clone(), rel, small: step.small });
-        }
-        steps
-    }
-
-    /// The steps that the last one needs, itself included.
-    #[must_use]
-    pub fn needed(&self) -> Steps {
-        let mut names: Vec<String> = self.0.last().map(|step| step.name.clone()).into_iter().collect();
-        let mut steps = Vec::new();
-        for step in self.0.iter().rev() {
-            if names.contains(&step.name) {
-                step.rel.refs(&mut names);
-                steps.insert(0, step.clone());
-            }
-        }
-        Steps(steps)
-    }
-}
-
 impl Rel {
     /// The relations that this one is made from.
     pub fn inputs(&self) -> Vec<&Rel> {
@@ -597,12 +565,5 @@ impl Rel {
             Op::Scan { dataset, .. } => Some(dataset),
             _ => self.inputs().into_iter().find_map(Rel::first_scan),
         }
-    }
-
-    fn refs(&self, names: &mut Vec<String>) {
-        if let Op::Ref { step } = &*self.op {
-            names.push(step.clone());
-        }
-        self.inputs().into_iter().for_each(|input| input.refs(names));
     }
 }

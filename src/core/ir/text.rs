@@ -240,13 +240,22 @@ impl Rel {
             }
             Op::Classify(classify) => {
                 writeln!(f, "{pad}classify by ({}), tracking ({})", names(&classify.keys), names(&classify.tracked))?;
+                if !classify.added.is_empty() {
+                    writeln!(f, "{pad}  ({}) only where the state's batch had them", names(&classify.added))?;
+                }
                 classify.current.write_inner(f, depth + 1, "current")?;
                 classify.state.write_inner(f, depth + 1, "state")?;
+                if let Some(marked) = &classify.marked {
+                    write!(f, "{pad}  gone: current keys where {}", name(marked))?;
+                    let of_mark = names(&classify.of_mark);
+                    if of_mark.is_empty() { writeln!(f)? } else { writeln!(f, ", with its {of_mark}")? }
+                }
                 match &classify.gone {
                     Gone::AllExcept(None) => writeln!(f, "{pad}  gone: every key of the state that is not current"),
                     Gone::AllExcept(Some(kept)) => {
                         kept.write_inner(f, depth + 1, "gone: every key of the state that is not current, but for")
                     }
+                    Gone::Only(None) if classify.marked.is_some() => Ok(()),
                     Gone::Only(None) => writeln!(f, "{pad}  gone: no key"),
                     Gone::Only(Some(named)) => named.write_inner(f, depth + 1, "gone: the keys of"),
                 }

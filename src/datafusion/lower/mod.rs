@@ -321,7 +321,7 @@ impl Lowering<'_> {
     }
 
     /// For each key the row with the greatest `by`: the greatest value a key, and back to its row.
-    fn greatest(&self, plan: LogicalPlan, latest: &LatestPerKey) -> Result<LogicalPlan> {
+    pub(crate) fn greatest(&self, plan: LogicalPlan, latest: &LatestPerKey) -> Result<LogicalPlan> {
         let names: Vec<String> = plan.schema().columns().into_iter().map(|column| column.name).collect();
         let greatest = LogicalPlanBuilder::new(plan.clone())
             .aggregate(latest.keys.iter().map(|key| column(key)), vec![max(column(&latest.by)).alias(&latest.by)])?;

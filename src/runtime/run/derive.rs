@@ -23,6 +23,12 @@ pub(super) enum Part {
     Whole { own: bool, all: bool },
 }
 
+/// Where it goes what a batch has to tell; of batches that are derived again, nothing is told.
+pub(super) struct Told<'a> {
+    pub(super) steps: &'a mut Vec<StepReport>,
+    pub(super) warnings: &'a mut Vec<String>,
+}
+
 impl FlowRun<'_> {
     /// Runs a part of the flow's tasks and judges them.
     pub(super) async fn derive(
@@ -32,7 +38,7 @@ impl FlowRun<'_> {
         context: &BatchContext,
         job: &Job,
         part: Part,
-        steps: &mut Vec<StepReport>,
+        told: &mut Told<'_>,
     ) -> Result<(), RunError> {
         let (of_batch, own, all) = match part {
             Part::Batch { own } => (true, own, false),
@@ -47,14 +53,14 @@ impl FlowRun<'_> {
             let judged = |check: &&&plan::Check| !check.guard || (own && !self.request.accept_guards);
             for check in before.iter().filter(judged) {
                 let rows = work.rows(context, &check.steps).await.map_err(|error| error.at(&place))?;
-                judge::judge(self.flow, &plan.input, check, &rows, job).map_err(|error| error.at(&place))?;
+                told.warnings.extend(judge::judge(self.flow, &plan.input, check, &rows, job).map_err(|error| error.at(&place))?);
             }
             let done = work.run(context, task, all, self.progress).await.map_err(|error| error.at(&place))?;
             for check in after.iter().filter(judged) {
                 let rows = work.rows(context, &check.steps).await.map_err(|error| error.at(&place))?;
-                judge::judge(self.flow, &plan.input, check, &rows, job).map_err(|error| error.at(&place))?;
+                told.warnings.extend(judge::judge(self.flow, &plan.input, check, &rows, job).map_err(|error| error.at(&place))?);
             }
-            self.step_done(context.batch_id, done, steps);
+            self.step_done(context.batch_id, done, told.steps);
         }
         Ok(())
     }

@@ -12,7 +12,7 @@ use qetl_core::{
 
 use super::{
     Done,
-    derive::{Part, context_of, known_batches},
+    derive::{Part, Told, context_of, known_batches},
     failure_status,
     landing::{fingerprints, refuse_changed_files},
     planned::{Planned, plan_flow},
@@ -152,16 +152,18 @@ impl FlowRun<'_> {
             let help = "load it as a new batch, or set `late_batches = \"cascade\"` to derive the later batches again";
             return Err(RunError::refused(Place::default(), message, help));
         }
-        self.derive(&plan, &mut *work, &context, job, Part::Batch { own: true }, &mut report.steps).await?;
+        let mut told = Told { steps: &mut report.steps, warnings: &mut report.warnings };
+        self.derive(&plan, &mut *work, &context, job, Part::Batch { own: true }, &mut told).await?;
         for batch in &later {
             let context = context_of(&known_batches, batch.batch_id, batch.processed_at);
-            self.derive(&plan, &mut *work, &context, job, Part::Batch { own: false }, &mut Vec::new())
+            let nothing = &mut Told { steps: &mut Vec::new(), warnings: &mut Vec::new() };
+            self.derive(&plan, &mut *work, &context, job, Part::Batch { own: false }, nothing)
                 .await
                 .map_err(|error| error.at(&Place::default().batch(batch.batch_id)))?;
             report.derived_again.push(batch.batch_id);
         }
         let all = !later.is_empty() || records.batches.is_empty();
-        self.derive(&plan, &mut *work, &context, job, Part::Whole { own: true, all }, &mut report.steps).await?;
+        self.derive(&plan, &mut *work, &context, job, Part::Whole { own: true, all }, &mut told).await?;
         let record = BatchRecord {
             batch_id: job.batch_id,
             generation: known.map_or(1, |known| known.generation + 1),

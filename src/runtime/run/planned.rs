@@ -58,7 +58,7 @@ pub async fn plan_flow(engine: &dyn Engine, flow: &Flow, project: &[&Flow], root
             (jobs, input, Vec::new())
         }
     };
-    notes.extend(types::column_changes(&input, &records));
+    notes.extend(types::column_changes(flow, &input, &records));
     let plan = Arc::new(plan::expand(flow, input)?);
     if !request.full_refresh {
         obstacles.append(rules::outdated(engine, &plan, &records).await.map_err(|error| error.at(&place))?);

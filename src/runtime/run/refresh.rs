@@ -9,7 +9,7 @@ use std::{
 use qetl_core::Plan;
 
 use super::{
-    derive::{Part, context_of, known_batches},
+    derive::{Part, Told, context_of, known_batches},
     flow::FlowRun,
     planned::Planned,
     transactions::Ledger,
@@ -60,10 +60,11 @@ impl FlowRun<'_> {
         };
         let mut work = self.engine.begin(plan.clone(), lock, self.run_id).await?;
         let mut last = None;
+        let told = &mut Told { steps: &mut Vec::new(), warnings: &mut Vec::new() };
         for batch in &mut batches {
             let job = Job { batch_id: batch.batch_id, input: JobInput::Files(Vec::new()), replay: true };
             let context = context_of(&known, batch.batch_id, batch.processed_at);
-            self.derive(plan, &mut *work, &context, &job, Part::Batch { own: false }, &mut Vec::new())
+            self.derive(plan, &mut *work, &context, &job, Part::Batch { own: false }, told)
                 .await
                 .map_err(|error| error.at(&Place::default().batch(batch.batch_id)))?;
             batch.generation += 1;
@@ -72,7 +73,7 @@ impl FlowRun<'_> {
         }
         if let Some((context, job)) = &last {
             let part = Part::Whole { own: false, all: true };
-            self.derive(plan, &mut *work, context, job, part, &mut Vec::new()).await?;
+            self.derive(plan, &mut *work, context, job, part, told).await?;
         }
         if let Some((before, ledger)) = ledger {
             let after = ledger.read(&mut *work, &known).await?;
