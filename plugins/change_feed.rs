@@ -8,7 +8,6 @@ use qetl_core::{
     input::{BatchMode, OnDuplicateKey, OnNullKey},
     ir::{AggregateFunction, AsOf, Classify, Expr, Gone, LatestPerKey, Rel, Steps},
     plan::{Check, Dag, DagNode, DatasetKind, Expand, Invariant, LateBatches, Rule, batch_columns},
-    problem::Problem,
     register_flow_type,
 };
 use schemars::JsonSchema;
@@ -52,24 +51,7 @@ impl FlowType for ChangeFeed {
     fn problems(&self, flow: &Flow) -> Problems {
         let mut problems = Problems::default();
         keyed::check_delete_ratio(&flow.input, &mut problems);
-        for (index, column) in self.change_detection_columns.iter().flatten().enumerate() {
-            if self.change_detection_columns.iter().flatten().take(index).any(|other| other.value == column.value) {
-                let what = format!("`{}` stands twice in `change_detection_columns`", column.value);
-                problems.push(Problem::new("qetl::decode::duplicate_column", column.span, what).label("here again"));
-            }
-            flow.input.check_column(column, "change_detection_columns", &mut problems);
-            if flow.input.primary_key.iter().any(|key| key.value == column.value) {
-                let what = format!("`{}` is a key column: the same key is the same row, so it never differs", column.value);
-                problems
-                    .push(Problem::new("qetl::decode::tracked_key", column.span, what).help("take it out of `change_detection_columns`"));
-            }
-            if flow.input.delete_column.as_ref().is_some_and(|delete| delete.value == column.value) {
-                let what = format!("`{}` marks deletions: it is carried, never compared", column.value);
-                problems.push(
-                    Problem::new("qetl::decode::tracked_delete", column.span, what).help("take it out of `change_detection_columns`"),
-                );
-            }
-        }
+        keyed::check_tracked(&flow.input, self.change_detection_columns.as_deref().unwrap_or_default(), &mut problems);
         keyed::check_load(flow, "a change feed compares batches of rows", &mut problems);
         problems
     }

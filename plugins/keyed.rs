@@ -50,6 +50,26 @@ pub(crate) fn check_delete_ratio(input: &Input, problems: &mut Problems) {
     }
 }
 
+/// What is wrong with `change_detection_columns`.
+pub(crate) fn check_tracked(input: &Input, columns: &[Sp<String>], problems: &mut Problems) {
+    let take_out = "take it out of `change_detection_columns`";
+    for (index, column) in columns.iter().enumerate() {
+        if columns[..index].iter().any(|other| other.value == column.value) {
+            let what = format!("`{}` stands twice in `change_detection_columns`", column.value);
+            problems.push(Problem::new("qetl::decode::duplicate_column", column.span, what).label("here again"));
+        }
+        input.check_column(column, "change_detection_columns", problems);
+        if input.primary_key.iter().any(|key| key.value == column.value) {
+            let what = format!("`{}` is a key column: the same key is the same row, so it never differs", column.value);
+            problems.push(Problem::new("qetl::decode::tracked_key", column.span, what).help(take_out));
+        }
+        if input.delete_column.as_ref().is_some_and(|delete| delete.value == column.value) {
+            let what = format!("`{}` marks deletions: it is carried, never compared", column.value);
+            problems.push(Problem::new("qetl::decode::tracked_delete", column.span, what).help(take_out));
+        }
+    }
+}
+
 /// A warning that the flow names neither files nor a dataset.
 pub(crate) fn check_load(flow: &Flow, label: &str, problems: &mut Problems) {
     if flow.load.is_none() && flow.input.source_dataset.is_none() {
