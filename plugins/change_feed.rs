@@ -10,7 +10,6 @@ use qetl_core::{
     input::{AddedColumns, BatchMode, OnNullKey},
     ir::{AggregateFunction, AsOf, Classify, Expr, Gone, LatestPerKey, Rel, Steps},
     plan::{Check, Dag, DagNode, DatasetKind, Expand, Invariant, LateBatches, Rule, batch_columns},
-    problem::Problem,
     register_flow_type,
 };
 use schemars::JsonSchema;
@@ -38,21 +37,6 @@ fn yes() -> bool {
     true
 }
 
-/// The keys of `[input]` that mean something to a feed.
-pub(crate) const INPUT_KEYS: &[&str] = &[
-    "primary_key",
-    "batch_mode",
-    "delete_column",
-    "delete_values",
-    "sequence_columns",
-    "snapshot_of",
-    "added_columns",
-    "allow_empty_snapshot",
-    "max_delete_ratio",
-    "on_duplicate_key",
-    "on_null_key",
-];
-
 /// What the feed adds to the input columns.
 pub(crate) const FEED_COLUMNS: [(&str, Type); 4] =
     [("xt_batch_id", Type::Int), ("xt_record_type", Type::Text), ("xt_changed_columns", Type::Text), ("xt_processed_at", Type::Timestamp)];
@@ -60,7 +44,7 @@ pub(crate) const FEED_COLUMNS: [(&str, Type); 4] =
 impl FlowType for ChangeFeed {
     const NAME: &'static str = "change_feed";
     const SUMMARY: &'static str = "what changed between batches of a table: NEW, CHANGED, DELETED, STALE, REACTIVATED";
-    const INPUT_KEYS: &'static [&'static str] = INPUT_KEYS;
+    const INPUT_KEYS: &'static [&'static str] = keyed::INPUT_KEYS;
     const REQUIRED_INPUT: &'static [&'static str] = &["primary_key", "columns"];
 
     /// `orders_change_feed` makes `orders_landing` and `orders_change_feed`.
@@ -71,27 +55,7 @@ impl FlowType for ChangeFeed {
     fn problems(&self, flow: &Flow) -> Problems {
         let mut problems = Problems::default();
         keyed::check_delete_ratio(&flow.input, &mut problems);
-        for (index, column) in self.change_detection_columns.iter().flatten().enumerate() {
-            if self.change_detection_columns.iter().flatten().take(index).any(|other| other.value == column.value) {
-                let what = format!("`{}` stands twice in `change_detection_columns`", column.value);
-                problems.push(Problem::new("qetl::decode::duplicate_column", column.span, what).label("here again"));
-            }
-            flow.input.check_column(column, "change_detection_columns", &mut problems);
-            if flow.input.primary_key.iter().any(|key| key.value == column.value) {
-                let what = format!("`{}` is a key column: the same key is the same row, so it never differs", column.value);
-                problems
-                    .push(Problem::new("qetl::decode::tracked_key", column.span, what).help("take it out of `change_detection_columns`"));
-            }
-            let mut is_carried = |code: &'static str, does: &str| {
-                let what = format!("`{}` {does}: it is carried, never compared", column.value);
-                problems.push(Problem::new(code, column.span, what).help("take it out of `change_detection_columns`"));
-            };
-            if flow.input.delete_column.as_ref().is_some_and(|delete| delete.value == column.value) {
-                is_carried("qetl::decode::tracked_delete", "marks deletions");
-            } else if flow.input.is_carried(column) {
-                is_carried("qetl::decode::tracked_sequence", "says the order of rows");
-            }
-        }
+        keyed::check_tracked(&flow.input, self.change_detection_columns.as_deref().unwrap_or_default(), &mut problems);
         keyed::check_load(flow, "a change feed compares batches of rows", &mut problems);
         problems
     }

@@ -1,5 +1,6 @@
 //! What flow types share whose batches show rows of keys: one row a key, parked rows, deletion marks, and the rules for both.
 
+mod of_values;
 mod parked;
 mod unique;
 
@@ -12,6 +13,7 @@ use qetl_core::{
     problem::Problem,
 };
 
+pub(crate) use of_values::of_values;
 pub(crate) use parked::{PARKED_COLUMNS, Parked, parked_dataset, parked_name, parked_rows, parks_known_keys};
 pub(crate) use unique::{Identity, Unique, unique};
 
@@ -21,6 +23,9 @@ pub(crate) const INPUT_KEYS: &[&str] = &[
     "batch_mode",
     "delete_column",
     "delete_values",
+    "sequence_columns",
+    "snapshot_of",
+    "added_columns",
     "allow_empty_snapshot",
     "max_delete_ratio",
     "on_duplicate_key",
@@ -47,6 +52,31 @@ pub(crate) fn check_sequence_types(cx: &Expand<'_>) -> Problems {
         }
     }
     problems
+}
+
+/// What is wrong with `change_detection_columns`.
+pub(crate) fn check_tracked(input: &Input, columns: &[Sp<String>], problems: &mut Problems) {
+    let take_out = "take it out of `change_detection_columns`";
+    for (index, column) in columns.iter().enumerate() {
+        if columns[..index].iter().any(|other| other.value == column.value) {
+            let what = format!("`{}` stands twice in `change_detection_columns`", column.value);
+            problems.push(Problem::new("qetl::decode::duplicate_column", column.span, what).label("here again"));
+        }
+        input.check_column(column, "change_detection_columns", problems);
+        if input.primary_key.iter().any(|key| key.value == column.value) {
+            let what = format!("`{}` is a key column: the same key is the same row, so it never differs", column.value);
+            problems.push(Problem::new("qetl::decode::tracked_key", column.span, what).help(take_out));
+        }
+        let mut is_carried = |code: &'static str, does: &str| {
+            let what = format!("`{}` {does}: it is carried, never compared", column.value);
+            problems.push(Problem::new(code, column.span, what).help(take_out));
+        };
+        if input.delete_column.as_ref().is_some_and(|delete| delete.value == column.value) {
+            is_carried("qetl::decode::tracked_delete", "marks deletions");
+        } else if input.is_carried(column) {
+            is_carried("qetl::decode::tracked_sequence", "says the order of rows");
+        }
+    }
 }
 
 /// A warning that the flow names neither files nor a dataset.

@@ -3,36 +3,23 @@
 mod promises;
 
 use qetl_core::{
-    Type,
-    ir::{Expr, Rel, RelError, Steps, Value},
+    ir::{Expr, Rel, RelError, Steps},
     plan::Expand,
 };
+
+use crate::keyed::of_values;
 
 /// The columns of `snapshot_of`.
 pub(super) struct Partial {
     keys: Vec<String>,
-    /// Their values, as columns that are never NULL: so that NULL is a value like others.
+    /// See [`of_values`].
     values: Vec<(String, Expr)>,
 }
 
 impl Partial {
     pub(super) fn of(cx: &Expand<'_>) -> Option<Self> {
-        let input = &cx.flow.input;
-        let keys = input.key_names();
-        let mut values = Vec::new();
-        for (place, column) in input.snapshot_of.iter().enumerate() {
-            let value = Expr::column(column);
-            let name = format!("xt_of_{place}");
-            if keys.contains(&column.value) {
-                values.push((name, value));
-                continue;
-            }
-            let ty = cx.input.iter().find(|input| input.name == column.value).map_or(Type::Text, |input| input.ty);
-            values.push((name, Expr::coalesce(vec![value.clone(), some_value(ty)])));
-            let is_null = Expr::case(vec![(value.is_null(), Expr::int(1))], Some(Expr::int(0)));
-            values.push((format!("xt_null_{place}"), is_null));
-        }
-        (!values.is_empty()).then_some(Self { keys, values })
+        let values = of_values(cx);
+        (!values.is_empty()).then(|| Self { keys: cx.flow.input.key_names(), values })
     }
 
     /// The names of the values.
@@ -56,18 +43,5 @@ impl Partial {
         let keys = Rel::union(vec![rows.clone().select(&self.keys)?, self.keys_with(history.clone(), values)?])?;
         let keys = steps.add_small("keys_in_sight", keys.aggregate(&self.keys, Vec::new())?);
         history.semi(keys, &self.keys)
-    }
-}
-
-/// A value that stands where NULL is, which another column tells.
-fn some_value(ty: Type) -> Expr {
-    match ty {
-        Type::Text => Expr::text(""),
-        Type::Int => Expr::int(0),
-        Type::Float => Expr::Literal(Value::Float(0.0)),
-        Type::Bool => Expr::Literal(Value::Bool(false)),
-        Type::Decimal { .. } => Expr::int(0).cast(ty),
-        Type::Date => Expr::text("1970-01-01").cast(ty),
-        Type::Timestamp => Expr::text("1970-01-01T00:00:00.000000Z").cast(ty),
     }
 }

@@ -68,6 +68,7 @@ impl<'a> View<'a> {
             // Batch ids begin at 1.
             AsOf::PreviousBatch => BatchRange::Only(self.batch.previous.unwrap_or(0)),
             AsOf::BeforeThisBatch => BatchRange::Between(self.told_to, self.batch.batch_id),
+            AsOf::AfterThisBatch => BatchRange::Between(self.batch.batch_id, i64::MAX),
             AsOf::AllBatches => BatchRange::All,
         };
         let work = self.work;

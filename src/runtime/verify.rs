@@ -48,7 +48,7 @@ pub async fn verify(engine: &dyn Engine, flow: &Flow) -> Result<FlowVerified, Ru
     let mut found = FlowVerified { flow: flow.id().to_owned(), batches: records.batches.len(), invariants: Vec::new() };
     let Some(last) = records.batches.last() else { return Ok(found) };
     let plan = Arc::new(plan::expand(flow, types::known(flow, &records))?);
-    let context = context_of(&known_batches(&records, &plan.input, None), last.batch_id, last.processed_at);
+    let context = context_of(&known_batches(flow, &records, &plan.input, None), last.batch_id);
     let mut work = engine.look(plan.clone()).await.map_err(|error| error.at(&place))?;
     for invariant in &plan.invariants {
         let rows = work.rows(&context, &invariant.steps).await.map_err(|error| error.at(&place.clone().step(&invariant.name)))?;

@@ -97,6 +97,7 @@ pub enum AsOf {
     /// The batch with the greatest id below this one.
     PreviousBatch,
     BeforeThisBatch,
+    AfterThisBatch,
     AllBatches,
     /// This batch as it was published before, if it was: what is being replaced.
     ReplacedBatch,
@@ -129,6 +130,8 @@ pub enum WindowFunction {
     Lag(Expr),
     /// The value in the row after; NULL in the last.
     Lead(Expr),
+    /// The value in the first row.
+    First(Expr),
     /// Of all rows up to this one; NULL is left out.
     RunningSum(Expr),
     RunningMax(Expr),
@@ -358,12 +361,23 @@ impl Rel {
             WindowFunction::RowNumber => Type::Int,
             WindowFunction::Lag(expr)
             | WindowFunction::Lead(expr)
+            | WindowFunction::First(expr)
             | WindowFunction::RunningSum(expr)
             | WindowFunction::RunningMax(expr)
             | WindowFunction::MinBeyond { of: expr, .. } => expr.ty(&self.columns, &[])?,
         };
         let columns = self.columns.iter().cloned().chain([Column::new(name, ty)]).collect();
         Self::new(Op::Window { input: self, name: name.to_owned(), function, partition: partition.to_vec(), order }, columns)
+    }
+
+    /// Adds several such columns.
+    pub fn windows(
+        self,
+        columns: impl IntoIterator<Item = (String, WindowFunction)>,
+        partition: &[String],
+        order: &[Order],
+    ) -> Result<Self, RelError> {
+        columns.into_iter().try_fold(self, |rel, (name, function)| rel.window(&name, function, partition, order.to_vec()))
     }
 
     /// See [`Op::Follow`].

@@ -121,6 +121,7 @@ impl Display for WindowFunction {
             WindowFunction::RowNumber => f.write_str("row_number()"),
             WindowFunction::Lag(expr) => write!(f, "lag({expr})"),
             WindowFunction::Lead(expr) => write!(f, "lead({expr})"),
+            WindowFunction::First(expr) => write!(f, "first({expr})"),
             WindowFunction::RunningSum(expr) => write!(f, "running_sum({expr})"),
             WindowFunction::RunningMax(expr) => write!(f, "running_max({expr})"),
             WindowFunction::MinBeyond { of, distance } => write!(f, "min_beyond({of}, {distance})"),
@@ -134,6 +135,7 @@ impl Display for AsOf {
             AsOf::ThisBatch => "this batch",
             AsOf::PreviousBatch => "the previous batch",
             AsOf::BeforeThisBatch => "before this batch",
+            AsOf::AfterThisBatch => "after this batch",
             AsOf::AllBatches => "all batches",
             AsOf::ReplacedBatch => "this batch as it was",
         })

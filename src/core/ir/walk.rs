@@ -29,6 +29,7 @@ impl WindowFunction {
             WindowFunction::RowNumber => None,
             WindowFunction::Lag(expr)
             | WindowFunction::Lead(expr)
+            | WindowFunction::First(expr)
             | WindowFunction::RunningSum(expr)
             | WindowFunction::RunningMax(expr)
             | WindowFunction::MinBeyond { of: expr, .. } => Some(expr),

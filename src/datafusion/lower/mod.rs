@@ -17,7 +17,10 @@ use datafusion::{
         min_max::max_udaf,
         sum::sum_udaf,
     },
-    functions_window::expr_fn::{lag, lead, row_number},
+    functions_window::{
+        expr_fn::{lag, lead, row_number},
+        nth_value::first_value,
+    },
     logical_expr::{
         EmptyRelation, Expr, ExprFunctionExt, LogicalPlan, LogicalPlanBuilder, WindowFrame, WindowFrameBound, WindowFrameUnits, cast,
         expr::WindowFunction as WindowCall,
@@ -200,6 +203,7 @@ impl Lowering<'_> {
                     WindowFunction::RowNumber => row_number(),
                     WindowFunction::Lag(expr) => lag(scope.lower(expr)?, Some(1), None),
                     WindowFunction::Lead(expr) => lead(scope.lower(expr)?, Some(1), None),
+                    WindowFunction::First(expr) => first_value(scope.lower(expr)?),
                     WindowFunction::RunningSum(expr) => Expr::from(WindowCall::new(sum_udaf(), vec![scope.lower(expr)?])),
                     WindowFunction::RunningMax(expr) => Expr::from(WindowCall::new(max_udaf(), vec![scope.lower(expr)?])),
                     WindowFunction::MinBeyond { .. } => return plan_err!("sessions are cut before the plan"),

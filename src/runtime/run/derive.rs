@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use qetl_core::plan::{self, InputType, Plan};
+use qetl_core::{
+    Flow,
+    plan::{self, InputType, Plan},
+};
 
 use super::{flow::FlowRun, judge};
 use crate::{
@@ -11,6 +14,7 @@ use crate::{
     progress::Event,
     records::{BatchRecord, FlowRecords},
     report::StepReport,
+    times,
     waiting::Job,
 };
 
@@ -93,14 +97,14 @@ impl FlowRun<'_> {
             time(own),
             sides.join(" and ")
         );
-        let help = "its rows take effect at that time; give one that fits with `--execution-date`, or name an `effective_date_column`";
+        let help = "it says when rows take effect, or when missing keys end; give one that fits with `--execution-date`";
         Err(RunError::refused(Place::default(), message, help))
     }
 }
 
-/// The batches that there will be, ascending: those that there are, one of them replaced or one more. `input`: the columns of the
-/// plan.
-pub(crate) fn known_batches(records: &FlowRecords, input: &[InputType], own: Option<KnownBatch>) -> Arc<Vec<KnownBatch>> {
+/// The flow's batches that there will be, ascending: those that there are, one of them replaced or one more. `input`: the columns
+/// of the plan.
+pub(crate) fn known_batches(flow: &Flow, records: &FlowRecords, input: &[InputType], own: Option<KnownBatch>) -> Arc<Vec<KnownBatch>> {
     let columns: Vec<String> = input.iter().map(|column| column.name.clone()).collect();
     let known = |batch: &BatchRecord| KnownBatch {
         batch_id: batch.batch_id,
@@ -111,10 +115,15 @@ pub(crate) fn known_batches(records: &FlowRecords, input: &[InputType], own: Opt
     let others = records.batches.iter().filter(|batch| own.as_ref().is_none_or(|own| own.batch_id != batch.batch_id));
     let mut all: Vec<KnownBatch> = others.map(known).chain(own.clone()).collect();
     all.sort_by_key(|batch| batch.batch_id);
+    for batch in &mut all {
+        batch.processed_at = times::of_batch(flow, batch.batch_id, batch.processed_at);
+    }
     Arc::new(all)
 }
 
-pub(crate) fn context_of(known: &Arc<Vec<KnownBatch>>, batch_id: i64, processed_at: i64) -> BatchContext {
+/// What instructions need to know of one of the known batches.
+pub(crate) fn context_of(known: &Arc<Vec<KnownBatch>>, batch_id: i64) -> BatchContext {
     let previous = known.iter().map(|batch| batch.batch_id).filter(|id| *id < batch_id).max();
-    BatchContext { batch_id, previous, processed_at, known: known.clone() }
+    let own = known.iter().find(|batch| batch.batch_id == batch_id);
+    BatchContext { batch_id, previous, processed_at: own.map_or(0, |batch| batch.processed_at), known: known.clone() }
 }

@@ -122,8 +122,8 @@ impl FlowRun<'_> {
         let now = micros(SystemTime::now());
         let processed_at = self.request.execution_date.or(known.as_ref().map(|batch| batch.processed_at)).unwrap_or(now);
         let own = KnownBatch { batch_id: job.batch_id, processed_at, files: job.source_names(), lacks: Vec::new() };
-        let known_batches = known_batches(records, input, Some(own));
-        let context = context_of(&known_batches, job.batch_id, processed_at);
+        let known_batches = known_batches(self.flow, records, input, Some(own));
+        let context = context_of(&known_batches, job.batch_id);
         let files = match &job.input {
             JobInput::Files(files) => fingerprints(files.clone(), now).await?,
             JobInput::Dataset(batch) => vec![batch.record(now)],
@@ -155,7 +155,7 @@ impl FlowRun<'_> {
         let mut told = Told { steps: &mut report.steps, warnings: &mut report.warnings };
         self.derive(&plan, &mut *work, &context, job, Part::Batch { own: true }, &mut told).await?;
         for batch in &later {
-            let context = context_of(&known_batches, batch.batch_id, batch.processed_at);
+            let context = context_of(&known_batches, batch.batch_id);
             let nothing = &mut Told { steps: &mut Vec::new(), warnings: &mut Vec::new() };
             self.derive(&plan, &mut *work, &context, job, Part::Batch { own: false }, nothing)
                 .await

@@ -13,7 +13,7 @@ use crate::{
     rules,
     source::{self, Source},
     standard::{self, Known, PlannedStandard, StandardJob},
-    types,
+    times, types,
     waiting::{self, Job, JobInput, Request, Roots},
 };
 
@@ -58,6 +58,8 @@ pub async fn plan_flow(engine: &dyn Engine, flow: &Flow, project: &[&Flow], root
             (jobs, input, Vec::new())
         }
     };
+    let ids = records.batches.iter().map(|batch| batch.batch_id).chain(jobs.iter().map(|job| job.batch_id));
+    obstacles.append(times::obstacles(flow, ids));
     notes.extend(types::column_changes(flow, &input, &records));
     let plan = Arc::new(plan::expand(flow, input)?);
     if !request.full_refresh {

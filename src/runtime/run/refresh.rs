@@ -53,7 +53,7 @@ impl FlowRun<'_> {
         }
         let (started, started_at) = (Instant::now(), micros(SystemTime::now()));
         let mut batches = records.batches.clone();
-        let known = known_batches(records, &plan.input, None);
+        let known = known_batches(self.flow, records, &plan.input, None);
         let ledger = match Ledger::of(plan) {
             Some(ledger) => Some((ledger.published(self.engine, plan, &known).await?, ledger)),
             None => None,
@@ -63,7 +63,7 @@ impl FlowRun<'_> {
         let told = &mut Told { steps: &mut Vec::new(), warnings: &mut Vec::new() };
         for batch in &mut batches {
             let job = Job { batch_id: batch.batch_id, input: JobInput::Files(Vec::new()), replay: true };
-            let context = context_of(&known, batch.batch_id, batch.processed_at);
+            let context = context_of(&known, batch.batch_id);
             self.derive(plan, &mut *work, &context, &job, Part::Batch { own: false }, told)
                 .await
                 .map_err(|error| error.at(&Place::default().batch(batch.batch_id)))?;
