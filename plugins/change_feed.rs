@@ -1,27 +1,30 @@
 //! Says of every key, batch by batch, whether it is new, changed, unchanged, deleted or back again.
 
 mod invariants;
+mod partial;
+mod sequence;
 
 use std::collections::HashSet;
 
 use qetl_core::{
     Dataset, Flow, FlowType, Problems, Task, Type,
     decode::Sp,
-    input::{BatchMode, OnDuplicateKey, OnNullKey},
+    input::{AddedColumns, BatchMode, OnNullKey},
     ir::{AggregateFunction, AsOf, Classify, Expr, Gone, LatestPerKey, Rel, Steps},
     plan::{Check, Dag, DagNode, DatasetKind, Expand, Invariant, LateBatches, Rule, batch_columns},
-    problem::Problem,
     register_flow_type,
 };
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::keyed::{self, PARKED_COLUMNS, Unique, task, unique};
+use self::{partial::Partial, sequence::is_sequenced_delta};
+use crate::keyed::{self, Identity, Parked, Unique, parks_known_keys, task, unique};
 
 /// `[properties]` of a change feed.
 #[derive(Debug, Deserialize, JsonSchema)]
 pub(crate) struct ChangeFeed {
-    /// The columns whose values are compared; all but the key and `delete_column` without it. Others are carried along.
+    /// The columns whose values are compared; all but the key, `delete_column` and `sequence_columns` without it. Others are
+    /// carried along.
     #[schemars(length(min = 1))]
     pub(crate) change_detection_columns: Option<Vec<Sp<String>>>,
     /// Whether rows that did not change appear in the feed as STALE.
@@ -54,30 +57,17 @@ impl FlowType for ChangeFeed {
     fn problems(&self, flow: &Flow) -> Problems {
         let mut problems = Problems::default();
         keyed::check_delete_ratio(&flow.input, &mut problems);
-        for (index, column) in self.change_detection_columns.iter().flatten().enumerate() {
-            if self.change_detection_columns.iter().flatten().take(index).any(|other| other.value == column.value) {
-                let what = format!("`{}` stands twice in `change_detection_columns`", column.value);
-                problems.push(Problem::new("qetl::decode::duplicate_column", column.span, what).label("here again"));
-            }
-            flow.input.check_column(column, "change_detection_columns", &mut problems);
-            if flow.input.primary_key.iter().any(|key| key.value == column.value) {
-                let what = format!("`{}` is a key column: the same key is the same row, so it never differs", column.value);
-                problems
-                    .push(Problem::new("qetl::decode::tracked_key", column.span, what).help("take it out of `change_detection_columns`"));
-            }
-            if flow.input.delete_column.as_ref().is_some_and(|delete| delete.value == column.value) {
-                let what = format!("`{}` marks deletions: it is carried, never compared", column.value);
-                problems.push(
-                    Problem::new("qetl::decode::tracked_delete", column.span, what).help("take it out of `change_detection_columns`"),
-                );
-            }
-        }
+        keyed::check_tracked(&flow.input, self.change_detection_columns.as_deref().unwrap_or_default(), &mut problems);
         keyed::check_load(flow, "a change feed compares batches of rows", &mut problems);
         problems
     }
 
     fn late_batches(&self) -> LateBatches {
         self.late_batches
+    }
+
+    fn key_columns(&self, flow: &Flow) -> Vec<String> {
+        flow.input.needed_names()
     }
 
     fn datasets(&self, cx: &Expand<'_>) -> Result<Vec<Dataset>, Problems> {
@@ -119,11 +109,11 @@ impl FlowType for ChangeFeed {
     }
 
     fn instructions(&self, cx: &Expand<'_>) -> Result<Vec<Task>, Problems> {
-        self.tasks(cx, &Names::of(self, cx))
+        self.tasks(cx, &Names::of(self, cx), &self.carried_when_added(cx, |_| true))
     }
 
     fn invariants(&self, cx: &Expand<'_>) -> Result<Vec<Invariant>, Problems> {
-        self.promises(cx, &Names::of(self, cx))
+        self.promises(cx, &Names::of(self, cx), self.carried_when_added(cx, |_| true))
     }
 }
 
@@ -140,7 +130,7 @@ impl Names {
     pub(crate) fn of(properties: &ChangeFeed, cx: &Expand<'_>) -> Self {
         Names {
             landing: cx.dataset("landing"),
-            parked: keyed::parked_name(cx),
+            parked: keyed::parked_name(cx).or_else(|| is_sequenced_delta(&cx.flow.input).then(|| cx.dataset("parked"))),
             feed: cx.dataset("change_feed"),
             stale: (!properties.emit_stale).then(|| cx.dataset("stale")),
             state: cx.dataset("state"),
@@ -156,10 +146,7 @@ impl ChangeFeed {
         let named = named.map(|columns| columns.iter().map(|column| column.as_str()).collect::<HashSet<_>>());
         let chosen = |name: &str| match &named {
             Some(named) => named.contains(name),
-            None => {
-                let key = input.primary_key.iter().any(|key| key.value == name);
-                !key && input.delete_column.as_ref().is_none_or(|column| column.value != name)
-            }
+            None => !input.primary_key.iter().any(|key| key.value == name) && !input.is_carried(name),
         };
         input.column_names().filter(|name| chosen(name)).map(str::to_owned).collect()
     }
@@ -171,6 +158,13 @@ impl ChangeFeed {
         Ok(Rel::union(scans.collect())?)
     }
 
+    /// Whether a snapshot has a row of every live key, so that the batch before tells of all of them.
+    pub(crate) fn is_whole(cx: &Expand<'_>) -> bool {
+        let input = &cx.flow.input;
+        let of_all = input.batch_mode == BatchMode::Snapshot && input.snapshot_of.is_empty();
+        of_all && !parks_known_keys(input, &input.needed_names())
+    }
+
     /// The latest row of each key in the given batches.
     fn latest(&self, cx: &Expand<'_>, names: &Names, as_of: AsOf) -> Result<Rel, Problems> {
         let input = &cx.flow.input;
@@ -178,7 +172,10 @@ impl ChangeFeed {
         let snapshots = input.batch_mode == BatchMode::Snapshot;
         let dead = snapshots.then(|| Expr::column("xt_record_type").eq(Expr::text("DELETED")));
         let gaps = match &names.parked {
-            Some(parked) if snapshots => Some(self.parked_keys(cx, parked, AsOf::PreviousBatch)?),
+            Some(parked) if snapshots && !Self::is_whole(cx) => {
+                let rows = keyed::with_all(keyed::parked_rows(cx, parked, AsOf::PreviousBatch)?, &keys)?;
+                Some(rows.aggregate(&keys, Vec::new())?)
+            }
             _ => None,
         };
         let input = self.history(cx, names, as_of)?;
@@ -193,65 +190,89 @@ impl ChangeFeed {
         Ok(live.select(columns)?)
     }
 
-    /// The keys of which rows with conflicting values were parked.
-    fn parked_keys(&self, cx: &Expand<'_>, parked: &qetl_core::DatasetName, as_of: AsOf) -> Result<Rel, Problems> {
-        let scan = Rel::scan(parked, &cx.schema(&PARKED_COLUMNS)?, as_of);
-        let conflicting = scan.filter(Expr::column("xt_parked_reason").eq(Expr::text("duplicate_key")))?;
-        Ok(conflicting.aggregate(&cx.flow.input.key_names(), Vec::new())?)
+    /// The tracked columns whose values are no change of a key whose row is of a batch that had not the column; of those that
+    /// `may_be` carried at all.
+    pub(crate) fn carried_when_added(&self, cx: &Expand<'_>, may_be: impl Fn(&str) -> bool) -> Vec<String> {
+        match cx.flow.input.added_columns {
+            AddedColumns::Changed => Vec::new(),
+            AddedColumns::Carried => self.tracked(cx).into_iter().filter(|column| may_be(column)).collect(),
+        }
     }
 
-    fn tasks(&self, cx: &Expand<'_>, names: &Names) -> Result<Vec<Task>, Problems> {
+    /// The feed's tasks; `added` are columns that are carried when they are added.
+    pub(crate) fn tasks(&self, cx: &Expand<'_>, names: &Names, added: &[String]) -> Result<Vec<Task>, Problems> {
         let input = &cx.flow.input;
         let (keys, columns): (Vec<String>, Vec<String>) = (input.key_names(), input.column_names().map(str::to_owned).collect());
+        let (needed, sequence) = (input.needed_names(), input.sequence_names());
+        keyed::check_sequence_types(cx).or(())?;
         let landing = cx.schema(&qetl_core::plan::LANDING_COLUMNS)?;
 
         let mut steps = Steps::default();
         let landed = steps.add("landed", Rel::scan(&names.landing, &landing, AsOf::ThisBatch));
         let keyed = match input.on_null_key {
             OnNullKey::Fail => landed.clone(),
-            OnNullKey::Park => steps.add("keyed", keyed::with_keys(input, landed.clone(), &keys)?),
+            OnNullKey::Park => steps.add("keyed", keyed::with_keys(input, landed.clone(), &needed)?),
         };
-        let Unique { accepted, conflicts, conflicting } = unique(&mut steps, "", keyed, &keys, &columns, input.on_duplicate_key)?;
-        let check_steps = steps.clone();
-        let duplicates = conflicts.clone().map(|rel| (check_steps, rel));
-
-        let mut tasks = Vec::new();
-        if let Some(parked) = &names.parked {
-            let checks = keyed::landing_checks(cx, &keys, duplicates.clone())?;
-            let steps = keyed::parked(cx, steps.clone(), landed, &keys, conflicts)?;
-            tasks.push(task(parked, steps, Some("xt_parked_reason"), checks));
-        }
-
+        let identity = Identity { keys: &keys, sequence: &sequence, columns: &columns, policy: input.on_duplicate_key };
+        let Unique { mut accepted, conflicts, conflicting } = unique(&mut steps, "", keyed, &identity)?;
+        let landing_checks = keyed::landing_checks(cx, &keys, conflicts.clone().map(|rel| (steps.clone(), rel)))?;
         let delete_mark = input.delete_column.as_ref().map(|column| keyed::is_marked(cx, column)).transpose()?;
-        let current = match &delete_mark {
-            Some(marked) => steps.add("current", accepted.clone().filter(marked.clone().not())?.select(&columns)?),
-            None => steps.add("current", accepted.clone().select(&columns)?),
+
+        let mut parked = Parked::with_null(cx, &landed, &needed)?;
+        if let Some(lacking) = parked.standing()? {
+            // Their other rows do not count either.
+            accepted = steps.add("whole", accepted.anti(lacking, &keys)?);
+        }
+        parked.add_conflicts(conflicts, conflicting)?;
+        let before = |history: Rel| {
+            let by = "xt_batch_id".to_owned();
+            Rel::latest_per_key(LatestPerKey { input: history, keys: keys.clone(), by, dead: None, gaps: None })
         };
-        let gone = match (input.batch_mode, delete_mark) {
-            (BatchMode::Snapshot, _) => Gone::AllExcept(conflicting.filter(|_| input.on_duplicate_key == OnDuplicateKey::Park)),
-            (BatchMode::Delta, None) => Gone::Only(None),
-            (BatchMode::Delta, Some(marked)) => {
-                Gone::Only(Some(steps.add("marked_deleted", accepted.clone().filter(marked)?.select(&keys)?)))
-            }
-        };
-        let before = match input.batch_mode {
-            BatchMode::Snapshot => self.latest(cx, names, AsOf::BeforeThisBatch)?,
+        let (state, gone, guards) = match (input.batch_mode, Partial::of(cx)) {
             // Only keys of this batch can change: the rest of the history need not be looked at.
-            BatchMode::Delta => {
-                let history = self.history(cx, names, AsOf::BeforeThisBatch)?.semi(accepted.select(&keys)?, &keys)?;
-                Rel::latest_per_key(LatestPerKey {
-                    input: history,
-                    keys: keys.clone(),
-                    by: "xt_batch_id".to_owned(),
-                    dead: None,
-                    gaps: None,
-                })?
+            (BatchMode::Delta, _) => {
+                let history = self.history(cx, names, AsOf::BeforeThisBatch)?.semi(accepted.clone().select(&keys)?, &keys)?;
+                let state = if is_sequenced_delta(input) {
+                    let state = steps.add_small("state", before(history)?);
+                    accepted = sequence::in_order(cx, names, &mut steps, &mut parked, accepted, &state, delete_mark.as_ref())?;
+                    state
+                } else {
+                    steps.add("state", before(history)?)
+                };
+                (state, Gone::Only(None), self.guards(cx, names, &steps, None)?)
+            }
+            (BatchMode::Snapshot, Some(partial)) => {
+                let values = steps.add_small("values_in_sight", partial.values_of(accepted.clone())?);
+                let history = self.history(cx, names, AsOf::BeforeThisBatch)?;
+                let history = partial.in_sight(&mut steps, history, &accepted, values.clone())?;
+                let state = steps.add_small("state", before(history)?);
+                let theirs = steps.add("deletable", partial.keys_with(state.clone(), values)?);
+                let marked = delete_mark.clone().map(|mark| accepted.clone().filter(mark)?.select(&keys)).transpose()?;
+                let guarded = Rel::union([Some(theirs.clone()), marked].into_iter().flatten().collect())?;
+                let guards = self.guards(cx, names, &steps, Some((&state, guarded)))?;
+                let absent = parked.standing()?.into_iter().try_fold(theirs, |keys_left, standing| keys_left.anti(standing, &keys))?;
+                (state, Gone::Only(Some(parked.unless_unreadable(absent)?)), guards)
+            }
+            (BatchMode::Snapshot, None) => {
+                let latest = self.latest(cx, names, AsOf::BeforeThisBatch)?;
+                let state = steps.add("state", latest);
+                (state, Gone::AllExcept(parked.standing()?), self.guards(cx, names, &steps, None)?)
             }
         };
-        let state = steps.add("state", before);
-        let guards = self.guards(cx, names, &steps)?;
-        let tracked = self.tracked(cx);
-        let changes = steps.add("changes", Rel::classify(Classify { current, state, keys: keys.clone(), tracked, gone })?);
+        let (mut tasks, mut checks) = (Vec::new(), landing_checks);
+        checks.extend(parked.warning(&steps)?);
+        if let Some(name) = &names.parked {
+            tasks.push(parked.task(name, &steps, std::mem::take(&mut checks))?);
+        }
+        checks.extend(guards);
+
+        let marked = delete_mark.map(|mark| (MARKED.to_owned(), mark));
+        let own = columns.iter().map(|column| (column.clone(), Expr::column(column)));
+        let current = steps.add("current", accepted.project(own.chain(marked.clone()).collect())?);
+        let (tracked, marked) = (self.tracked(cx), marked.map(|(name, _)| name));
+        let (keys, added) = (keys.clone(), added.to_vec());
+        let changes = Rel::classify(Classify { current, state, keys, tracked, marked, added, of_mark: sequence, gone })?;
+        let changes = steps.add("changes", changes);
         let feed_columns =
             columns.iter().map(|column| (column.clone(), Expr::column(column))).chain(FEED_COLUMNS.iter().map(|(name, _)| {
                 let own = batch_columns().into_iter().find(|(column, _)| column == name);
@@ -259,8 +280,6 @@ impl ChangeFeed {
             }));
         let rows = changes.project(feed_columns.collect())?;
         let is_stale = Expr::column("xt_record_type").eq(Expr::text("STALE"));
-        let mut checks = if names.parked.is_none() { keyed::landing_checks(cx, &keys, duplicates)? } else { Vec::new() };
-        checks.extend(guards);
         match &names.stale {
             None => {
                 steps.add("feed", rows);
@@ -277,11 +296,15 @@ impl ChangeFeed {
         Ok(tasks)
     }
 
-    /// The share of live keys that the batch deletes: of all of them, also in delta mode.
-    fn guards(&self, cx: &Expand<'_>, names: &Names, steps: &Steps) -> Result<Vec<Check>, Problems> {
+    /// The share of live keys that the batch deletes: of all of them, also in delta mode; of some, where the state and the keys
+    /// that count are given.
+    fn guards(&self, cx: &Expand<'_>, names: &Names, steps: &Steps, some: Option<(&Rel, Rel)>) -> Result<Vec<Check>, Problems> {
         let Some(most) = &cx.flow.input.max_delete_ratio else { return Ok(Vec::new()) };
         let mut steps = steps.clone();
-        let latest = steps.add("latest", self.latest(cx, names, AsOf::BeforeThisBatch)?);
+        let latest = match some {
+            Some((state, keys)) => state.clone().semi(keys, &cx.flow.input.key_names())?,
+            None => steps.add("latest", self.latest(cx, names, AsOf::BeforeThisBatch)?),
+        };
         let live = latest.filter(Expr::column("xt_record_type").not_eq(Expr::text("DELETED")))?;
         let count = |rel: Rel| rel.aggregate(&[], vec![("n".to_owned(), AggregateFunction::Count)]);
         let feed = Rel::scan(&names.feed, &cx.schema(&FEED_COLUMNS)?, AsOf::ThisBatch);
@@ -294,6 +317,9 @@ impl ChangeFeed {
         Ok(vec![Check { rule: Rule::MaxDeleteRatio(most.value), steps: steps.needed(), guard: true }])
     }
 }
+
+/// The column that says of a row that it deletes its key.
+const MARKED: &str = "xt_marked";
 
 register_flow_type!(ChangeFeed);
 

@@ -5,7 +5,6 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use qetl_core::{
     Dataset, DatasetName, Flow, FlowType, Problems, Task, Type,
     decode::Sp,
-    input::{BatchMode, OnDuplicateKey},
     ir::{AggregateFunction, AsOf, Expr, Function, JoinKind, LatestPerKey, Rel, RelError, Steps},
     plan::{Check, Dag, DagNode, DatasetKind, Expand, InputType, Invariant, Known, LateBatches, Rule, batch_columns},
     problem::Problem,
@@ -37,7 +36,8 @@ struct DeltaPublishing {
     #[serde(rename = "DELTA_METHOD", default)]
     #[schemars(extend("x-any-case" = true))]
     delta_method: DeltaMethod,
-    /// The columns whose values are compared; all but the key and `delete_column` without it. Others are attributes.
+    /// The columns whose values are compared; all but the key, `delete_column` and `sequence_columns` without it. Others are
+    /// attributes.
     #[schemars(length(min = 1))]
     change_detection_columns: Option<Vec<Sp<String>>>,
     /// Whether rows that did not change appear in the feed as STALE.
@@ -117,6 +117,10 @@ impl FlowType for DeltaPublishing {
                     let what = if is_measure { "it is no amount" } else { "it is an attribute anyway" };
                     refuse("qetl::decode::role", format!("`{name}` marks deletions: {what}"), &take_out);
                 }
+                if names(&input.sequence_columns, name) {
+                    let what = if is_measure { "it is no amount" } else { "it is an attribute anyway" };
+                    refuse("qetl::decode::role", format!("`{name}` says the order of rows: {what}"), &take_out);
+                }
                 if is_measure && names(&self.attribute_columns, name) {
                     let what = format!("`{name}` is a measure and an attribute");
                     refuse("qetl::decode::role", what, "a measure is booked, an attribute is only carried: choose one");
@@ -138,6 +142,10 @@ impl FlowType for DeltaPublishing {
 
     fn amounts(&self, cx: &Expand<'_>) -> Vec<String> {
         self.measures(cx).iter().map(|measure| measure.name.clone()).collect()
+    }
+
+    fn key_columns(&self, flow: &Flow) -> Vec<String> {
+        self.feed().key_columns(flow)
     }
 
     /// Amounts are exact: a measure that was not declared becomes a decimal of all digits there are.
@@ -192,8 +200,9 @@ impl FlowType for DeltaPublishing {
     }
 
     fn instructions(&self, cx: &Expand<'_>) -> Result<Vec<Task>, Problems> {
-        let mut tasks = self.feed().instructions(cx)?;
-        tasks.push(Ledger::new(self, cx)?.task()?);
+        let ledger = Ledger::new(self, cx)?;
+        let mut tasks = ledger.feed.tasks(cx, &ledger.names, &self.carried_when_added(cx))?;
+        tasks.push(ledger.task()?);
         Ok(tasks)
     }
 
@@ -218,7 +227,7 @@ impl FlowType for DeltaPublishing {
         let is_gone = |name: &str| cx.input.iter().any(|column| column.gone && column.name == name);
         ledger.measures.retain(|measure| !is_gone(&measure.name));
         ledger.dimensions.retain(|dimension| !is_gone(dimension));
-        let mut all = ledger.feed.promises(cx, &ledger.names)?;
+        let mut all = ledger.feed.promises(cx, &ledger.names, self.carried_when_added(cx))?;
         all.extend(ledger.invariants()?);
         Ok(all)
     }
@@ -236,6 +245,12 @@ impl DeltaPublishing {
             emit_stale: self.emit_stale,
             late_batches: self.late_batches,
         }
+    }
+
+    /// The attributes that are compared, where they are carried when they are added; what is booked always posts.
+    fn carried_when_added(&self, cx: &Expand<'_>) -> Vec<String> {
+        let booked = self.booked(cx);
+        self.feed().carried_when_added(cx, |name| !booked.iter().any(|column| column.name == name))
     }
 
     /// The columns that are neither key nor attribute. What is not compared is an attribute.
@@ -411,36 +426,31 @@ impl<'a> Ledger<'a> {
             own().chain(more(&["xt_record_type"], Expr::left)).chain(more(&["xt_booked_in", "xt_reversed_in"], Expr::right)).collect();
         let known = earlier.clone().join(JoinKind::Left, legs, &on, columns)?;
 
-        let changed = steps.add_small("changed_keys", earlier.filter(is("CHANGED"))?.select(&self.keys)?);
+        // The feed's row of a deleted key is its last state, but for the sequence of the deletion.
+        let was_other: &[&str] = if self.cx.flow.input.sequence_columns.is_empty() { &["CHANGED"] } else { &["CHANGED", "DELETED"] };
+        let changed = earlier.filter(Expr::any(was_other.iter().map(|kind| is(kind))))?;
+        let changed = steps.add_small("changed_keys", changed.select(&self.keys)?);
         let last = steps.add("before", self.last_state(changed)?);
-        // The feed's row of a deleted key is its last state.
-        let is_changed = Expr::left("xt_record_type").eq(Expr::text("CHANGED"));
+        let is_changed = Expr::any(was_other.iter().map(|kind| Expr::left("xt_record_type").eq(Expr::text(kind))));
         let values = self.cx.input.iter().enumerate().map(|(place, column)| {
             let name = before(place);
-            let last = Expr::case(vec![(is_changed.clone(), Expr::right(&name))], Some(Expr::left(&column.name)));
+            let last = Expr::case(vec![(is_changed.clone(), Expr::right(&column.name))], Some(Expr::left(&column.name)));
             (name, if self.keys.contains(&column.name) { Expr::left(&column.name) } else { last })
         });
         let columns = own().chain(more(&["xt_record_type", "xt_booked_in", "xt_reversed_in"], Expr::left)).chain(values).collect();
         Ok(steps.add_small("moved", known.join(JoinKind::Left, last, &on, columns)?))
     }
 
-    /// The last feed row before this batch of keys that changed in it.
+    /// The last feed row before this batch of keys that changed in it, or whose deletion has a sequence of its own.
     fn last_state(&self, changed: Rel) -> Result<Rel, Problems> {
-        let input = &self.cx.flow.input;
-        // A snapshot holds every live key, unless the key's rows were parked in it.
-        let is_whole = input.batch_mode == BatchMode::Snapshot && input.on_duplicate_key != OnDuplicateKey::Park;
+        let is_whole = ChangeFeed::is_whole(self.cx);
         let as_of = if is_whole { AsOf::PreviousBatch } else { AsOf::BeforeThisBatch };
         let history = self.feed.history(self.cx, &self.names, as_of)?.semi(changed, &self.keys)?;
-        let last = if is_whole {
-            history
-        } else {
-            let latest = LatestPerKey { input: history, keys: self.keys.clone(), by: "xt_batch_id".to_owned(), dead: None, gaps: None };
-            Rel::latest_per_key(latest)?
-        };
-        let keys = self.keys.iter().map(|key| (key.clone(), Expr::column(key)));
-        let values = self.cx.input.iter().enumerate().filter(|(_, column)| !self.keys.contains(&column.name));
-        let values = values.map(|(place, column)| (before(place), Expr::column(&column.name)));
-        Ok(last.project(keys.chain(values).collect())?)
+        if is_whole {
+            return Ok(history);
+        }
+        let latest = LatestPerKey { input: history, keys: self.keys.clone(), by: "xt_batch_id".to_owned(), dead: None, gaps: None };
+        Ok(Rel::latest_per_key(latest)?)
     }
 
     fn place(&self, column: &str) -> usize {

@@ -112,7 +112,7 @@ impl FlowType for Sessionization {
     /// Every table is made from all events, whatever batch they came in. Row order decides which of two rows of one key
     /// counts, and which of two events of one time is the first.
     fn batches(&self, _flow: &Flow) -> BatchRules {
-        BatchRules { build_on_earlier: false, row_order_counts: true, times_rise: false }
+        BatchRules { build_on_earlier: false, row_order_counts: true, ..BatchRules::default() }
     }
 
     fn key_columns(&self, flow: &Flow) -> Vec<String> {

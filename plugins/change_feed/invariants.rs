@@ -2,37 +2,40 @@
 
 use qetl_core::{
     DatasetName, Problems,
-    input::{BatchMode, OnDuplicateKey},
-    ir::{AggregateFunction, AsOf, Expr, JoinKind, Order, Rel, Steps, WindowFunction},
+    ir::{AggregateFunction, AsOf, Expr, Function, JoinKind, Order, Rel, Steps, WindowFunction},
     plan::{Expand, Invariant, LANDING_COLUMNS},
 };
 
-use super::{ChangeFeed, Names};
-use crate::keyed;
+use super::{ChangeFeed, Names, sequence::is_sequenced_delta};
+use crate::keyed::{self, parks_known_keys};
 
 impl ChangeFeed {
     /// What must hold of every feed.
-    pub(crate) fn promises(&self, cx: &Expand<'_>, names: &Names) -> Result<Vec<Invariant>, Problems> {
-        Promises { feed: self, cx, names, keys: cx.flow.input.key_names() }.all()
+    pub(crate) fn promises(&self, cx: &Expand<'_>, names: &Names, added: Vec<String>) -> Result<Vec<Invariant>, Problems> {
+        let input = &cx.flow.input;
+        Promises { feed: self, cx, names, keys: input.key_names(), sequence: input.sequence_names(), added }.all()
     }
 }
 
-struct Promises<'a> {
-    feed: &'a ChangeFeed,
-    cx: &'a Expand<'a>,
-    names: &'a Names,
-    keys: Vec<String>,
+pub(super) struct Promises<'a> {
+    pub(super) feed: &'a ChangeFeed,
+    pub(super) cx: &'a Expand<'a>,
+    pub(super) names: &'a Names,
+    pub(super) keys: Vec<String>,
+    pub(super) sequence: Vec<String>,
+    /// Columns that are carried when they are added.
+    added: Vec<String>,
 }
 
-fn ascending() -> Vec<Order> {
+pub(super) fn ascending() -> Vec<Order> {
     vec![Order { by: Expr::column("xt_batch_id"), descending: false }]
 }
 
-fn is(record_type: &str) -> Expr {
+pub(super) fn is(record_type: &str) -> Expr {
     Expr::column("xt_record_type").eq(Expr::text(record_type))
 }
 
-fn before(column: &str) -> String {
+pub(super) fn before(column: &str) -> String {
     format!("xt_before_{column}")
 }
 
@@ -51,11 +54,12 @@ impl Promises<'_> {
             ("values_were_landed", "the values of a live row were landed in its batch", self.never_landed()?),
             ("landed_keys_have_a_row", "a key that was landed has a row in that batch", self.untold()?),
         ];
-        let input = &self.cx.flow.input;
         // A key of which rows were parked has no row, and its state stands.
-        if input.batch_mode == BatchMode::Snapshot && input.on_duplicate_key != OnDuplicateKey::Park {
+        if ChangeFeed::is_whole(self.cx) {
             all.push(("live_keys_go_on", "a live key has a row in the next batch, if only as DELETED", self.lost()?));
         }
+        all.extend(self.sequence_promises()?);
+        all.extend(self.partial_promises()?);
         let invariant = |(name, about, broken): (&str, &str, Rel)| {
             let mut steps = Steps::default();
             steps.add(name, broken);
@@ -64,30 +68,37 @@ impl Promises<'_> {
         Ok(all.into_iter().map(invariant).collect())
     }
 
-    fn history(&self) -> Result<Rel, Problems> {
+    pub(super) fn history(&self) -> Result<Rel, Problems> {
         self.feed.history(self.cx, self.names, AsOf::AllBatches)
     }
 
-    fn landing(&self) -> Result<Rel, Problems> {
+    pub(super) fn landing(&self) -> Result<Rel, Problems> {
         let landing: &DatasetName = &self.names.landing;
         let rows = Rel::scan(landing, &self.cx.schema(&LANDING_COLUMNS)?, AsOf::AllBatches);
-        Ok(keyed::with_keys(&self.cx.flow.input, rows, &self.keys)?)
+        let input = &self.cx.flow.input;
+        Ok(keyed::with_keys(input, rows, &input.needed_names())?)
     }
 
-    fn keys_and<'k>(&'k self, more: &[&'k str]) -> Vec<String> {
+    pub(super) fn keys_and<'k>(&'k self, more: &[&'k str]) -> Vec<String> {
         self.keys.iter().map(String::as_str).chain(more.iter().copied()).map(str::to_owned).collect()
     }
 
     /// Each row with its key's row before: its record type and these columns.
-    fn with_before(&self, columns: &[String]) -> Result<Rel, Problems> {
-        let columns = columns.iter().map(String::as_str).chain(["xt_record_type"]);
+    pub(super) fn with_before(&self, columns: &[String]) -> Result<Rel, Problems> {
+        let batch = (!self.added.is_empty()).then_some("xt_batch_id");
+        let columns = columns.iter().map(String::as_str).chain(["xt_record_type"]).chain(batch);
         let befores = columns.map(|column| (before(column), WindowFunction::Lag(Expr::column(column))));
         Ok(self.history()?.windows(befores, &self.keys, &ascending())?)
     }
 
-    /// Whether a row differs in the column from its key's row before. A batch that lacks it does not.
+    /// Whether a row differs in the column from its key's row before. A batch that lacks it does not, nor the first one after
+    /// such a batch if the column is carried then.
     fn differs(&self, column: &str) -> Expr {
-        let differs = Expr::column(column).is_distinct(Expr::column(&before(column)));
+        let mut differs = Expr::column(column).is_distinct(Expr::column(&before(column)));
+        if self.added.iter().any(|added| added == column) {
+            let had_it = Expr::column(&before("xt_batch_id")).call(Function::BatchHas { column: column.to_owned() });
+            differs = differs.and(had_it);
+        }
         match self.cx.input.iter().any(|input| input.gone && input.name == column) {
             true => self.cx.batch_had(column).and(differs),
             false => differs,
@@ -135,9 +146,10 @@ impl Promises<'_> {
     }
 
     fn wrong_deletions(&self) -> Result<Rel, Problems> {
-        let others: Vec<String> =
-            self.cx.flow.input.column_names().filter(|name| !self.keys.iter().any(|key| key == name)).map(str::to_owned).collect();
-        let differs = Expr::any(others.iter().map(|column| self.differs(column)));
+        // The sequence is that of the deletion.
+        let is_own = |name: &str| self.keys.iter().chain(&self.sequence).any(|own| own == name);
+        let others: Vec<String> = self.cx.flow.input.column_names().filter(|name| !is_own(name)).map(str::to_owned).collect();
+        let differs = Expr::any(others.iter().map(|column| Expr::column(column).is_distinct(Expr::column(&before(column)))));
         let wrong = self.with_before(&others)?.filter(is("DELETED").and(differs))?;
         Ok(wrong.select(self.keys_and(&["xt_batch_id", "xt_record_type"]))?)
     }
@@ -169,8 +181,9 @@ impl Promises<'_> {
             let marked = landed.clone().filter(keyed::is_marked(self.cx, column)?)?.select(&columns)?;
             landed = landed.anti(marked, &columns)?;
         }
-        if let (OnDuplicateKey::Park, Some(parked)) = (input.on_duplicate_key, &self.names.parked) {
-            let parked = Rel::scan(parked, &self.cx.schema(&keyed::PARKED_COLUMNS)?, AsOf::AllBatches);
+        let parks_keys = parks_known_keys(input, &input.needed_names()) || is_sequenced_delta(input);
+        if let Some(parked) = self.names.parked.as_ref().filter(|_| parks_keys) {
+            let parked = keyed::parked_rows(self.cx, parked, AsOf::AllBatches)?;
             landed = landed.anti(keyed::with_all(parked, &self.keys)?.select(&columns)?, &columns)?;
         }
         let counted = self.told_and_landed(self.history()?, landed, &columns)?;

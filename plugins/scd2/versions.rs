@@ -1,289 +1,114 @@
-//! From all that was landed of some keys to the versions of each.
+//! From what acts on keys to the versions of each.
 
-use qetl_core::{
-    Type,
-    input::{BatchMode, OnDuplicateKey},
-    ir::{AggregateFunction, Expr, Function, JoinKind, Order, Rel, RelError, Steps, WindowFunction},
-};
+use qetl_core::ir::{Expr, Rel, RelError, Steps, WindowFunction};
 
-use crate::keyed::{Unique, unique};
-
-/// What the columns of the flow are there for.
-pub(super) struct Roles {
-    /// All input columns.
-    pub(super) columns: Vec<String>,
-    pub(super) keys: Vec<String>,
-    /// The column that says when a row takes effect; the batch's execution time does without it.
-    pub(super) effective: Option<String>,
-    /// The type of effective times.
-    pub(super) time: Type,
-    /// True for rows that mark a deletion.
-    pub(super) marked: Option<Expr>,
-    /// A version ends where one of them differs.
-    pub(super) tracked: Vec<String>,
-    /// Overwritten in every version.
-    pub(super) type1: Vec<String>,
-    pub(super) mode: BatchMode,
-    pub(super) policy: OnDuplicateKey,
-    /// Whether a deletion ends a version.
-    pub(super) closes: bool,
-}
-
-fn ascending(names: &[&str]) -> Vec<Order> {
-    names.iter().map(|name| Order { by: Expr::column(name), descending: false }).collect()
-}
-
-fn own(names: &[String]) -> Vec<(String, Expr)> {
-    names.iter().map(|name| (name.clone(), Expr::column(name))).collect()
-}
-
-fn left(names: &[String]) -> Vec<(String, Expr)> {
-    names.iter().map(|name| (name.clone(), Expr::left(name))).collect()
-}
-
-fn pairs(names: &[String]) -> Vec<(String, String)> {
-    names.iter().map(|name| (name.clone(), name.clone())).collect()
-}
-
-fn with(mut columns: Vec<(String, Expr)>, more: impl IntoIterator<Item = (&'static str, Expr)>) -> Vec<(String, Expr)> {
-    columns.extend(more.into_iter().map(|(name, expr)| (name.to_owned(), expr)));
-    columns
-}
-
-/// The rows where one of the columns differs from the row before, and the first of each partition.
-fn changes(rows: Rel, columns: &[String], partition: &[String], order: &str) -> Result<Rel, RelError> {
-    let names: Vec<String> = rows.column_names().map(str::to_owned).collect();
-    let before = |index: usize| format!("xt_before_{index}");
-    let differs = columns.iter().enumerate().map(|(index, column)| Expr::column(column).is_distinct(Expr::column(&before(index))));
-    let differs = Expr::any(std::iter::once(Expr::column("xt_place").eq(Expr::int(1))).chain(differs));
-    let befores = columns.iter().enumerate().map(|(index, column)| (before(index), WindowFunction::Lag(Expr::column(column))));
-    let windows = std::iter::once(("xt_place".to_owned(), WindowFunction::RowNumber)).chain(befores);
-    rows.windows(windows, partition, &ascending(&[order]))?.filter(differs)?.select(names)
-}
-
-/// The row of each partition that is last in the order; `order` is never NULL there.
-fn last(rows: Rel, partition: &[String], order: &str) -> Result<Rel, RelError> {
-    let names: Vec<String> = rows.column_names().map(str::to_owned).collect();
-    let rows = rows.window("xt_following", WindowFunction::Lead(Expr::column(order)), partition, ascending(&[order]))?;
-    rows.filter(Expr::column("xt_following").is_null())?.select(names)
-}
+use super::roles::{Roles, down, each, flag, is, own, up, with};
 
 impl Roles {
-    /// Keys and more columns.
-    fn by(&self, more: &[&str]) -> Vec<String> {
-        self.keys.iter().map(String::as_str).chain(more.iter().copied()).map(str::to_owned).collect()
-    }
-
-    /// Whether a deletion can be told from what is landed.
-    pub(super) fn can_delete(&self) -> bool {
-        self.mode == BatchMode::Snapshot || self.marked.is_some()
-    }
-
-    fn is_live(&self) -> Expr {
-        self.marked.clone().map_or_else(|| Expr::all([]), Expr::not)
-    }
-
-    /// An execution time as an effective one.
-    fn executed(&self, time: Expr) -> Expr {
-        if self.time == Type::Date { time.call(Function::DateIn { zone: "UTC".to_owned() }) } else { time }
-    }
-
-    /// The recorded batches, numbered without gaps by `xt_ordinal`.
-    pub(super) fn batches(steps: &mut Steps) -> Result<Rel, RelError> {
-        let batches = Rel::batches().window("xt_ordinal", WindowFunction::RowNumber, &[], ascending(&["xt_batch_id"]))?;
-        Ok(steps.add_small("batches", batches))
-    }
-
-    /// One row for each batch, key and effective time. A key with a mark has one row in its batch.
-    ///
-    /// `rows` are a step's. They stand in landing, and have a key and a time.
-    pub(super) fn unique(&self, steps: &mut Steps, prefix: &str, rows: Rel) -> Result<Unique, RelError> {
-        let mut identity = self.by(&["xt_batch_id"]);
-        let mut rows = rows;
-        match (&self.effective, &self.marked) {
-            (None, _) => (),
-            (Some(effective), None) => identity.push(effective.clone()),
-            (Some(effective), Some(marked)) => {
-                let moment = vec![("xt_mark".to_owned(), AggregateFunction::Min(Expr::column(effective)))];
-                let marks = rows.clone().filter(marked.clone())?.aggregate(&identity, moment)?;
-                let marks = steps.add_small(&format!("{prefix}marked_keys"), marks);
-                let names: Vec<String> = rows.column_names().map(str::to_owned).collect();
-                let moment = Expr::coalesce(vec![Expr::right("xt_mark"), Expr::left(effective)]);
-                rows = rows.join(JoinKind::Left, marks, &pairs(&identity), with(left(&names), [("xt_moment", moment)]))?;
-                rows = steps.add(&format!("{prefix}moments"), rows);
-                identity.push("xt_moment".to_owned());
-            }
-        }
-        let mut compared = self.columns.clone();
-        compared.extend(identity.iter().filter(|name| !self.columns.contains(name)).cloned());
-        unique(steps, prefix, rows, &identity, &compared, self.policy)
-    }
-
-    /// From when to when keys are there: `xt_began`, the batch that shows it; `xt_until`, the batch that ends that, NULL for
-    /// none yet; `xt_deleted`, 1 where it ends in a deletion.
-    pub(super) fn stays(&self, steps: &mut Steps, prefix: &str, unique: &Unique, batches: &Rel) -> Result<Rel, RelError> {
-        let name = |step: &str| format!("{prefix}{step}");
-        let in_batch = self.by(&["xt_batch_id"]);
-        let shown = |rel: Rel, live: i64| rel.project(with(own(&in_batch), [("xt_live", Expr::int(live))]));
-        let greatest = |column: &str| (column.to_owned(), AggregateFunction::Max(Expr::column(column)));
-        let mut all = vec![shown(unique.accepted.clone().filter(self.is_live())?, 1)?];
-        if self.mode == BatchMode::Delta {
-            if let Some(marked) = &self.marked {
-                all.push(shown(unique.accepted.clone().filter(marked.clone())?, 0)?);
-            }
-            let events = Rel::union(all)?.aggregate(&in_batch, vec![greatest("xt_live")])?;
-            let events = events
-                .window("xt_until", WindowFunction::Lead(Expr::column("xt_batch_id")), &self.keys, ascending(&["xt_batch_id"]))?
-                .window("xt_follows", WindowFunction::Lead(Expr::column("xt_live")), &self.keys, ascending(&["xt_batch_id"]))?
-                .filter(Expr::column("xt_live").eq(Expr::int(1)))?;
-            let deleted = Expr::case(vec![(Expr::column("xt_follows").eq(Expr::int(0)), Expr::int(1))], Some(Expr::int(0)));
-            let began = ("xt_began", Expr::column("xt_batch_id"));
-            let stays = events.project(with(own(&self.keys), [began, ("xt_until", Expr::column("xt_until")), ("xt_deleted", deleted)]))?;
-            return Ok(steps.add(&name("stays"), stays));
-        }
-        if let (OnDuplicateKey::Park, Some(conflicting)) = (self.policy, &unique.conflicting) {
-            all.push(shown(conflicting.clone(), 0)?);
-        }
-        let presence = Rel::union(all)?.aggregate(&in_batch, vec![greatest("xt_live")])?;
-        let more = [("xt_live", Expr::left("xt_live")), ("xt_ordinal", Expr::right("xt_ordinal"))];
-        let on_batch = [("xt_batch_id".to_owned(), "xt_batch_id".to_owned())];
-        // The difference of two numberings is the same as long as no batch is left out.
-        let placed = presence.join(JoinKind::Inner, batches.clone(), &on_batch, with(left(&in_batch), more))?.window(
-            "xt_place",
-            WindowFunction::RowNumber,
-            &self.keys,
-            ascending(&["xt_ordinal"]),
-        )?;
-        let began = Expr::case(vec![(Expr::column("xt_live").eq(Expr::int(1)), Expr::column("xt_batch_id"))], None);
-        let stay = Expr::column("xt_ordinal").minus(Expr::column("xt_place"));
-        let ordinal = Expr::column("xt_ordinal");
-        let placed = placed.project(with(own(&self.keys), [("xt_stay", stay), ("xt_ordinal", ordinal), ("xt_began", began)]))?;
-        let began = ("xt_began".to_owned(), AggregateFunction::Min(Expr::column("xt_began")));
-        let stays = placed.aggregate(&self.by(&["xt_stay"]), vec![greatest("xt_ordinal"), began])?;
-        let stays = stays.filter(Expr::column("xt_began").is_null().not())?;
-        let next = ("xt_next", Expr::column("xt_ordinal").plus(Expr::int(1)));
-        let stays = stays.project(with(own(&self.keys), [("xt_began", Expr::column("xt_began")), next]))?;
-        let more = [("xt_began", Expr::left("xt_began")), ("xt_until", Expr::right("xt_batch_id")), ("xt_deleted", Expr::int(1))];
-        let on_next = [("xt_next".to_owned(), "xt_ordinal".to_owned())];
-        let stays = stays.join(JoinKind::Left, batches.clone(), &on_next, with(left(&self.keys), more))?;
-        Ok(steps.add(&name("stays"), stays))
-    }
-
-    /// The versions of the keys whose landed rows, of all batches, are `rows`.
-    pub(super) fn versions(&self, steps: &mut Steps, prefix: &str, rows: Rel) -> Result<Rel, RelError> {
-        let name = |step: &str| format!("{prefix}{step}");
-        let unique = self.unique(steps, prefix, rows)?;
-        let batches = Self::batches(steps)?;
-        let on_batch = [("xt_batch_id".to_owned(), "xt_batch_id".to_owned())];
-        let is_of_time = |name: &String| unique.accepted.columns().iter().any(|column| column.name == *name && column.ty == self.time);
-        let time = match &self.effective {
-            Some(column) if is_of_time(column) => Expr::left(column),
-            Some(column) => Expr::left(column).cast(self.time),
-            None => Expr::right("xt_processed_at"),
-        };
-        let of_batch = || [("xt_batch_id", Expr::left("xt_batch_id")), ("xt_processed_at", Expr::right("xt_processed_at"))];
-        let more = of_batch().into_iter().chain([("xt_time", time), ("xt_gone", Expr::int(0))]);
-        let live = unique.accepted.clone().filter(self.is_live())?;
-        let shown = live.join(JoinKind::Inner, batches.clone(), &on_batch, with(left(&self.columns), more))?;
-
-        // A life of a key goes from what brings it to what deletes it. None begins before the one before it is closed.
-        let per_life = self.by(&["xt_life"]);
-        let (rows, closings) = if self.closes && self.can_delete() {
-            let ends = Expr::column("xt_deleted").eq(Expr::int(1)).and(Expr::column("xt_until").is_null().not());
-            let stays = self.stays(steps, prefix, &unique, &batches)?.filter(ends)?;
-            let nothing = shown.columns().iter().filter(|column| self.columns.contains(&column.name));
-            let nothing = nothing.map(|column| match self.keys.contains(&column.name) {
-                true => (column.name.clone(), Expr::left(&column.name)),
-                false => (column.name.clone(), Expr::null(column.ty)),
-            });
-            let executed = self.executed(Expr::right("xt_processed_at"));
-            let more = [
-                ("xt_batch_id", Expr::right("xt_batch_id")),
-                ("xt_processed_at", Expr::right("xt_processed_at")),
-                ("xt_time", executed),
-                ("xt_gone", Expr::int(1)),
-            ];
-            let on_end = [("xt_until".to_owned(), "xt_batch_id".to_owned())];
-            let deleted = stays.join(JoinKind::Inner, batches, &on_end, with(nothing.collect(), more))?;
-            let closing = Expr::case(vec![(Expr::column("xt_gone").eq(Expr::int(1)), Expr::column("xt_closing"))], None);
-            let mut lives = Rel::union(vec![shown, deleted])?;
-            for (column, function) in [
-                ("xt_closing", WindowFunction::RunningMax(Expr::column("xt_time"))),
-                ("xt_life", WindowFunction::RunningSum(Expr::column("xt_gone"))),
-                ("xt_opening", WindowFunction::RunningMax(closing)),
-            ] {
-                lives = lives.window(column, function, &self.keys, ascending(&["xt_batch_id"]))?;
-            }
-            let lives = steps.add(&name("lives"), lives);
-            let is_gone = |gone: i64| Expr::column("xt_gone").eq(Expr::int(gone));
-            let life = Expr::column("xt_life").minus(Expr::int(1));
-            let closings = lives.clone().filter(is_gone(1))?;
-            let closings = closings.project(with(own(&self.keys), [("xt_life", life), ("xt_until", Expr::column("xt_closing"))]))?;
-            (lives.filter(is_gone(0))?, Some(closings))
-        } else {
-            let names: Vec<String> = shown.column_names().map(str::to_owned).collect();
-            (shown.project(with(own(&names), [("xt_life", Expr::int(0)), ("xt_opening", Expr::null(self.time))]))?, None)
-        };
-
-        // What is said of each time in the end, and the first batch that said so without being contradicted.
+    /// The versions of the keys whose landed rows, of all batches, are `rows`; `landing` has those of all keys.
+    pub(super) fn versions(&self, steps: &mut Steps, prefix: &str, rows: Rel, landing: Rel) -> Result<Rel, RelError> {
+        let events = self.events(steps, prefix, rows, landing)?;
         let said = match &self.effective {
-            None => rows,
-            Some(_) => {
-                let said: Vec<String> = self.tracked.iter().chain(&self.type1).cloned().collect();
-                let per_time = self.by(&["xt_life", "xt_time"]);
-                last(changes(rows, &said, &per_time, "xt_batch_id")?, &per_time, "xt_batch_id")?
-            }
+            Some(_) => steps.add(&format!("{prefix}said"), self.said(events)?),
+            // A key has one row in a batch, and no two batches have one time.
+            None => events,
         };
-        let said = if self.type1.is_empty() { said } else { steps.add(&name("said"), said) };
-        let latest = (!self.type1.is_empty()).then(|| self.latest(said.clone())).transpose()?;
+        let has_stays = self.absence_deletes();
+        let (column, by_time) = (Expr::column, [up("xt_time")]);
+        let mut kept = self.columns.clone();
+        kept.extend(["xt_batch_id", "xt_processed_at", "xt_live", "xt_time"].map(str::to_owned));
+        kept.extend(has_stays.then(|| "xt_ends_at".to_owned()));
 
-        let begins = (Expr::column("xt_opening").gt(Expr::column("xt_time")), Expr::column("xt_opening"));
-        let begins = Expr::case(vec![begins], Some(Expr::column("xt_time")));
-        let kept: Vec<String> =
-            self.columns.iter().cloned().chain(["xt_batch_id", "xt_processed_at", "xt_life"].map(str::to_owned)).collect();
-        let timed = |more: Vec<(&'static str, Expr)>| with(own(&kept), more.into_iter().chain([("xt_begins", begins.clone())]));
-        let begun = match closings {
-            None => said.project(timed(vec![("xt_until", Expr::null(self.time))]))?,
-            Some(closings) => {
-                // Of what is said of times before the life begins, the latest counts; what begins when it ends never was in effect.
-                let points = said.project(timed(vec![("xt_time", Expr::column("xt_time"))]))?;
-                let points = last(points, &self.by(&["xt_life", "xt_begins"]), "xt_time")?;
-                let more = [("xt_begins", Expr::left("xt_begins")), ("xt_until", Expr::right("xt_until"))];
-                let points = points.join(JoinKind::Left, closings, &pairs(&per_life), with(left(&kept), more))?;
-                points.filter(Expr::column("xt_begins").is_distinct(Expr::column("xt_until")))?
+        let mut before = each(&self.tracked, "xt_before_", WindowFunction::Lag);
+        before.push(("xt_was_live".to_owned(), WindowFunction::Lag(column("xt_live"))));
+        if self.carries_added {
+            let batch = if self.effective.is_some() { "xt_said_in" } else { "xt_batch_id" };
+            before.push(("xt_before_in".to_owned(), WindowFunction::Lag(column(batch))));
+        }
+        let mut returns = vec![column("xt_was_live").is_null(), is("xt_was_live", 0)];
+        if has_stays {
+            before.push(("xt_stay_before".to_owned(), WindowFunction::Lag(column("xt_stay"))));
+            returns.push(column("xt_stay").is_distinct(column("xt_stay_before")));
+        }
+        if said.column_names().any(|name| name == "xt_deletes") {
+            returns.push(is("xt_deletes", 1));
+        }
+        let returns = is("xt_live", 1).and(Expr::any(returns));
+        let begins = returns.clone().or(is("xt_live", 1).and(self.differs("xt_before_", "xt_before_in")));
+        let mut points = said
+            .windows(before, &self.keys, &by_time)?
+            .project(with(own(&kept), [("xt_returns", flag(returns)), ("xt_begins", flag(begins))]))?;
+        if !self.type1.is_empty() {
+            points = self.overwritten(points)?;
+        }
+        let points = points.filter(is("xt_live", 0).or(is("xt_begins", 1)))?;
+        let points = points.window("xt_next", WindowFunction::Lead(column("xt_time")), &self.keys, by_time.to_vec())?;
+        let begun = points.filter(is("xt_live", 1))?;
+        let begun = begun.window("xt_version", WindowFunction::RowNumber, &self.keys, by_time.to_vec())?;
+        let (next, ends) = (|| column("xt_next"), || column("xt_ends_at"));
+        let end = || match has_stays {
+            true => {
+                let is_first = ends().is_null().not().and(next().is_null().or(ends().lt(next())));
+                Expr::case(vec![(is_first, ends())], Some(next()))
             }
+            false => next(),
         };
-        let begun = changes(begun, &self.tracked, &per_life, "xt_begins")?
-            .window("xt_version", WindowFunction::RowNumber, &self.keys, ascending(&["xt_life", "xt_begins"]))?
-            .window("xt_next", WindowFunction::Lead(Expr::column("xt_begins")), &per_life, ascending(&["xt_begins"]))?;
-        let end = || Expr::coalesce(vec![Expr::column("xt_next"), Expr::column("xt_until")]);
-        let version = begun.project(with(
+        begun.project(with(
             own(&self.columns),
             [
-                ("xt_version", Expr::column("xt_version")),
-                ("xt_effective_from", Expr::column("xt_begins")),
+                ("xt_version", column("xt_version")),
+                ("xt_effective_from", column("xt_time")),
                 ("xt_effective_to", end()),
                 ("xt_is_current", end().is_null()),
-                ("xt_batch_id", Expr::column("xt_batch_id")),
-                ("xt_processed_at", Expr::column("xt_processed_at")),
+                ("xt_batch_id", column("xt_batch_id")),
+                ("xt_processed_at", column("xt_processed_at")),
             ],
-        ))?;
-        let Some(latest) = latest else { return Ok(version) };
-        let names: Vec<String> = version.column_names().map(str::to_owned).collect();
-        let overwritten = names.iter().map(|name| match self.type1.contains(name) {
-            true => (name.clone(), Expr::right(name)),
-            false => (name.clone(), Expr::left(name)),
-        });
-        version.join(JoinKind::Inner, latest, &pairs(&self.keys), overwritten.collect())
+        ))
     }
 
-    /// Of each key the type-1 values that hold: those of the greatest time of its last life.
-    fn latest(&self, said: Rel) -> Result<Rel, RelError> {
-        let descending = |name: &str| Order { by: Expr::column(name), descending: true };
-        let values: Vec<String> = self.keys.iter().chain(&self.type1).cloned().collect();
-        let order = vec![descending("xt_life"), descending("xt_time")];
-        let ranked = said.project(with(own(&values), [("xt_life", Expr::column("xt_life")), ("xt_time", Expr::column("xt_time"))]))?;
-        let ranked = ranked.window("xt_rank", WindowFunction::RowNumber, &self.keys, order)?;
-        ranked.filter(Expr::column("xt_rank").eq(Expr::int(1)))?.select(values)
+    /// One event for each time: the first batch's row that says what is said of that time in the end, with the type-1 values that
+    /// are said of it in the end; `xt_deletes` where a deletion came before it;
+    /// `xt_said_in`, the batch that says so last.
+    fn said(&self, events: Rel) -> Result<Rel, RelError> {
+        let names: Vec<String> = events.column_names().map(str::to_owned).collect();
+        let (column, per_time) = (Expr::column, self.by(&["xt_time"]));
+        let marks = self.closes && self.marked.is_some();
+        let in_order = self.order(&[], false, &[up("xt_batch_id"), up("xt_own")]);
+        let backwards = self.order(&[], true, &[down("xt_batch_id"), down("xt_own")]);
+        let mut events = events;
+        let mut last = each(&self.tracked, "xt_said_", WindowFunction::First);
+        last.extend(each(&self.type1, "xt_latest_", WindowFunction::First));
+        if self.carries_added {
+            last.push(("xt_said_in".to_owned(), WindowFunction::First(column("xt_batch_id"))));
+        }
+        let mut says_so = self.differs("xt_said_", "xt_batch_id").not();
+        if marks {
+            let mark = flag(is("xt_live", 0));
+            events = events.project(with(own(&names), [("xt_mark", mark)]))?;
+            events = events.window("xt_marked", WindowFunction::RunningMax(column("xt_mark")), &per_time, in_order)?;
+            last.push(("xt_counts".to_owned(), WindowFunction::First(column("xt_live"))));
+            last.push(("xt_deletes".to_owned(), WindowFunction::First(column("xt_marked"))));
+            last.push(("xt_rank".to_owned(), WindowFunction::RowNumber));
+            says_so = is("xt_counts", 0).and(is("xt_rank", 1)).or(is("xt_counts", 1).and(is("xt_live", 1)).and(says_so));
+        }
+        let events = events.windows(last, &per_time, &backwards)?.filter(says_so)?;
+        let first = self.order(&[up("xt_batch_id")], true, &[down("xt_own")]);
+        let first = events.window("xt_place", WindowFunction::RowNumber, &per_time, first)?.filter(is("xt_place", 1))?;
+        let latest = |name: &String| self.type1.iter().position(|type1| type1 == name).map(|index| column(&format!("xt_latest_{index}")));
+        let said = names.iter().map(|name| (name.clone(), latest(name).unwrap_or_else(|| column(name))));
+        let more = [self.carries_added.then_some("xt_said_in"), marks.then_some("xt_deletes")];
+        let more = more.into_iter().flatten().map(|name| (name, column(name)));
+        first.project(with(said.collect(), more))
+    }
+
+    /// Each row with the type-1 values of the greatest time between two deletions.
+    fn overwritten(&self, points: Rel) -> Result<Rel, RelError> {
+        let names: Vec<String> = points.column_names().map(str::to_owned).collect();
+        let life = WindowFunction::RunningSum(Expr::column("xt_returns"));
+        let points = points.window("xt_life", life, &self.keys, vec![up("xt_time")])?;
+        let latest = each(&self.type1, "xt_latest_", WindowFunction::First);
+        let points = points.windows(latest, &self.by(&["xt_life"]), &[down("xt_live"), down("xt_time")])?;
+        let latest = |name: &String| self.type1.iter().position(|type1| type1 == name).map(|index| format!("xt_latest_{index}"));
+        points.project(names.iter().map(|name| (name.clone(), Expr::column(&latest(name).unwrap_or_else(|| name.clone())))).collect())
     }
 }

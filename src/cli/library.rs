@@ -3,7 +3,7 @@
 use std::{path::Path, sync::Arc, time::Duration};
 
 use qetl_core::{Flow, Registry, project::EngineName};
-use qetl_datafusion::{DataFusionEngine, Settings};
+use qetl_datafusion::{DataFusionEngine, Settings, Tuning};
 use qetl_runtime::{
     Engine, RunError, RunReport, Workspace,
     progress::Progress,
@@ -69,7 +69,7 @@ fn open_engine(workspace: &Workspace) -> Result<Arc<dyn Engine>, RunError> {
                 catalog: workspace.catalog(),
                 memory_limit: choice.memory_bytes(),
                 threads: choice.threads as usize,
-                most_deleted: Settings::MOST_DELETED,
+                tuning: Tuning::USUAL,
             };
             Ok(Arc::new(DataFusionEngine::open(&settings)))
         }

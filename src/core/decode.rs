@@ -223,6 +223,15 @@ pub fn validate(path: &str, value: &Spanned<DeValue<'_>>, schema: &Value, proble
     }
     let alternatives = alternatives(schema);
     if !alternatives.is_empty() {
+        if let DeValue::String(text) = value.get_ref()
+            && let Some(words) = words_beside_a_list(&alternatives).filter(|words| !words.iter().any(|word| word == text.as_ref()))
+        {
+            let help = format!("known: {}; or a list, such as `[\"{text}\"]`", words.join(", "));
+            problems.push(
+                Problem::new("qetl::decode::value", span, format!("`{text}` is not a value of {path}")).label("unknown value").help(help),
+            );
+            return;
+        }
         return match alternatives.iter().find(|option| fits(type_names(option), value.get_ref())) {
             Some(option) => validate(path, value, option, problems),
             None => problems.push(wrong_type(path, value, alternatives.iter().flat_map(|o| type_names(o)).collect())),
@@ -316,7 +325,19 @@ fn words_of(schema: &Value) -> Vec<String> {
         words.chain(value.get("const")).filter_map(|word| word.as_str().map(str::to_owned)).collect()
     };
     let own = list(schema);
-    if !own.is_empty() { own } else { alternatives(schema).into_iter().flat_map(list).collect() }
+    if !own.is_empty() {
+        return own;
+    }
+    let lists: Vec<Vec<String>> = alternatives(schema).into_iter().map(list).collect();
+    // A word beside something else, such as a list, is one way among others to write the value.
+    if lists.iter().any(Vec::is_empty) { Vec::new() } else { lists.concat() }
+}
+
+/// The words that may stand in place of a list.
+fn words_beside_a_list(alternatives: &[&Value]) -> Option<Vec<String>> {
+    let has_list = alternatives.iter().any(|option| type_names(option) == ["array"]);
+    let words: Vec<String> = alternatives.iter().flat_map(|option| words_of(option)).collect();
+    (has_list && !words.is_empty()).then_some(words)
 }
 
 fn validate_word(path: &str, value: &Spanned<DeValue<'_>>, words: &[String], problems: &mut Problems) {

@@ -93,7 +93,9 @@ impl Flow {
             }
             if let Err(more) = Self::decode(source.clone(), root, flow_type, Problems::default()) {
                 let again = ["qetl::decode::value", "qetl::decode::missing_task_key"];
-                problems.0.extend(more.0.into_iter().filter(|problem| !again.contains(&problem.code)));
+                let was_wrong = problems.0.iter().any(|problem| problem.to_string().contains("`delete_values`"));
+                let is_again = |code: &str| again.contains(&code) || (was_wrong && code == "qetl::decode::missing_delete_values");
+                problems.0.extend(more.0.into_iter().filter(|problem| !is_again(problem.code)));
             }
             Err(problems)
         };

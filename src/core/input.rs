@@ -1,16 +1,17 @@
 //! `[input]`: what the rows of a flow look like and what a batch of them means.
 
-use std::{borrow::Cow, collections::BTreeSet};
+mod checks;
+mod delete_values;
+
+use std::borrow::Cow;
 
 use schemars::{JsonSchema, Schema as JsonSchemaDocument, SchemaGenerator};
 use serde::{Deserialize, Deserializer, Serialize, de};
 
-use crate::{
-    decode::{Scalar, Sp},
-    problem::{Problem, Problems},
-    schema::{TYPE_NAMES, Type, meant, refuse_column_name},
-    suggest,
-};
+use crate::{decode::Sp, schema::Type};
+
+pub use checks::SEQUENCE_TYPES;
+pub use delete_values::DeleteValues;
 
 /// `[input]` of a flow file.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -33,10 +34,20 @@ pub struct Input {
     pub batch_mode: BatchMode,
     /// The column that marks a row as a deletion.
     pub delete_column: Option<Sp<String>>,
-    /// The values of `delete_column` that mean deletion.
+    /// The values of `delete_column` that mean deletion; `"not_null"`: every value does.
+    pub delete_values: Option<Sp<DeleteValues>>,
+    /// The columns that say in which order a key's rows came to be at the source: the row with the greatest values counts,
+    /// compared column by column.
     #[serde(default)]
     #[schemars(length(min = 1))]
-    pub delete_values: Vec<Sp<Scalar>>,
+    pub sequence_columns: Vec<Sp<String>>,
+    /// The columns whose values a snapshot is whole for: of keys with other values nothing is deleted by absence.
+    #[serde(default)]
+    #[schemars(length(min = 1))]
+    pub snapshot_of: Vec<Sp<String>>,
+    /// Whether a value in a column that a key's last row did not have yet is a change.
+    #[serde(default)]
+    pub added_columns: AddedColumns,
     /// Lets an empty snapshot through, which deletes every key.
     #[serde(default)]
     pub allow_empty_snapshot: Option<Sp<bool>>,
@@ -86,6 +97,17 @@ pub enum OnNullKey {
     Fail,
     /// They go to the `_parked` dataset.
     Park,
+}
+
+/// Whether a value in a column that a key's last row did not have yet is a change.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AddedColumns {
+    /// It is, as NULL differs from it.
+    #[default]
+    Changed,
+    /// It is carried along until the key has a row with the column.
+    Carried,
 }
 
 /// A column of the input: a name alone, or a table.
@@ -180,6 +202,10 @@ impl Input {
         self.primary_key.iter().map(|key| key.value.clone()).collect()
     }
 
+    pub fn sequence_names(&self) -> Vec<String> {
+        self.sequence_columns.iter().map(|column| column.value.clone()).collect()
+    }
+
     pub fn column_names(&self) -> impl Iterator<Item = &str> {
         self.columns.iter().map(|column| column.name.as_str())
     }
@@ -193,113 +219,17 @@ impl Input {
         }
     }
 
-    /// What is wrong with the table as a whole.
-    pub(crate) fn problems(&self) -> Problems {
-        let mut problems = Problems::default();
-        let mut seen: BTreeSet<String> = BTreeSet::new();
-        for column in &self.columns {
-            let name = &column.name;
-            if let Some(why) = refuse_column_name(name) {
-                problems
-                    .push(Problem::new("qetl::decode::column_name", name.span, format!("`{}` cannot be a column", name.value)).label(why));
-            }
-            if !seen.insert(name.to_lowercase()) {
-                problems.push(
-                    Problem::new("qetl::decode::duplicate_column", name.span, format!("column `{}` stands twice", name.value))
-                        .label("here again")
-                        .help("names that differ only in case are equal: engines find names whatever their case"),
-                );
-            }
-            if let Some(ty) = &column.schema_type
-                && ty.value != "auto"
-                && let Err(error) = ty.parse::<Type>()
-            {
-                let known = || suggest::help(ty, TYPE_NAMES.into_iter().chain(["auto"]));
-                let help = meant(ty).map_or_else(known, |meant| format!("did you mean `{meant}`?"));
-                problems.push(Problem::new("qetl::decode::column_type", ty.span, error.to_string()).label("not a type").help(help));
-            }
-        }
-        self.check_sources(&mut problems);
-        let mut keys = BTreeSet::new();
-        for key in &self.primary_key {
-            self.check_column(key, "primary_key", &mut problems);
-            if !keys.insert(key.value.as_str()) {
-                problems.push(Problem::new(
-                    "qetl::decode::duplicate_key_column",
-                    key.span,
-                    format!("`{}` stands twice in `primary_key`", key.value),
-                ));
-            }
-        }
-        if let Some(column) = &self.delete_column {
-            self.check_column(column, "delete_column", &mut problems);
-            if keys.contains(column.value.as_str()) {
-                problems.push(Problem::new("qetl::decode::delete_column", column.span, "a key column cannot mark deletions"));
-            }
-            if self.delete_values.is_empty() {
-                problems.push(
-                    Problem::new("qetl::decode::delete_values", column.span, "`delete_column` needs `delete_values`")
-                        .help("name the values that mean deletion, such as `delete_values = [\"D\"]`"),
-                );
-            }
-        } else if let Some(value) = self.delete_values.first() {
-            problems.push(
-                Problem::new("qetl::decode::delete_values", value.span, "`delete_values` does nothing without `delete_column`")
-                    .help("name the column that holds them with `delete_column`"),
-            );
-        }
-        if self.batch_mode == BatchMode::Delta
-            && let Some(allow) = &self.allow_empty_snapshot
-        {
-            problems.push(
-                Problem::new("qetl::decode::inert_key", allow.span, "`allow_empty_snapshot` does nothing with `batch_mode = \"delta\"`")
-                    .help("an empty delta batch is always fine; remove the key"),
-            );
-        }
-        problems
+    fn is_key(&self, column: &Sp<String>) -> bool {
+        self.primary_key.iter().any(|key| key.value == column.value)
     }
 
-    /// What is wrong with where columns come from.
-    fn check_sources(&self, problems: &mut Problems) {
-        let mut sources: BTreeSet<&str> = BTreeSet::new();
-        for column in &self.columns {
-            // Equal names are told of by themselves.
-            let renames = || column.from.is_some() || self.columns.iter().any(|other| other.from.as_deref() == Some(&column.name.value));
-            if !sources.insert(column.source_name()) && renames() {
-                let at = column.from.as_ref().unwrap_or(&column.name);
-                let what = format!("two columns are read from `{}`", at.value);
-                problems.push(Problem::new("qetl::decode::duplicate_column", at.span, what).help("each column of the source is read once"));
-            }
-            if let (Some(optional), true) = (&column.optional, column.required && column.is_optional()) {
-                let what = format!("`{}` is both `required` and `optional`", column.name.value);
-                let help = "without the column there is only NULL, which `required` refuses: choose one";
-                problems.push(Problem::new("qetl::decode::optional", optional.span, what).help(help));
-            }
-        }
-        self.refuse_optional(&self.key_names(), "part of `primary_key`", problems);
+    /// Whether the column says something of its row that is no value of the key's: it is carried, never compared.
+    pub fn is_carried(&self, column: &str) -> bool {
+        self.delete_column.iter().chain(&self.sequence_columns).any(|carried| carried.value == column)
     }
 
-    /// Reports columns that may not be missing, since they say whose a row is or when.
-    pub fn refuse_optional(&self, columns: &[String], what: &str, problems: &mut Problems) {
-        for column in self.columns.iter().filter(|column| column.is_optional() && columns.contains(&column.name)) {
-            let Some(optional) = &column.optional else { continue };
-            let message = format!("`{}` is {what}, so it cannot be `optional`", column.name.value);
-            problems.push(Problem::new("qetl::decode::optional", optional.span, message).help("take `optional` out"));
-        }
-    }
-
-    /// Reports a name that is not a column of the input.
-    pub fn check_column(&self, name: &Sp<String>, key: &str, problems: &mut Problems) {
-        if !self.column_names().any(|column| column == name.value) {
-            problems.push(
-                Problem::new(
-                    "qetl::decode::unknown_column",
-                    name.span,
-                    format!("column `{}` of `{key}` is not in `[input] columns`", name.value),
-                )
-                .label("no such column")
-                .help(suggest::help(name, self.column_names())),
-            );
-        }
+    /// The columns without which a row says nothing: the key's, and those that say its order.
+    pub fn needed_names(&self) -> Vec<String> {
+        self.primary_key.iter().chain(&self.sequence_columns).map(|column| column.value.clone()).collect()
     }
 }

@@ -144,6 +144,8 @@ pub enum Rule {
     MaxDeleteRatio(f64),
     /// Rows that must not be; the columns are shown. `problem` says what is wrong with them, `help` the way out.
     None { problem: String, help: String },
+    /// Rows of which people are told; the batch goes through.
+    Warn(String),
 }
 
 impl Check {
@@ -151,8 +153,13 @@ impl Check {
     pub fn is_of_landing(&self) -> bool {
         match self.rule {
             Rule::DuplicateKey { .. } | Rule::NotEmpty => true,
-            Rule::MaxDeleteRatio(_) | Rule::None { .. } => false,
+            Rule::MaxDeleteRatio(_) | Rule::None { .. } | Rule::Warn(_) => false,
         }
+    }
+
+    /// Whether a batch may be refused by it.
+    pub fn refuses(&self) -> bool {
+        !matches!(self.rule, Rule::Warn(_))
     }
 }
 
@@ -163,6 +170,7 @@ impl fmt::Display for Rule {
             Rule::NotEmpty => f.write_str("the batch has rows"),
             Rule::MaxDeleteRatio(most) => write!(f, "at most {most} of the live keys are deleted"),
             Rule::None { problem, .. } => write!(f, "none of this: {problem}"),
+            Rule::Warn(what) => write!(f, "a warning if {what}"),
         }
     }
 }

@@ -134,11 +134,13 @@ pub struct BatchRules {
     pub row_order_counts: bool,
     /// Execution times must rise with the batch ids.
     pub times_rise: bool,
+    /// The date, or the hour, that the id of a batch is stands for its execution time.
+    pub times_from_ids: bool,
 }
 
 impl Default for BatchRules {
     fn default() -> Self {
-        Self { build_on_earlier: true, row_order_counts: false, times_rise: false }
+        Self { build_on_earlier: true, row_order_counts: false, times_rise: false, times_from_ids: false }
     }
 }
 

@@ -32,6 +32,11 @@ impl Type {
         matches!(self, Type::Int | Type::Float | Type::Decimal { .. })
     }
 
+    /// Whether values of the type say an order of rows: all but those that are hardly ever exact, and yes or no.
+    pub fn is_sequence(self) -> bool {
+        matches!(self, Type::Int | Type::Decimal { .. } | Type::Date | Type::Timestamp | Type::Text)
+    }
+
     /// Whether a plainly written literal, as a flow file has it, is a value of the type.
     pub fn has_literal(self, text: &str) -> bool {
         let is_date = |text: &str| chrono::NaiveDate::parse_from_str(text, "%Y-%m-%d").is_ok();

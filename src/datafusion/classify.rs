@@ -64,7 +64,7 @@ fn tracked_hash(plan: &LogicalPlan, classify: &Classify, argument: impl Fn(&str)
         return argument(ROW_HASH);
     }
     let tracked: HashSet<&String> = classify.tracked.iter().collect();
-    let columns: Vec<Column> = classify.current.columns().iter().filter(|column| tracked.contains(&column.name)).cloned().collect();
+    let columns: Vec<Column> = classify.columns().filter(|column| tracked.contains(&column.name)).cloned().collect();
     if columns.is_empty() {
         return lit(ScalarValue::FixedSizeBinary(16, Some(vec![0; 16])));
     }
@@ -76,7 +76,7 @@ fn text(value: &str) -> Expr {
 }
 
 /// The first stage: every key of the current rows and every key that is gone, with its record type and the hash.
-/// Deleted rows have only their key.
+/// Deleted rows have their key, and what the row that deletes them says of the deletion.
 pub(crate) fn compare(lowering: &Lowering<'_>, classify: &Classify) -> Result<LogicalPlan> {
     let state = lowering.rel(&classify.state)?;
     let state_hash = tracked_hash(&state, classify, column).alias(STATE_HASH);
@@ -101,27 +101,46 @@ pub(crate) fn compare(lowering: &Lowering<'_>, classify: &Classify) -> Result<Lo
         Gone::Only(None) => compared(state, current, JoinType::Right, classify),
         Gone::Only(Some(named)) => {
             let there = compared(state.clone(), current.clone(), JoinType::Right, classify)?;
-            let named = join(LogicalPlanBuilder::new(lowering.rel(named)?), state, JoinType::RightSemi, &keys)?.build()?;
-            let gone = compared(named, current, JoinType::Full, classify)?;
-            let gone = filter(gone, column("xt_record_type").eq(text("DELETED")))?;
+            let live = filter(state, column(STATE_DELETED).is_false())?;
+            let named = join(LogicalPlanBuilder::new(lowering.rel(named)?), live, JoinType::RightSemi, &keys)?;
+            let gone = join(named, current, JoinType::LeftAnti, &keys)?.build()?;
+            let gone = only_keys(gone, &there, classify)?;
             LogicalPlanBuilder::new(there).union(gone)?.build()
         }
     }
 }
 
+/// Deleted rows, of which nothing but the key is known yet, with the columns of the others.
+fn only_keys(gone: LogicalPlan, like: &LogicalPlan, classify: &Classify) -> Result<LogicalPlan> {
+    let columns = like.schema().fields().iter().map(|field| {
+        let name = field.name();
+        let value = match name.as_str() {
+            "xt_record_type" => text("DELETED"),
+            name if classify.keys.iter().any(|key| key == name) => column(name),
+            _ => lit(ScalarValue::try_new_null(field.data_type())?),
+        };
+        Ok(value.alias(name))
+    });
+    project(gone, columns.collect::<Result<Vec<_>>>()?)
+}
+
 /// The state on the left, held; the current rows on the right, passing by.
 fn compared(state: LogicalPlan, current: LogicalPlan, kind: JoinType, classify: &Classify) -> Result<LogicalPlan> {
     let key = &classify.keys[0];
-    let is_gone = column_of("r", key).is_null();
+    let mut is_gone = column_of("r", key).is_null();
+    if let Some(marked) = &classify.marked {
+        is_gone = is_gone.or(column_of("r", marked));
+    }
     let differs = binary_expr(column_of("l", STATE_HASH), Operator::IsDistinctFrom, column_of("r", ROW_HASH));
     let record_type = datafusion::logical_expr::when(is_gone.clone(), text("DELETED"))
         .when(column_of("l", key).is_null(), text("NEW"))
         .when(column_of("l", STATE_DELETED), text("REACTIVATED"))
         .when(differs, text("CHANGED"))
         .otherwise(text("STALE"))?;
-    let columns = classify.current.column_names().map(|name| {
-        let is_key = classify.keys.iter().any(|key| key == name);
-        let value = if is_key { coalesce(vec![column_of("r", name), column_of("l", name)]) } else { column_of("r", name) };
+    let columns = classify.columns().map(|found| {
+        let name = &found.name;
+        let value =
+            if classify.keys.contains(name) { coalesce(vec![column_of("r", name), column_of("l", name)]) } else { column_of("r", name) };
         value.alias(name)
     });
     let columns: Vec<Expr> = columns
@@ -131,12 +150,12 @@ fn compared(state: LogicalPlan, current: LogicalPlan, kind: JoinType, classify: 
             column_of("r", ROW_HASH).alias(ROW_HASH),
         ])
         .collect();
-    let joined = join(LogicalPlanBuilder::new(state), current, kind, &pairs(&classify.keys))?.build()?;
-    // A key that was deleted before and is still gone has no row.
-    let joined = match kind {
-        JoinType::Full => filter(joined, is_gone.and(column_of("l", STATE_DELETED)).is_not_true())?,
-        _ => joined,
-    };
+    let mut joined = join(LogicalPlanBuilder::new(state), current, kind, &pairs(&classify.keys))?.build()?;
+    if kind == JoinType::Full || classify.marked.is_some() {
+        // A key that was not live before and is gone has no row.
+        let was_dead = coalesce(vec![column_of("l", STATE_DELETED), lit(true)]);
+        joined = filter(joined, is_gone.and(was_dead).is_not_true())?;
+    }
     project(joined, columns)
 }
 
@@ -168,19 +187,32 @@ pub(crate) fn complete(lowering: &Lowering<'_>, classify: &Classify, open: Logic
     let is_deleted = || column_of("l", "xt_record_type").eq(text("DELETED"));
     let choose = |old: Expr, new: Expr| -> Result<Expr> { case(is_deleted()).when(lit(true), old).otherwise(new) };
     let scope = Scope::of_join(lowering.batch);
-    let differs = |name: &String| (IrExpr::left(name).is_distinct(IrExpr::right(name)), IrExpr::text(name));
+    let differs = |name: &String| (classify.differs(name), IrExpr::text(name));
     let changed = IrExpr::JoinText {
         separator: ",".to_owned(),
         parts: classify.tracked.iter().map(|name| IrExpr::case(vec![differs(name)], None)).collect(),
     };
-    let changed = choose(lit(ScalarValue::Utf8View(None)), scope.lower(&changed)?)?;
+    let changed = scope.lower(&changed)?;
+    let mut record_type = column_of("l", "xt_record_type");
+    if !classify.added.is_empty() {
+        // The hashes told only that something differs.
+        let is_stale = record_type.clone().eq(text("CHANGED")).and(changed.clone().is_null());
+        record_type = case(is_stale).when(lit(true), text("STALE")).otherwise(record_type)?;
+    }
+    let changed = choose(lit(ScalarValue::Utf8View(None)), changed)?;
     let mut columns = Vec::new();
-    for name in classify.current.column_names() {
-        let is_key = classify.keys.iter().any(|key| key == name);
-        let value = if is_key { column_of("l", name) } else { choose(column_of("r", name), column_of("l", name))? };
+    for name in classify.columns().map(|column| &column.name) {
+        let (old, new) = (column_of("r", name), column_of("l", name));
+        let value = if classify.keys.contains(name) {
+            new
+        } else if classify.of_mark.contains(name) {
+            choose(coalesce(vec![new.clone(), old]), new)?
+        } else {
+            choose(old, new)?
+        };
         columns.push(value.alias(name));
     }
-    columns.push(column_of("l", "xt_record_type").alias("xt_record_type"));
+    columns.push(record_type.alias("xt_record_type"));
     columns.push(changed.alias("xt_changed_columns"));
     columns.push(choose(old_hash, column_of("l", ROW_HASH))?.alias(ROW_HASH));
     project(join(LogicalPlanBuilder::new(open), state, JoinType::Inner, &pairs(&classify.keys))?.build()?, columns)

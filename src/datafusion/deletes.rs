@@ -141,7 +141,7 @@ pub(crate) async fn part(files: Vec<DataFile>, keys: Option<Keys>, layout: &Layo
     let many_small = files.iter().filter(|file| is_small(file)).count() > SMALL_FILES;
     let (keys, layout) = (Arc::new(keys), Arc::new(Layout::of_deletes(layout.folder.clone())));
     let judged = futures::stream::iter(files).map(|file| {
-        let (keys, layout, share, anew) = (keys.clone(), layout.clone(), limits.most_deleted, many_small && is_small(&file));
+        let (keys, layout, share, anew) = (keys.clone(), layout.clone(), limits.tuning.most_deleted, many_small && is_small(&file));
         async move {
             let judge = move || match &*keys {
                 Some(keys) if !anew => fate(&file, keys, share, layout).map(|fate| (file, fate)),
@@ -269,6 +269,34 @@ impl Keys {
         })
         .await?;
         Ok(take(shared))
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// The places of the rows of a file that have one of the keys and are not deleted; `None` when its columns are not theirs.
+    pub(crate) fn places_in(&self, file: &DataFile) -> Result<Option<Vec<u64>>, RunError> {
+        if !self.may_be_in(file.bounds.as_ref()) {
+            return Ok(Some(Vec::new()));
+        }
+        let Some(mut found) = self.finder(&file.path)? else { return Ok(None) };
+        let deleted = file.deletes.as_ref().map_or_else(|| Ok(Vec::new()), positions)?;
+        let mut gone = deleted.into_iter().peekable();
+        let (mut rows, mut places) = (0, Vec::new());
+        while let Some((count, in_part)) = found.next()? {
+            for place in in_part.into_iter().map(|place| rows + place) {
+                while gone.next_if(|gone| *gone < place).is_some() {}
+                if gone.peek() != Some(&place) {
+                    places.push(place);
+                }
+            }
+            rows += count;
+        }
+        if rows != file.all_rows() {
+            return Err(error::file(&file.path, format!("it has {rows} rows, not {}", file.all_rows())));
+        }
+        Ok(Some(places))
     }
 
     fn converter(&self) -> Result<RowConverter, arrow::error::ArrowError> {

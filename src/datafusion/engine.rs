@@ -55,14 +55,24 @@ pub struct Settings {
     pub memory_limit: u64,
     /// 0 for one a core.
     pub threads: usize,
-    /// The share of a data file's rows above which deleted rows are not listed beside it any more: the others are
-    /// written anew. [`Settings::MOST_DELETED`] unless a test wants to see either in small tables.
-    pub most_deleted: f64,
+    /// [`Tuning::USUAL`], unless a test wants to see in small tables what else large ones see.
+    pub tuning: Tuning,
 }
 
-impl Settings {
+/// What pays, in tables of many rows and batches.
+#[derive(Debug, Clone, Copy)]
+pub struct Tuning {
+    /// The share of a data file's rows above which deleted rows are not listed beside it any more: the others are written anew.
+    pub most_deleted: f64,
+    /// With more keys than one for so many rows, all rows are read in place of those that have the keys.
+    pub rows_a_key: u64,
+    /// After so many batches the latest rows of all keys are kept in one file, if these batches have many rows beside it.
+    pub kept_after: usize,
+}
+
+impl Tuning {
     /// Every scan skips the deleted rows, which costs it more than they did; a tenth of them is what that is worth.
-    pub const MOST_DELETED: f64 = 0.1;
+    pub const USUAL: Self = Self { most_deleted: 0.1, rows_a_key: 8, kept_after: 8 };
 }
 
 /// The embedded engine.
@@ -72,7 +82,7 @@ pub struct DataFusionEngine {
     location: PathBuf,
     memory: u64,
     threads: usize,
-    most_deleted: f64,
+    tuning: Tuning,
     /// Locks under which leftovers were reclaimed already.
     reclaimed: Mutex<BTreeSet<(String, i64)>>,
 }
@@ -86,13 +96,13 @@ impl DataFusionEngine {
             location: settings.location.clone(),
             memory: settings.memory_limit,
             threads: if settings.threads == 0 { cores } else { settings.threads },
-            most_deleted: settings.most_deleted,
+            tuning: settings.tuning,
             reclaimed: Mutex::default(),
         }
     }
 
     fn limits(&self, spill: Option<PathBuf>) -> Limits {
-        Limits { memory: self.memory, threads: self.threads, spill, most_deleted: self.most_deleted }
+        Limits { memory: self.memory, threads: self.threads, spill, tuning: self.tuning }
     }
 
     /// Removes what runs that died left in a flow's folders; once a lock, before anything is written under it.

@@ -13,6 +13,7 @@ mod error;
 mod exact;
 mod functions;
 mod hash;
+mod history;
 mod landed;
 mod landing;
 mod lower;
@@ -30,4 +31,4 @@ mod tasks;
 mod view;
 mod work;
 
-pub use engine::{DataFusionEngine, Settings};
+pub use engine::{DataFusionEngine, Settings, Tuning};

@@ -33,18 +33,16 @@ use tokio::task::JoinSet;
 use crate::{
     catalog::Checkpoint,
     functions,
+    history::{Chosen, OfKeys},
     lower::{Lowering, empty_like, scan},
     scan::PinnedTable,
     scratch::Scratch,
     sessions::{Buckets, Cut, Dealer, schema_of},
     stage::remove,
     staging::{drain, external, join_all, lock, take, write},
-    view::View,
+    view::{View, chosen_of},
     work::DataFusionWork,
 };
-
-/// So many batches are looked through for deleted keys before what is found is kept in one file.
-const CHECKPOINT_BATCHES: usize = 8;
 
 impl DataFusionWork {
     /// Lowers steps, computing those that are small first.
@@ -78,6 +76,9 @@ impl DataFusionWork {
             let view = View::of(self, batch);
             lower(Lowering { steps: done.clone(), ..self.lowering(batch, &view) })
         };
+        if let Some(of) = OfKeys::of(&step.rel.op) {
+            return self.latest_of_keys(batch, done, &of, step).await;
+        }
         let plan = match &*step.rel.op {
             Op::LatestPerKey(latest) if latest.dead.is_some() => self.state(batch, done, latest, step).await?,
             Op::Sessionize(spec) => self.sessionize(batch, done, spec, &step.rel).await?,
@@ -113,7 +114,7 @@ impl DataFusionWork {
         };
         let mut older = lower(&|lowering| lowering.older(latest, &step.rel)?.map_or_else(|| plan_err!("there is no older part"), Ok))?;
         if let (Some(checkpoint), Some(feed)) = (checkpoint, &feed) {
-            let file = checkpoint_table(&older, checkpoint, feed)?;
+            let file = checkpoint_table(&older, checkpoint, feed, None)?;
             older = LogicalPlanBuilder::new(older).union(file)?.build()?;
         }
         let older = self.compute(&step.name, older).await?;
@@ -135,7 +136,7 @@ impl DataFusionWork {
     }
 
     /// The checkpoint that tells of batches below that one and of none that was derived again.
-    fn checkpoint(&self, feed: &DatasetName, below: i64) -> Option<Checkpoint> {
+    pub(crate) fn checkpoint(&self, feed: &DatasetName, below: i64) -> Option<Checkpoint> {
         let table = self.snapshot.tables.get(feed)?;
         let found = self.catalog.checkpoint(table).ok()??;
         let first_staged = self.staged.get(feed).and_then(|staged| staged.keys().next().copied());
@@ -146,7 +147,8 @@ impl DataFusionWork {
     fn wants_checkpoint(&self, feed: &DatasetName, told_to: i64, batch: &BatchContext) -> bool {
         let is_newest = batch.known.last().is_some_and(|last| last.batch_id == batch.batch_id);
         let untold = batch.known.iter().filter(|known| known.batch_id > told_to && known.batch_id < batch.batch_id).count();
-        is_newest && untold >= CHECKPOINT_BATCHES && self.staged.get(feed).is_none_or(BTreeMap::is_empty)
+        let is_complete = self.has_usable_hash(feed);
+        is_newest && is_complete && untold >= self.limits.tuning.kept_after && self.staged.get(feed).is_none_or(BTreeMap::is_empty)
     }
 
     /// Deals all events into buckets; the plan that it gives cuts them into sessions, bucket by bucket.
@@ -191,7 +193,7 @@ impl DataFusionWork {
     }
 
     /// Executes a plan and gives one that reads its rows.
-    async fn compute(&self, name: &str, plan: LogicalPlan) -> PlanResult<LogicalPlan> {
+    pub(crate) async fn compute(&self, name: &str, plan: LogicalPlan) -> PlanResult<LogicalPlan> {
         let schema: SchemaRef = Arc::new(plan.schema().as_arrow().clone());
         let scratch = Arc::new(Mutex::new(Scratch::new(schema, self.spill_folder())));
         let shared = scratch.clone();
@@ -210,9 +212,14 @@ pub(crate) fn worked_out(op: &Op) -> bool {
 }
 
 /// The rows of a checkpoint, with the columns of the rows that they are added to.
-fn checkpoint_table(older: &LogicalPlan, checkpoint: Checkpoint, feed: &DatasetName) -> PlanResult<LogicalPlan> {
-    let schema: SchemaRef = Arc::new(older.schema().as_arrow().clone());
-    scan(&feed.name, Arc::new(PinnedTable::new(schema, checkpoint.files, None)))?.build()
+pub(crate) fn checkpoint_table(
+    like: &LogicalPlan,
+    checkpoint: Checkpoint,
+    feed: &DatasetName,
+    chosen: Option<&Chosen>,
+) -> PlanResult<LogicalPlan> {
+    let schema: SchemaRef = Arc::new(like.schema().as_arrow().clone());
+    scan(&feed.name, Arc::new(PinnedTable::of_rows(schema, chosen_of(checkpoint.files, chosen), None)))?.build()
 }
 
 /// The first days of the periods that the only row's `xt_first` and `xt_last` bound.

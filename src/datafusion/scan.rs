@@ -9,7 +9,7 @@ use datafusion::{
     common::{Result, Statistics, project_schema, stats::Precision},
     datasource::{
         listing::PartitionedFile,
-        physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource},
+        physical_plan::{FileGroup, FileScanConfigBuilder, ParquetSource, parquet::ParquetRowSelection},
         source::DataSourceExec,
     },
     execution::object_store::ObjectStoreUrl,
@@ -19,6 +19,8 @@ use datafusion::{
     scalar::ScalarValue,
 };
 
+use parquet::arrow::arrow_reader::RowSelection;
+
 use crate::{catalog::DataFile, deletes};
 
 /// The files of a table at one version, each complete and never changed again. Columns that a file lacks are NULL;
@@ -26,7 +28,8 @@ use crate::{catalog::DataFile, deletes};
 #[derive(Debug)]
 pub(crate) struct PinnedTable {
     schema: SchemaRef,
-    files: Vec<DataFile>,
+    /// Each with the rows that are read, if not all that are not deleted.
+    files: Vec<(DataFile, Option<RowSelection>)>,
     /// The text column that the files' bounds are of.
     bounds_of: Option<String>,
     /// A file that is only this table's goes with it.
@@ -46,13 +49,18 @@ impl Drop for DeleteOnDrop {
 
 impl PinnedTable {
     pub(crate) fn new(schema: SchemaRef, files: Vec<DataFile>, bounds_of: Option<&str>) -> Self {
+        Self::of_rows(schema, files.into_iter().map(|file| (file, None)).collect(), bounds_of)
+    }
+
+    /// Some rows of the files; all that are not deleted of those without a selection.
+    pub(crate) fn of_rows(schema: SchemaRef, files: Vec<(DataFile, Option<RowSelection>)>, bounds_of: Option<&str>) -> Self {
         Self { schema, files, bounds_of: bounds_of.map(str::to_owned), _own: None }
     }
 
     /// A table over one file that is removed with it.
     pub(crate) fn temporary(schema: SchemaRef, path: PathBuf, rows: u64, bytes: u64) -> Self {
         let file = DataFile { id: None, path: path.clone(), rows, bytes, bounds: None, deletes: None };
-        Self { schema, files: vec![file], bounds_of: None, _own: Some(DeleteOnDrop(path)) }
+        Self { schema, files: vec![(file, None)], bounds_of: None, _own: Some(DeleteOnDrop(path)) }
     }
 
     /// The value that the filter wants the bounded column to have, if it is as simple as that.
@@ -88,16 +96,18 @@ impl TableProvider for PinnedTable {
         limit: Option<usize>,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         let wanted: Vec<String> = filters.iter().filter_map(|filter| self.wanted(filter)).collect();
-        let may_match = |file: &&DataFile| {
+        let may_match = |(file, _): &&(DataFile, Option<RowSelection>)| {
             let Some((least, greatest)) = &file.bounds else { return true };
             wanted.iter().all(|text| least <= text && text <= greatest)
         };
-        let files: Vec<&DataFile> = self.files.iter().filter(may_match).collect();
+        let files: Vec<&(DataFile, Option<RowSelection>)> = self.files.iter().filter(may_match).collect();
         if files.is_empty() {
             return Ok(Arc::new(EmptyExec::new(project_schema(&self.schema, projection)?)));
         }
-        let rows = usize::try_from(files.iter().map(|file| file.rows).sum::<u64>()).unwrap_or(usize::MAX);
-        let file = |file: &&DataFile| -> Result<PartitionedFile> {
+        let in_file = |file: &DataFile| usize::try_from(file.rows).unwrap_or(usize::MAX);
+        let rows = files.iter().map(|(file, rows)| rows.as_ref().map_or_else(|| in_file(file), RowSelection::row_count));
+        let rows = rows.fold(0, usize::saturating_add);
+        let file = |(file, rows): &&(DataFile, Option<RowSelection>)| -> Result<PartitionedFile> {
             let location = ObjectPath::from_absolute_path(&file.path)?;
             let whole = PartitionedFile::new_from_meta(ObjectMeta {
                 location,
@@ -106,9 +116,10 @@ impl TableProvider for PinnedTable {
                 e_tag: None,
                 version: None,
             });
-            Ok(match &file.deletes {
-                Some(deletes) => whole.with_extension(deletes::selection(file, deletes)?),
-                None => whole,
+            Ok(match (rows, &file.deletes) {
+                (Some(rows), _) => whole.with_extension(ParquetRowSelection::from(rows.clone())),
+                (None, Some(deletes)) => whole.with_extension(deletes::selection(file, deletes)?),
+                (None, None) => whole,
             })
         };
         let files = files.iter().map(file).collect::<Result<Vec<_>>>()?;

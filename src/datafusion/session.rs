@@ -16,6 +16,8 @@ use qetl_ingest::batch_rows;
 
 use crate::exact;
 
+use crate::engine::Tuning;
+
 /// What a session may use.
 #[derive(Debug, Clone)]
 pub(crate) struct Limits {
@@ -24,8 +26,7 @@ pub(crate) struct Limits {
     pub(crate) threads: usize,
     /// Where operators spill to; `None`: the system's folder for temporary files.
     pub(crate) spill: Option<PathBuf>,
-    /// The share of a data file's rows that may be deleted before the others are written anew.
-    pub(crate) most_deleted: f64,
+    pub(crate) tuning: Tuning,
 }
 
 /// The share of the memory limit that operators may reserve: buffers of readers and writers are outside it.

@@ -11,8 +11,11 @@ use qetl_core::{
 use qetl_ingest::arrow_type;
 use qetl_runtime::BatchContext;
 
+use parquet::arrow::arrow_reader::RowSelection;
+
 use crate::{
     catalog::{BatchRange, DataFile},
+    history::Chosen,
     lower::Tables,
     scan::PinnedTable,
     stage::{ROW_HASH, StagedFile},
@@ -29,15 +32,43 @@ pub(crate) struct View<'a> {
     pub(crate) batch: &'a BatchContext,
     /// Batches up to that one are not read as those before this batch: a checkpoint tells of them.
     pub(crate) told_to: i64,
+    /// The only rows that are read of the batches before this one.
+    pub(crate) chosen: Option<&'a Chosen>,
 }
 
 impl Tables for View<'_> {
     fn table(&self, dataset: &DatasetName, rel: &Rel, as_of: AsOf) -> PlanResult<Arc<dyn TableProvider>> {
+        let files = self.files(dataset, as_of, Some(BOUNDED))?;
+        let files = chosen_of(files, self.chosen.filter(|_| as_of == AsOf::BeforeThisBatch));
+        let hash = self.work.has_usable_hash(dataset);
+        let fields = rel.columns().iter().map(|column| Field::new(&column.name, arrow_type(column.ty), true));
+        let fields: Vec<Field> = fields.chain(hash.then(|| Field::new(ROW_HASH, DataType::FixedSizeBinary(16), true))).collect();
+        Ok(Arc::new(PinnedTable::of_rows(Arc::new(Schema::new(fields)), files, Some(BOUNDED))))
+    }
+}
+
+/// The files that have chosen rows, with these; all files where none are chosen.
+pub(crate) fn chosen_of(files: Vec<DataFile>, chosen: Option<&Chosen>) -> Vec<(DataFile, Option<RowSelection>)> {
+    let rows_of = |file: DataFile| match chosen {
+        Some(chosen) => chosen.get(&file.path).map(|rows| (file, rows.clone())),
+        None => Some((file, None)),
+    };
+    files.into_iter().filter_map(rows_of).collect()
+}
+
+impl<'a> View<'a> {
+    pub(crate) fn of(work: &'a DataFusionWork, batch: &'a BatchContext) -> Self {
+        Self { work, batch, told_to: 0, chosen: None }
+    }
+
+    /// The dataset's files of those batches, with the bounds of that column where they are known.
+    pub(crate) fn files(&self, dataset: &DatasetName, as_of: AsOf, bounds_of: Option<&str>) -> PlanResult<Vec<DataFile>> {
         let range = match as_of {
             AsOf::ThisBatch | AsOf::ReplacedBatch => BatchRange::Only(self.batch.batch_id),
             // Batch ids begin at 1.
             AsOf::PreviousBatch => BatchRange::Only(self.batch.previous.unwrap_or(0)),
             AsOf::BeforeThisBatch => BatchRange::Between(self.told_to, self.batch.batch_id),
+            AsOf::AfterThisBatch => BatchRange::Between(self.batch.batch_id, i64::MAX),
             AsOf::AllBatches => BatchRange::All,
         };
         let work = self.work;
@@ -46,7 +77,7 @@ impl Tables for View<'_> {
         let table = work.snapshot.tables.get(dataset).filter(|_| whole.is_none());
         let mut files = Vec::new();
         if let Some(table) = table {
-            let published = work.catalog.files(work.snapshot.id, table, range, Some(BOUNDED)).map_err(external)?;
+            let published = work.catalog.files(work.snapshot.id, table, range, bounds_of).map_err(external)?;
             let stands = |batch: &Option<i64>| !batch.is_some_and(|batch| staged.is_some_and(|staged| staged.contains_key(&batch)));
             let published = published.into_iter().filter(|(batch, _)| stands(batch)).map(|(_, file)| file);
             match work.edits.get(dataset) {
@@ -59,16 +90,11 @@ impl Tables for View<'_> {
         for (_, staged) in staged.into_iter().flatten().filter(|(batch, _)| range.contains(**batch)) {
             files.extend(staged.iter().map(|file| self.staged_file(dataset, file)));
         }
-        let hash = work.has_usable_hash(dataset);
-        let fields = rel.columns().iter().map(|column| Field::new(&column.name, arrow_type(column.ty), true));
-        let fields: Vec<Field> = fields.chain(hash.then(|| Field::new(ROW_HASH, DataType::FixedSizeBinary(16), true))).collect();
-        Ok(Arc::new(PinnedTable::new(Arc::new(Schema::new(fields)), files, Some(BOUNDED))))
-    }
-}
-
-impl<'a> View<'a> {
-    pub(crate) fn of(work: &'a DataFusionWork, batch: &'a BatchContext) -> Self {
-        Self { work, batch, told_to: 0 }
+        if bounds_of != Some(BOUNDED) {
+            // Of staged files no others are known.
+            files.iter_mut().filter(|file| file.id.is_none()).for_each(|file| file.bounds = None);
+        }
+        Ok(files)
     }
 
     fn staged_file(&self, dataset: &DatasetName, file: &StagedFile) -> DataFile {

@@ -240,7 +240,7 @@ impl FlowFiles<'_> {
             files.insert(path, text);
         };
         for task in &self.plan.tasks {
-            for Check { rule, steps, guard } in &task.checks {
+            for Check { rule, steps, guard } in task.checks.iter().filter(|check| check.refuses()) {
                 let name = |name: &str| ident(self.adapter.dialect.quote(), name).to_string();
                 let (what, help, broken) = match rule {
                     Rule::DuplicateKey { .. } => ("one_row_a_key", "mend the rows, or say which counts with `on_duplicate_key`", None),
@@ -250,6 +250,7 @@ impl FlowFiles<'_> {
                         ("few_deletions", "see whether the batch is complete", Some(broken))
                     }
                     Rule::None { help, .. } => ("rule", help.as_str(), None),
+                    Rule::Warn(what) => ("warning", what.as_str(), None),
                 };
                 let name = format!("{}_{what}", self.model(&task.target));
                 add(&name, &rule.to_string(), help, &self.query(&unordered(steps), made)?, broken, *guard);
@@ -342,7 +343,7 @@ const COLUMNS: [(&str, &str, &[&str]); 16] = [
     ("xt_processed_at", "the batch's execution time", &[]),
     ("xt_record_type", "what became of the key in the batch", &["NEW", "CHANGED", "DELETED", "STALE", "REACTIVATED"]),
     ("xt_changed_columns", "the tracked columns that differ, joined by commas", &[]),
-    ("xt_parked_reason", "why the row was set aside", &["null_key", "duplicate_key"]),
+    ("xt_parked_reason", "why the row was set aside", &["null_key", "duplicate_key", "superseded", "unknown_key", "already_deleted"]),
     ("xt_transaction_id", "the transaction's id, the same on every engine", &[]),
     ("xt_transaction_type", "what is booked", &["INITIAL_BOOKING", "REVERSAL", "DELTA_CORRECTION", "REPUBLISH"]),
     ("xt_referred_transaction_id", "the transaction that this one reverses, corrects or follows", &[]),

@@ -22,6 +22,11 @@ pub(crate) fn expand(flow: &Flow, target: Target) -> Result<Plan, Problems> {
         return Err(Problems::from(problem.label("of this type").help(help)).in_source(&flow.source));
     }
     let mut problems = Problems::default();
+    if flow.properties.batches(flow).times_from_ids {
+        let what = format!("`effective_from_batch` is not generated as `{}`", target.name());
+        let help = "what is generated is told the execution time of each batch: remove the key, and give it the date that the batch id is";
+        problems.push(Problem::new("qetl::generate::times_from_ids", flow.header.flow_type.span, what).label("of this type").help(help));
+    }
     for column in &flow.input.columns {
         if column.value.declared().is_none() {
             let name = column.value.name.as_str();

@@ -278,7 +278,9 @@ impl Writer<'_> {
 
     fn fill(&self, plan: &Plan, task: &Task) -> Result<Fill, Unsupported> {
         let (before, after): (Vec<_>, Vec<_>) = task.checks.iter().partition(|check| check.is_of_landing());
-        let judged = |checks: Vec<&Check>| checks.into_iter().map(|check| self.judged(check)).collect::<Result<Vec<_>, _>>();
+        let judged = |checks: Vec<&Check>| {
+            checks.into_iter().filter(|check| check.refuses()).map(|check| self.judged(check)).collect::<Result<Vec<_>, _>>()
+        };
         Ok(Fill {
             target: (self.sql.table)(&task.target).to_string(),
             about: plan.dataset(&task.target).map_or_else(String::new, |dataset| dataset.about.clone()),
@@ -303,10 +305,11 @@ impl Writer<'_> {
             }
             Rule::DuplicateKey { .. } => (None, "mend the rows, or say which counts with `on_duplicate_key`"),
             Rule::None { help, .. } => (None, help.as_str()),
+            Rule::Warn(what) => (None, what.as_str()),
         };
         let (rule, message) = match &check.rule {
             Rule::None { problem, .. } => (format!("it is not so that {problem}"), format!("refused: {problem}")),
-            rule @ (Rule::NotEmpty | Rule::MaxDeleteRatio(_) | Rule::DuplicateKey { .. }) => {
+            rule @ (Rule::NotEmpty | Rule::MaxDeleteRatio(_) | Rule::DuplicateKey { .. } | Rule::Warn(_)) => {
                 (rule.to_string(), format!("refused, it does not hold that {rule}"))
             }
         };

@@ -14,6 +14,7 @@ mod rules;
 pub mod run;
 pub mod source;
 pub mod standard;
+mod times;
 pub mod types;
 pub mod verify;
 pub mod waiting;

@@ -21,7 +21,7 @@ pub(crate) async fn outdated(engine: &dyn Engine, plan: &Arc<Plan>, records: &Fl
     let Some(last) = records.batches.last().filter(|_| records.details.rules < RULES) else { return Ok(problems) };
     let flow = &plan.flow;
     let changes = flow.properties.rule_changes(&Expand { flow, input: &plan.input })?;
-    let context = context_of(&known_batches(records, &plan.input, None), last.batch_id, last.processed_at);
+    let context = context_of(&known_batches(flow, records, &plan.input, None), last.batch_id);
     for change in changes.into_iter().filter(|change| records.details.rules < change.since) {
         let all = || records.batches.iter().map(|batch| batch.batch_id);
         let concerned: BTreeSet<i64> = match &change.concerns {

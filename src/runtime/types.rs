@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use qetl_core::{
     Column, DatasetName, Flow, Problems, Type,
     format::ReaderOptions,
-    input::{InputColumn, OnNullKey},
+    input::{AddedColumns, InputColumn, OnNullKey},
     plan::{Expand, InputType, Known},
     problem::Problem,
 };
@@ -226,17 +226,20 @@ pub(crate) fn settles(column: &InputType, old: Option<&PinnedColumn>) -> Option<
 }
 
 /// Columns that came, went or changed since the flow's batches were made.
-pub fn column_changes(types: &[InputType], records: &FlowRecords) -> Vec<String> {
+pub fn column_changes(flow: &Flow, types: &[InputType], records: &FlowRecords) -> Vec<String> {
     if records.batches.is_empty() {
         return Vec::new();
     }
     let mut notes = Vec::new();
     for column in types.iter().filter(|column| !column.gone) {
         match records.columns.iter().find(|old| old.name == column.name) {
-            None => notes.push(format!(
-                "column `{}` is new: it is NULL in the batches there are, so rows that have a value now count as changed",
-                column.name
-            )),
+            None => {
+                let then = match flow.input.added_columns {
+                    AddedColumns::Changed => "rows that have a value now count as changed",
+                    AddedColumns::Carried => "it is carried until rows have it: a value alone is no change",
+                };
+                notes.push(format!("column `{}` is new: it is NULL in the batches there are, so {then}", column.name));
+            }
             Some(old) if old.details.open && old.ty != column.ty => {
                 notes.push(format!("column `{}` had no value until now, and is {} from now on", column.name, column.ty));
             }

@@ -53,13 +53,14 @@ pub async fn verify(engine: &dyn Engine, flow: &Flow) -> Result<FlowVerified, Ru
     let Some(last) = records.batches.last().cloned() else { return Ok(found) };
     found.invariants.push(landed(engine, flow, &records).await.map_err(|error| error.at(&place))?);
     let plan = Arc::new(plan::expand(flow, types::known(flow, &records))?);
-    if plan.invariants.is_empty() {
+    let invariants = plan.invariants()?;
+    if invariants.is_empty() {
         return Ok(found);
     }
     had::find(engine, &plan, &mut records, false).await.map_err(|error| error.at(&place))?;
-    let context = context_of(&known_batches(&records, &plan.input, None), last.batch_id, last.processed_at);
+    let context = context_of(&known_batches(flow, &records, &plan.input, None), last.batch_id);
     let mut work = engine.look(plan.clone()).await.map_err(|error| error.at(&place))?;
-    for invariant in plan.invariants()? {
+    for invariant in &invariants {
         let rows = work.rows(&context, &invariant.steps).await.map_err(|error| error.at(&place.clone().step(&invariant.name)))?;
         found.invariants.push(Verified {
             name: invariant.name.clone(),

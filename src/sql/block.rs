@@ -297,6 +297,7 @@ pub(crate) fn with_argument(function: &WindowFunction, change: impl Fn(&Expr) ->
         WindowFunction::RowNumber => WindowFunction::RowNumber,
         WindowFunction::Lag(expr) => WindowFunction::Lag(change(expr)),
         WindowFunction::Lead(expr) => WindowFunction::Lead(change(expr)),
+        WindowFunction::First(expr) => WindowFunction::First(change(expr)),
         WindowFunction::RunningSum(expr) => WindowFunction::RunningSum(change(expr)),
         WindowFunction::RunningMax(expr) => WindowFunction::RunningMax(change(expr)),
         WindowFunction::MinBeyond { of, distance } => WindowFunction::MinBeyond { of: change(of), distance: *distance },

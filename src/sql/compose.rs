@@ -163,7 +163,9 @@ impl Builder<'_> {
         let name = match as_of {
             AsOf::ReplacedBatch => self.sql.scratch(dataset, "replaced"),
             _ if dataset.namespace.is_empty() => self.sql.scratch_named(&dataset.name),
-            AsOf::ThisBatch | AsOf::PreviousBatch | AsOf::BeforeThisBatch | AsOf::AllBatches => (self.sql.table)(dataset),
+            AsOf::ThisBatch | AsOf::PreviousBatch | AsOf::BeforeThisBatch | AsOf::AfterThisBatch | AsOf::AllBatches => {
+                (self.sql.table)(dataset)
+            }
         };
         let mut block = Block::of(Source { from: From::Table(name), schema: rel.schema().clone() });
         let batch = Expr::left("xt_batch_id");
@@ -171,6 +173,7 @@ impl Builder<'_> {
             AsOf::ThisBatch => Some(Condition::Is(batch.eq(Expr::batch_id()))),
             AsOf::PreviousBatch => Some(Condition::Previous(batch)),
             AsOf::BeforeThisBatch => Some(Condition::Is(batch.lt(Expr::batch_id()))),
+            AsOf::AfterThisBatch => Some(Condition::Is(batch.gt(Expr::batch_id()))),
             AsOf::AllBatches | AsOf::ReplacedBatch => None,
         };
         // The batch's id is there, whichever columns are asked for.

@@ -147,6 +147,7 @@ impl Scope<'_> {
                     WindowFunction::Lead(expr) => {
                         ("LAG(a) OVER (PARTITION BY a ORDER BY a)", plain(tree::call("LEAD", vec![self.lower(expr)?])))
                     }
+                    WindowFunction::First(expr) => (dialect.first_value(), plain(tree::call("FIRST_VALUE", vec![self.lower(expr)?]))),
                     WindowFunction::RunningSum(expr) => (running, fold("SUM", Fold::Sum, expr)?),
                     WindowFunction::RunningMax(expr) => (running, fold("MAX", Fold::Extreme, expr)?),
                     WindowFunction::MinBeyond { of, .. } => (beyond, fold("MIN", Fold::Extreme, of)?),
@@ -164,7 +165,7 @@ impl Scope<'_> {
                     }
                 }
                 match function {
-                    WindowFunction::RowNumber | WindowFunction::Lag(_) | WindowFunction::Lead(_) => Ok(window),
+                    WindowFunction::RowNumber | WindowFunction::Lag(_) | WindowFunction::Lead(_) | WindowFunction::First(_) => Ok(window),
                     _ => dialect.folded(kind, ty, window),
                 }
             }

@@ -207,7 +207,9 @@ pub fn kept(scratch: &str, step: &Step) -> Step {
 /// Whether the relation reads rows of the dataset that are not of earlier batches.
 fn reads_all(rel: &Rel, dataset: &DatasetName) -> bool {
     match &*rel.op {
-        Op::Scan { dataset: read, as_of } => read == dataset && !matches!(as_of, AsOf::BeforeThisBatch | AsOf::PreviousBatch),
+        Op::Scan { dataset: read, as_of } => {
+            read == dataset && !matches!(as_of, AsOf::BeforeThisBatch | AsOf::AfterThisBatch | AsOf::PreviousBatch)
+        }
         _ => rel.inputs().into_iter().any(|input| reads_all(input, dataset)),
     }
 }

@@ -1,6 +1,8 @@
 //! Random histories of every flow type, on every kind of database.
 
-use qetl_test_harness::{change_feed, growth, ledger, names, parts, scd2, search::Search, sessions, slt, source, standard, wholes};
+use qetl_test_harness::{
+    Place, change_feed, cuts, growth, ledger, names, parts, scd2, search::Search, sessions, slt, source, standard, wholes,
+};
 
 use crate::server::Kind;
 
@@ -11,6 +13,7 @@ macro_rules! on {
             #[test] fn change_feed() { search($kind, &change_feed::SEARCH) }
             #[test] fn files_that_come_one_by_one() { files($kind) }
             #[test] fn batches_that_come_in_parts() { in_parts($kind) }
+            #[test] fn change_feeds_in_every_order() { in_every_order($kind) }
             #[test] fn delta_publishing() { search($kind, &ledger::SEARCH) }
             #[test] fn sessionization() { search($kind, &sessions::SEARCH) }
             #[test] fn growth_accounting() { search($kind, &growth::SEARCH) }
@@ -37,6 +40,15 @@ fn files(kind: Kind) {
 fn in_parts(kind: Kind) {
     let Some(server) = kind.server() else { return };
     wholes::search(&|| server.place());
+}
+
+/// Each history is lived a dozen times.
+fn in_every_order(kind: Kind) {
+    let Some(server) = kind.server() else { return };
+    cuts::SEARCH.on(&|| {
+        let place = server.place();
+        Place { cases: place.cases.div_ceil(10), ..place }
+    });
 }
 
 #[test]

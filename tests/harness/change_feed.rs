@@ -8,7 +8,7 @@ use qetl_runtime::{
     waiting::Request,
 };
 use qetl_test_models::{
-    histories::{Arrival, History, flow_toml, history},
+    histories::{Arrival, History, first_flow_toml, flow_toml, history},
     oracle::{Column, Model, Options, Outcome, Reason},
     tables,
 };
@@ -22,16 +22,26 @@ use crate::{
 pub const SEARCH: Search<History> = Search {
     flow_type: "change_feed",
     histories: || history(true).boxed(),
-    told: |history| format!("flow:\n{}\narrivals: {:#?}", flow_toml(history), history.arrivals),
+    told: |history| format!("flow:\n{}\nadded: {:?}\narrivals: {:#?}", flow_toml(history), history.added, history.arrivals),
     live,
 };
 
 fn live(runtime: &Runtime, places: Places<'_>, history: &History) -> Result<Lived, TestCaseError> {
-    let project = TestProject::new(places(), &flow_toml(history));
+    let mut project = TestProject::new(places(), &first_flow_toml(history));
     let mut model = Model::new(history.options.clone());
+    model.lacks.extend(history.added.iter().map(|added| added.column));
     runtime.block_on(async {
         for (index, arrival) in history.arrivals.iter().enumerate() {
-            let arrival = &project.place.holdable(arrival);
+            let mut arrival = project.place.holdable(arrival);
+            if let Some(added) = &history.added {
+                if index < added.from {
+                    arrival = arrival.without(added.column);
+                } else if index == added.from {
+                    project = project.and("flow", &flow_toml(history));
+                    model.lacks.clear();
+                }
+            }
+            let arrival = &arrival;
             let report = arrive(&project, index, arrival, &history.options.columns).await?;
             let expected = model.execute(arrival.batch_id, &arrival.rows, arrival.accept_guards);
             compare_outcome(&report, &expected, &history.options).map_err(|why| at(index, arrival, &why))?;

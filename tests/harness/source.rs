@@ -22,6 +22,8 @@ pub const SEARCH: Search<History> = Search {
 
 /// Rows of a dataset come in another order than those of its files did.
 fn without_order(mut history: History) -> History {
+    // The maker has all columns from the start.
+    history.added = None;
     if matches!(history.options.on_duplicate_key, OnDuplicateKey::KeepFirst | OnDuplicateKey::KeepLast) {
         history.options.on_duplicate_key = OnDuplicateKey::Park;
     }

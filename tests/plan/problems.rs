@@ -46,3 +46,17 @@ fn wrong_flow_files_are_answered() {
     });
     assert!(right.is_empty(), "these are not refused: {right:?}");
 }
+
+#[test]
+fn times_from_numbered_files_are_warned_of() {
+    let flow = |load: &str| {
+        let text = format!(
+            "id = 'f'\nflow_type = 'scd2'\n[input]\nprimary_key = ['id']\ncolumns = ['id', 'v']\n[properties]\neffective_from_batch = true\n\
+             [properties.load]\nsource_path = 'data'\n{load}"
+        );
+        let flow = Flow::parse("f.toml", &text, &qetl_plugins::registry()).unwrap_or_else(|problems| panic!("{problems}"));
+        flow.warnings.0.iter().map(|problem| problem.code).collect::<Vec<_>>()
+    };
+    assert_eq!(flow(""), ["qetl::decode::effective_from_batch"]);
+    assert_eq!(flow("batch_id_from = '(\\d{8})'"), Vec::<&str>::new());
+}

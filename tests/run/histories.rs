@@ -6,7 +6,7 @@ use std::{
 };
 
 use qetl_test_harness::{
-    Place, Search, TestProject, change_feed, growth, ledger, names, parts, scd2, search::cases, sessions, slt, source, standard, wholes,
+    Place, Search, TestProject, change_feed, cuts, growth, ledger, names, parts, scd2, search::cases, sessions, slt, source, standard, wholes,
 };
 
 use crate::project::{delete_files, place};
@@ -38,6 +38,15 @@ fn batches_that_come_in_parts() {
 #[test]
 fn any_names() {
     search(&names::SEARCH, |_| ());
+}
+
+#[test]
+fn change_feeds_in_every_order() {
+    // Each of them is lived a dozen times.
+    cuts::SEARCH.on(&|| {
+        let place = place(2, 0);
+        Place { cases: place.cases / 10, ..place }
+    });
 }
 
 #[test]

@@ -4,6 +4,7 @@
 #![cfg(test)]
 
 mod broken;
+mod changes;
 mod cli;
 mod crash;
 mod deletes;

@@ -1,8 +1,9 @@
 //! The definition of the operators at the level of meaning, in plain ones.
 #![expect(clippy::wildcard_enum_match_arm, reason = "relations that are names already need no step")]
 
-use crate::schema::Type;
+mod classify;
 
+use self::classify::classified;
 use super::{
     AggregateFunction, AsOf, Classify, Expr, Function, Gone, JoinKind, LatestPerKey, Op, Order, Rel, RelError, Sessionize, Sessions, Steps,
     WindowFunction,
@@ -193,54 +194,4 @@ fn greatest_per_key(step: &str, latest: &LatestPerKey, steps: &mut Steps) -> Res
     let on: Vec<(String, String)> = latest.keys.iter().chain([&latest.by]).map(|name| (name.clone(), name.clone())).collect();
     let columns = rows.column_names().map(|name| (name.to_owned(), Expr::left(name))).collect();
     rows.join(JoinKind::Inner, greatest, &on, columns)
-}
-
-/// Where every key that is missing is gone, both sides are joined once. Else two steps, the keys that are there and the keys
-/// that are gone, and their union: so a state that is much larger than the current rows is not read as a whole.
-fn classified(step: &str, classify: &Classify, steps: &mut Steps) -> Result<Rel, RelError> {
-    let Classify { current, state, keys, tracked, gone } = classify;
-    let columns: Vec<String> = current.column_names().map(str::to_owned).collect();
-    let on: Vec<(String, String)> = keys.iter().map(|key| (key.clone(), key.clone())).collect();
-
-    let (was, is_absent) = (Expr::right("xt_record_type"), Expr::left(&keys[0]).is_null());
-    let differs = |column: &String| Expr::left(column).is_distinct(Expr::right(column));
-    let there = vec![
-        (was.clone().is_null(), Expr::text("NEW")),
-        (was.clone().eq(Expr::text("DELETED")), Expr::text("REACTIVATED")),
-        (Expr::any(tracked.iter().map(differs)), Expr::text("CHANGED")),
-    ];
-    let changed = Expr::JoinText {
-        separator: ",".to_owned(),
-        parts: tracked.iter().map(|column| Expr::case(vec![(differs(column), Expr::text(column))], None)).collect(),
-    };
-    let result = |record_type: Vec<(Expr, Expr)>, has_no_changes: Expr| {
-        [
-            ("xt_record_type".to_owned(), Expr::case(record_type, Some(Expr::text("STALE")))),
-            ("xt_changed_columns".to_owned(), Expr::case(vec![(has_no_changes, Expr::null(Type::Text))], Some(changed.clone()))),
-        ]
-    };
-    let named = match gone {
-        Gone::AllExcept(kept) => {
-            let state = kept.iter().try_fold(state.clone(), |state, kept| state.anti(kept.clone(), keys))?;
-            let value =
-                |column: &String| (column.clone(), Expr::case(vec![(is_absent.clone(), Expr::right(column))], Some(Expr::left(column))));
-            let record_type = std::iter::once((is_absent.clone(), Expr::text("DELETED"))).chain(there).collect();
-            let has_row = ("xt_has_row".to_owned(), is_absent.clone().not().or(was.clone().not_eq(Expr::text("DELETED"))));
-            let result = result(record_type, is_absent.clone().or(was.is_null()));
-            let joined = columns.iter().map(value).chain(result).chain([has_row]).collect();
-            let rows = current.clone().join(JoinKind::Full, state, &on, joined)?.filter(Expr::column("xt_has_row"))?;
-            return rows.select(columns.iter().map(String::as_str).chain(["xt_record_type", "xt_changed_columns"]));
-        }
-        Gone::Only(named) => named,
-    };
-    let own = columns.iter().map(|column| (column.clone(), Expr::left(column)));
-    let there = current.clone().join(JoinKind::Left, state.clone(), &on, own.chain(result(there, was.is_null())).collect())?;
-    let Some(named) = named else { return Ok(there) };
-    let there = steps.add(&format!("{step}_there"), there);
-    let live = state.clone().filter(Expr::column("xt_record_type").not_eq(Expr::text("DELETED")))?;
-    let last_known = columns.iter().map(|column| (column.clone(), Expr::column(column)));
-    let deleted = [("xt_record_type".to_owned(), Expr::text("DELETED")), ("xt_changed_columns".to_owned(), Expr::null(Type::Text))];
-    let gone = live.semi(named.clone(), keys)?.anti(current.clone(), keys)?.project(last_known.chain(deleted).collect())?;
-    let gone = steps.add(&format!("{step}_gone"), gone);
-    Rel::union(vec![there, gone])
 }

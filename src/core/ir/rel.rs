@@ -10,7 +10,7 @@ use crate::{
     schema::{Column, Schema, Type},
 };
 
-use super::{Expr, Period, Side};
+use super::{Expr, Function, Period, Side};
 
 pub use steps::{Step, Steps};
 
@@ -99,6 +99,7 @@ pub enum AsOf {
     /// The batch with the greatest id below this one.
     PreviousBatch,
     BeforeThisBatch,
+    AfterThisBatch,
     AllBatches,
     /// This batch as it was published before, if it was: what is being replaced.
     ReplacedBatch,
@@ -131,6 +132,8 @@ pub enum WindowFunction {
     Lag(Expr),
     /// The value in the row after; NULL in the last.
     Lead(Expr),
+    /// The value in the first row.
+    First(Expr),
     /// Of all rows up to this one; NULL is left out.
     RunningSum(Expr),
     RunningMax(Expr),
@@ -164,14 +167,38 @@ pub struct LatestPerKey {
 /// Compares the current rows with the last known state, key by key, and says what became of each.
 ///
 /// `current` and `state` have one row per key; `state` has `current`'s columns and `xt_record_type`. The result has
-/// `current`'s columns, `xt_record_type` and `xt_changed_columns`.
+/// `current`'s columns but for `marked`, `xt_record_type` and `xt_changed_columns`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Classify {
     pub current: Rel,
     pub state: Rel,
     pub keys: Vec<String>,
     pub tracked: Vec<String>,
+    /// The column of `current` that says of a row that it deletes its key: never NULL, and in no result. Without it no row does.
+    pub marked: Option<String>,
+    /// Tracked columns that do not differ where the batch of the state's row had not the column: see
+    /// [`Function::BatchHas`](super::Function::BatchHas). The state then has `xt_batch_id`.
+    pub added: Vec<String>,
+    /// What a row that deletes its key says of the deletion: these values it gives to the DELETED row, which has the state's else.
+    pub of_mark: Vec<String>,
+    /// The keys that are deleted without such a row.
     pub gone: Gone,
+}
+
+impl Classify {
+    /// Whether a tracked column differs, where the current rows stand on the left and the state on the right.
+    pub fn differs(&self, column: &str) -> Expr {
+        let differs = Expr::left(column).is_distinct(Expr::right(column));
+        if !self.added.iter().any(|added| added == column) {
+            return differs;
+        }
+        differs.and(Expr::right("xt_batch_id").call(Function::BatchHas { column: column.to_owned() }))
+    }
+
+    /// The columns that are compared, or carried.
+    pub fn columns(&self) -> impl Iterator<Item = &Column> {
+        self.current.columns().iter().filter(|column| self.marked.as_ref().is_none_or(|marked| *marked != column.name))
+    }
 }
 
 /// Cuts each user's events, in time order, into sessions.
@@ -395,15 +422,22 @@ impl Rel {
     }
 
     pub fn classify(classify: Classify) -> Result<Self, RelError> {
-        let mut columns = classify.current.columns().to_vec();
+        let mut columns: Vec<Column> = classify.columns().cloned().collect();
+        if let Some(marked) = &classify.marked {
+            classify.current.expect_bool(&Expr::column(marked))?;
+        }
         for column in columns.iter().chain([&Column::new("xt_record_type", Type::Text)]) {
             let same = classify.state.ty(&Expr::column(&column.name))?;
             if same != column.ty {
                 return Err(RelError::Types { what: column.name.clone(), left: column.ty, right: same });
             }
         }
-        for name in classify.keys.iter().chain(&classify.tracked) {
-            classify.current.ty(&Expr::column(name))?;
+        let own = Schema::new(columns.clone()).unwrap_or_default();
+        for name in classify.keys.iter().chain(&classify.tracked).chain(&classify.added).chain(&classify.of_mark) {
+            Expr::column(name).ty(&own, &Schema::default())?;
+        }
+        if !classify.added.is_empty() {
+            classify.state.ty(&Expr::column("xt_batch_id"))?;
         }
         columns.push(Column::new("xt_record_type", Type::Text));
         columns.push(Column::new("xt_changed_columns", Type::Text));

@@ -128,6 +128,7 @@ impl Display for WindowFunction {
             WindowFunction::RowNumber => f.write_str("row_number()"),
             WindowFunction::Lag(expr) => write!(f, "lag({expr})"),
             WindowFunction::Lead(expr) => write!(f, "lead({expr})"),
+            WindowFunction::First(expr) => write!(f, "first({expr})"),
             WindowFunction::RunningSum(expr) => write!(f, "running_sum({expr})"),
             WindowFunction::RunningMax(expr) => write!(f, "running_max({expr})"),
             WindowFunction::MinBeyond { of, distance } => write!(f, "min_beyond({of}, {distance})"),
@@ -141,6 +142,7 @@ impl Display for AsOf {
             AsOf::ThisBatch => "this batch",
             AsOf::PreviousBatch => "the previous batch",
             AsOf::BeforeThisBatch => "before this batch",
+            AsOf::AfterThisBatch => "after this batch",
             AsOf::AllBatches => "all batches",
             AsOf::ReplacedBatch => "this batch as it was",
         })
@@ -248,13 +250,22 @@ impl Rel {
             }
             Op::Classify(classify) => {
                 writeln!(f, "{pad}classify by ({}), tracking ({})", names(&classify.keys), names(&classify.tracked))?;
+                if !classify.added.is_empty() {
+                    writeln!(f, "{pad}  ({}) only where the state's batch had them", names(&classify.added))?;
+                }
                 classify.current.write_inner(f, depth + 1, "current")?;
                 classify.state.write_inner(f, depth + 1, "state")?;
+                if let Some(marked) = &classify.marked {
+                    write!(f, "{pad}  gone: current keys where {}", name(marked))?;
+                    let of_mark = names(&classify.of_mark);
+                    if of_mark.is_empty() { writeln!(f)? } else { writeln!(f, ", with its {of_mark}")? }
+                }
                 match &classify.gone {
                     Gone::AllExcept(None) => writeln!(f, "{pad}  gone: every key of the state that is not current"),
                     Gone::AllExcept(Some(kept)) => {
                         kept.write_inner(f, depth + 1, "gone: every key of the state that is not current, but for")
                     }
+                    Gone::Only(None) if classify.marked.is_some() => Ok(()),
                     Gone::Only(None) => writeln!(f, "{pad}  gone: no key"),
                     Gone::Only(Some(named)) => named.write_inner(f, depth + 1, "gone: the keys of"),
                 }

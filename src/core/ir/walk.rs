@@ -37,6 +37,7 @@ impl WindowFunction {
             WindowFunction::RowNumber => None,
             WindowFunction::Lag(expr)
             | WindowFunction::Lead(expr)
+            | WindowFunction::First(expr)
             | WindowFunction::RunningSum(expr)
             | WindowFunction::RunningMax(expr)
             | WindowFunction::MinBeyond { of: expr, .. } => Some(expr),

@@ -20,7 +20,10 @@ use datafusion::{
         expr_fn::{count, max, min},
         min_max::max_udaf,
     },
-    functions_window::expr_fn::{lag, lead, row_number},
+    functions_window::{
+        expr_fn::{lag, lead, row_number},
+        nth_value::first_value,
+    },
     logical_expr::{
         EmptyRelation, Expr, ExprFunctionExt, LogicalPlan, LogicalPlanBuilder, WindowFrame, WindowFrameBound, WindowFrameUnits, cast,
         expr::WindowFunction as WindowCall,
@@ -205,6 +208,7 @@ impl Lowering<'_> {
                         WindowFunction::RowNumber => row_number(),
                         WindowFunction::Lag(expr) => lag(scope.lower(expr)?, Some(1), None),
                         WindowFunction::Lead(expr) => lead(scope.lower(expr)?, Some(1), None),
+                        WindowFunction::First(expr) => first_value(scope.lower(expr)?),
                         WindowFunction::RunningSum(expr) => Expr::from(WindowCall::new(exact::summing(), vec![scope.lower(expr)?])),
                         WindowFunction::RunningMax(expr) => Expr::from(WindowCall::new(max_udaf(), vec![scope.lower(expr)?])),
                         WindowFunction::MinBeyond { .. } => return plan_err!("sessions are cut before the plan"),
@@ -320,7 +324,7 @@ impl Lowering<'_> {
     }
 
     /// For each key the row with the greatest `by`: the greatest value a key, and back to its row.
-    fn greatest(&self, plan: LogicalPlan, latest: &LatestPerKey) -> Result<LogicalPlan> {
+    pub(crate) fn greatest(&self, plan: LogicalPlan, latest: &LatestPerKey) -> Result<LogicalPlan> {
         let names: Vec<String> = plan.schema().columns().into_iter().map(|column| column.name).collect();
         let greatest = LogicalPlanBuilder::new(plan.clone())
             .aggregate(latest.keys.iter().map(|key| column(key)), vec![max(column(&latest.by)).alias(&latest.by)])?;

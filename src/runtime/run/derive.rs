@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use qetl_core::{
-    Column, Problems,
+    Column, Flow, Problems,
     ir::Expr,
     plan::{self, InputType, Plan},
 };
@@ -15,6 +15,7 @@ use crate::{
     progress::Event,
     records::{BatchRecord, FlowRecords},
     report::StepReport,
+    times,
     waiting::Job,
 };
 
@@ -25,6 +26,12 @@ pub(super) enum Part {
     Batch { own: bool },
     /// Those of all batches, once; `all`: nothing of what they made before is kept.
     Whole { own: bool, all: bool },
+}
+
+/// Where it goes what a batch has to tell; of batches that are derived again, nothing is told.
+pub(super) struct Told<'a> {
+    pub(super) steps: &'a mut Vec<StepReport>,
+    pub(super) warnings: &'a mut Vec<String>,
 }
 
 impl FlowRun<'_> {
@@ -59,7 +66,7 @@ impl FlowRun<'_> {
         context: &BatchContext,
         job: &Job,
         part: Part,
-        steps: &mut Vec<StepReport>,
+        told: &mut Told<'_>,
     ) -> Result<(), RunError> {
         let plan = &*self.plan_of(plan, context, part)?;
         let (of_batch, own, all) = match part {
@@ -75,14 +82,14 @@ impl FlowRun<'_> {
             let judged = |check: &&&plan::Check| !check.guard || (own && !self.request.accept_guards);
             for check in before.iter().filter(judged) {
                 let rows = work.rows(context, &check.steps).await.map_err(|error| error.at(&place))?;
-                judge::judge(self.flow, &plan.input, check, &rows, job).map_err(|error| error.at(&place))?;
+                told.warnings.extend(judge::judge(self.flow, &plan.input, check, &rows, job).map_err(|error| error.at(&place))?);
             }
             let done = work.run(context, task, all, self.progress).await.map_err(|error| error.at(&place))?;
             for check in after.iter().filter(judged) {
                 let rows = work.rows(context, &check.steps).await.map_err(|error| error.at(&place))?;
-                judge::judge(self.flow, &plan.input, check, &rows, job).map_err(|error| error.at(&place))?;
+                told.warnings.extend(judge::judge(self.flow, &plan.input, check, &rows, job).map_err(|error| error.at(&place))?);
             }
-            self.step_done(context.batch_id, done, steps);
+            self.step_done(context.batch_id, done, told.steps);
         }
         Ok(())
     }
@@ -115,14 +122,14 @@ impl FlowRun<'_> {
             time(own),
             sides.join(" and ")
         );
-        let help = "its rows take effect at that time; give one that fits with `--execution-date`, or name an `effective_date_column`";
+        let help = "it says when rows take effect, or when missing keys end; give one that fits with `--execution-date`";
         Err(RunError::refused(Place::default(), message, help))
     }
 }
 
-/// The batches that there will be, ascending: those that there are, one of them replaced or one more. `input`: the columns of the
-/// plan.
-pub(crate) fn known_batches(records: &FlowRecords, input: &[InputType], own: Option<KnownBatch>) -> Arc<Vec<KnownBatch>> {
+/// The flow's batches that there will be, ascending: those that there are, one of them replaced or one more. `input`: the columns
+/// of the plan.
+pub(crate) fn known_batches(flow: &Flow, records: &FlowRecords, input: &[InputType], own: Option<KnownBatch>) -> Arc<Vec<KnownBatch>> {
     let columns: Vec<String> = input.iter().map(|column| column.name.clone()).collect();
     let known = |batch: &BatchRecord| KnownBatch {
         batch_id: batch.batch_id,
@@ -133,10 +140,15 @@ pub(crate) fn known_batches(records: &FlowRecords, input: &[InputType], own: Opt
     let others = records.batches.iter().filter(|batch| own.as_ref().is_none_or(|own| own.batch_id != batch.batch_id));
     let mut all: Vec<KnownBatch> = others.map(known).chain(own.clone()).collect();
     all.sort_by_key(|batch| batch.batch_id);
+    for batch in &mut all {
+        batch.processed_at = times::of_batch(flow, batch.batch_id, batch.processed_at);
+    }
     Arc::new(all)
 }
 
-pub(crate) fn context_of(known: &Arc<Vec<KnownBatch>>, batch_id: i64, processed_at: i64) -> BatchContext {
+/// What instructions need to know of one of the known batches.
+pub(crate) fn context_of(known: &Arc<Vec<KnownBatch>>, batch_id: i64) -> BatchContext {
     let previous = known.iter().map(|batch| batch.batch_id).filter(|id| *id < batch_id).max();
-    BatchContext { batch_id, previous, processed_at, known: known.clone() }
+    let own = known.iter().find(|batch| batch.batch_id == batch_id);
+    BatchContext { batch_id, previous, processed_at: own.map_or(0, |batch| batch.processed_at), known: known.clone() }
 }

@@ -14,7 +14,7 @@ use qetl_ingest::SourceFile;
 
 use super::{
     Done,
-    derive::{Part, context_of, known_batches},
+    derive::{Part, Told, context_of, known_batches},
     failure_status,
     landing::{fingerprints, refuse_changed_files},
     planned::{Planned, plan_flow},
@@ -132,8 +132,8 @@ impl FlowRun<'_> {
         let had = columns_of(input, known.as_ref(), job);
         let lacks = input.iter().map(|column| column.name.clone()).filter(|name| !had.contains(name)).collect();
         let own = KnownBatch { batch_id: job.batch_id, processed_at, files: job.source_names(), lacks };
-        let known_batches = known_batches(records, input, Some(own));
-        let context = context_of(&known_batches, job.batch_id, processed_at);
+        let known_batches = known_batches(self.flow, records, input, Some(own));
+        let context = context_of(&known_batches, job.batch_id);
         let files = match &job.input {
             JobInput::Files(files) => {
                 let folders = types::of_folders(&self.flow.reader, self.flow.input.columns.iter().map(|column| &column.value));
@@ -160,16 +160,18 @@ impl FlowRun<'_> {
         if known.is_some() {
             self.refuse_late(records, job, false)?;
         }
-        self.derive(&plan, &mut *work, &context, job, Part::Batch { own: true }, &mut report.steps).await?;
+        let mut told = Told { steps: &mut report.steps, warnings: &mut report.warnings };
+        self.derive(&plan, &mut *work, &context, job, Part::Batch { own: true }, &mut told).await?;
         for batch in &later {
-            let context = context_of(&known_batches, batch.batch_id, batch.processed_at);
-            self.derive(&plan, &mut *work, &context, job, Part::Batch { own: false }, &mut Vec::new())
+            let context = context_of(&known_batches, batch.batch_id);
+            let nothing = &mut Told { steps: &mut Vec::new(), warnings: &mut Vec::new() };
+            self.derive(&plan, &mut *work, &context, job, Part::Batch { own: false }, nothing)
                 .await
                 .map_err(|error| error.at(&Place::default().batch(batch.batch_id)))?;
             report.derived_again.push(batch.batch_id);
         }
         let all = !later.is_empty() || records.batches.is_empty();
-        self.derive(&plan, &mut *work, &context, job, Part::Whole { own: true, all }, &mut report.steps).await?;
+        self.derive(&plan, &mut *work, &context, job, Part::Whole { own: true, all }, &mut told).await?;
         let record = BatchRecord {
             batch_id: job.batch_id,
             generation: known.map_or(1, |known| known.generation + 1),

@@ -19,20 +19,21 @@ use crate::{
 /// The most keys that a message names.
 const SHOWN: usize = 5;
 
-/// Refuses the batch if the rows break the rule.
-pub(super) fn judge(flow: &Flow, input: &[InputType], check: &Check, rows: &[RecordBatch], job: &Job) -> Result<(), RunError> {
+/// Refuses the batch if the rows break the rule; gives the warning that they are worth.
+pub(super) fn judge(flow: &Flow, input: &[InputType], check: &Check, rows: &[RecordBatch], job: &Job) -> Result<Option<String>, RunError> {
     match &check.rule {
+        Rule::Warn(what) => Ok(rows.iter().any(|batch| batch.num_rows() > 0).then(|| what.clone())),
         Rule::NotEmpty => match number(rows, "n") {
             0 => {
                 let help = "it would delete every key; set `allow_empty_snapshot = true` if that is meant, or let this one through with `--accept-guards`";
                 Err(RunError::refused(Place::default(), "the snapshot is empty", help))
             }
-            _ => Ok(()),
+            _ => Ok(None),
         },
         Rule::MaxDeleteRatio(most) => {
             let (deleted, live) = (number(rows, "deleted"), number(rows, "live"));
             if deleted as f64 <= most * live as f64 {
-                return Ok(());
+                return Ok(None);
             }
             let message =
                 format!("the batch would delete {deleted} of {live} live keys, which is more than `max_delete_ratio = {most}` allows");
@@ -45,7 +46,7 @@ pub(super) fn judge(flow: &Flow, input: &[InputType], check: &Check, rows: &[Rec
         Rule::None { problem, help } => {
             let shown: Vec<String> = shown(rows, SHOWN + 1);
             if shown.is_empty() {
-                return Ok(());
+                return Ok(None);
             }
             let lines: String = shown.iter().take(SHOWN).map(|row| format!("\n  {row}")).collect();
             let more = if shown.len() > SHOWN { "\n  and more" } else { "" };
@@ -54,7 +55,7 @@ pub(super) fn judge(flow: &Flow, input: &[InputType], check: &Check, rows: &[Rec
         Rule::DuplicateKey { keys } => {
             let conflicts = conflicts(keys, rows);
             if conflicts.is_empty() {
-                return Ok(());
+                return Ok(None);
             }
             let lines = conflicts.iter().take(SHOWN).map(|conflict| format!("\n  {}", conflict.text(flow, input, job)));
             let many = conflicts.len() > SHOWN;

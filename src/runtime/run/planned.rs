@@ -14,7 +14,7 @@ use crate::{
     rules,
     source::{self, Source},
     standard::{self, Known, PlannedStandard, StandardJob},
-    types,
+    times, types,
     waiting::{self, Job, JobInput, Request, Roots},
 };
 
@@ -68,7 +68,9 @@ pub async fn plan_flow(engine: &dyn Engine, flow: &Flow, project: &[&Flow], root
         }
     };
     let of_types = notes.clone();
-    notes.extend(types::column_changes(&input, &records));
+    let ids = records.batches.iter().map(|batch| batch.batch_id).chain(jobs.iter().map(|job| job.batch_id));
+    obstacles.append(times::obstacles(flow, ids));
+    notes.extend(types::column_changes(flow, &input, &records));
     let plan = Arc::new(plan::expand(flow, input).map_err(|problems| with_notes(problems, &of_types))?);
     had::find(engine, &plan, &mut records, request.full_refresh).await.map_err(|error| error.at(&place))?;
     if !request.full_refresh {

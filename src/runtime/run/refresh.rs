@@ -13,7 +13,7 @@ use qetl_core::{
 };
 
 use super::{
-    derive::{Part, context_of, known_batches},
+    derive::{Part, Told, context_of, known_batches},
     flow::FlowRun,
     judge::shown,
     planned::Planned,
@@ -69,19 +69,20 @@ impl FlowRun<'_> {
         }
         let (started, started_at) = (Instant::now(), micros(SystemTime::now()));
         let mut batches = records.batches.clone();
-        let known = known_batches(records, &plan.input, None);
+        let known = known_batches(self.flow, records, &plan.input, None);
         let ledger = match Ledger::of(plan) {
             Some(ledger) => Some((ledger.published(self.engine, plan, &known).await?, ledger)),
             None => None,
         };
         let mut work = self.engine.begin(plan.clone(), lock, self.run_id).await?;
         let mut last = None;
+        let told = &mut Told { steps: &mut Vec::new(), warnings: &mut Vec::new() };
         for batch in &mut batches {
             let job = Job { batch_id: batch.batch_id, input: JobInput::Files(Vec::new()), replay: true };
-            let context = context_of(&known, batch.batch_id, batch.processed_at);
+            let context = context_of(&known, batch.batch_id);
             self.hold(plan, &mut *work, &context, true).await.map_err(|error| error.at(&Place::default().batch(batch.batch_id)))?;
             let lacks = known.iter().find(|known| known.batch_id == batch.batch_id).map_or(&[] as &[_], |known| &known.lacks);
-            self.derive(plan, &mut *work, &context, &job, Part::Batch { own: false }, &mut Vec::new())
+            self.derive(plan, &mut *work, &context, &job, Part::Batch { own: false }, told)
                 .await
                 .map_err(|error| error.at(&Place::default().batch(batch.batch_id)))?;
             self.hold(plan, &mut *work, &context, false).await.map_err(|error| error.at(&Place::default().batch(batch.batch_id)))?;
@@ -95,7 +96,7 @@ impl FlowRun<'_> {
         }
         if let Some((context, job)) = &last {
             let part = Part::Whole { own: false, all: true };
-            self.derive(plan, &mut *work, context, job, part, &mut Vec::new()).await?;
+            self.derive(plan, &mut *work, context, job, part, told).await?;
         }
         if let Some((before, ledger)) = ledger {
             let after = ledger.read(&mut *work, &known).await?;

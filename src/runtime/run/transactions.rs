@@ -51,7 +51,7 @@ impl Ledger {
     pub(super) async fn read(&self, work: &mut dyn Work, known: &Arc<Vec<KnownBatch>>) -> Result<Said, RunError> {
         let mut said = Said::new();
         for batch in known.iter() {
-            for rows in work.rows(&context_of(known, batch.batch_id, batch.processed_at), &self.steps).await? {
+            for rows in work.rows(&context_of(known, batch.batch_id), &self.steps).await? {
                 self.add(&rows, &mut said)?;
             }
         }

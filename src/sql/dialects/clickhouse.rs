@@ -63,6 +63,11 @@ impl Dialect for ClickHouse {
         tree::text_with_backslashes(value)
     }
 
+    /// It leaves NULL out otherwise.
+    fn first_value(&self) -> &'static str {
+        "FIRST_VALUE(a) RESPECT NULLS OVER (PARTITION BY a ORDER BY a)"
+    }
+
     fn is_distinct(&self, ty: Type, left: ast::Expr, right: ast::Expr) -> ast::Expr {
         let same = self.is_not_distinct(ty, left, right);
         ast::Expr::UnaryOp { op: ast::UnaryOperator::Not, expr: Box::new(tree::nested(same)) }

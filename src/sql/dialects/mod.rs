@@ -197,6 +197,11 @@ pub trait Dialect: Sync {
         Ok(tree::binary(left, operator(op), right))
     }
 
+    /// The value in a window's first row, which may be NULL.
+    fn first_value(&self) -> &'static str {
+        "FIRST_VALUE(a) OVER (PARTITION BY a ORDER BY a)"
+    }
+
     /// A sort key; NULL first.
     fn order(&self, key: ast::Expr, _ty: Type, descending: bool) -> Vec<ast::OrderByExpr> {
         vec![ordered(key, descending, Some(true))]

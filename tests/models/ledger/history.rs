@@ -66,6 +66,7 @@ struct Plan {
     keys: Vec<ColumnType>,
     values: Vec<(ColumnType, Role)>,
     marks: Option<Marks>,
+    sequences: Vec<ColumnType>,
     names: Vec<&'static str>,
     measures_are_named: bool,
     tracked_are_named: bool,
@@ -73,8 +74,8 @@ struct Plan {
 }
 
 /// The plain names come first, so that a failing case shrinks to them. A name that ends in `_id` is no measure by default.
-const NAMES: [&str; 13] =
-    ["id", "amount", "account_id", "status", "note", "fee", "place", "order", "a b", "Ünï", "quo\"te", "Mixed", "node_id"];
+const NAMES: [&str; 15] =
+    ["id", "amount", "account_id", "status", "note", "fee", "place", "order", "a b", "Ünï", "quo\"te", "Mixed", "node_id", "lsn", "select"];
 
 fn plan() -> impl Strategy<Value = Plan> {
     let keys = prop_oneof![3 => vec(column_type(), 1), 2 => vec(column_type(), 2), 2 => vec(Just(ColumnType::Text), 2)];
@@ -89,6 +90,7 @@ fn plan() -> impl Strategy<Value = Plan> {
     )
         .prop_map(|(measures, dimensions, attributes, untracked)| [measures, dimensions, attributes, untracked].concat());
     let marks = prop_oneof![2 => Just(None), 1 => histories::marks().prop_map(Some)];
+    let orders = (marks, histories::sequence_types());
     let names = prop_oneof![1 => Just(NAMES.to_vec()), 2 => Just(NAMES.to_vec()).prop_shuffle()];
     let methods = [
         (Method::ReverseReplay, ""),
@@ -98,11 +100,12 @@ fn plan() -> impl Strategy<Value = Plan> {
         (Method::DeltaCorrection, "delta_method = \"Delta_Correction\"\n"),
         (Method::DeltaCorrection, "Delta_Method = \"delta_correction\"\n"),
     ];
-    (keys, values, marks, names, any::<bool>(), any::<bool>(), select(methods.to_vec())).prop_map(
-        |(keys, values, marks, names, measures_are_named, tracked_are_named, method)| Plan {
+    (keys, values, orders, names, any::<bool>(), any::<bool>(), select(methods.to_vec())).prop_map(
+        |(keys, values, (marks, sequences), names, measures_are_named, tracked_are_named, method)| Plan {
             keys,
             values,
             marks,
+            sequences,
             names,
             measures_are_named,
             tracked_are_named,
@@ -122,7 +125,12 @@ fn table(plan: &Plan) -> impl Strategy<Value = Table> + use<> {
             some_of(if may_be_measure { amounts(*ty) } else { domains(*ty, true) }, 3)
         })
         .collect();
-    let types = Types { keys: plan.keys.clone(), values: plan.values.iter().map(|(ty, _)| *ty).collect(), marks: plan.marks.clone() };
+    let types = Types {
+        keys: plan.keys.clone(),
+        values: plan.values.iter().map(|(ty, _)| *ty).collect(),
+        marks: plan.marks.clone(),
+        sequences: plan.sequences.clone(),
+    };
     table_of(types, plan.names.clone(), keys, variants(columns).boxed())
 }
 

@@ -45,13 +45,26 @@ pub fn flow_toml(options: &Options) -> String {
     if let Some(column) = &options.effective {
         properties += &format!("effective_date_column = {}\n", name(column));
     }
+    if options.from_batch {
+        properties += "effective_from_batch = true\n";
+    }
+    if let Some(tracked) = &options.feed.change_detection_columns {
+        properties += &format!("change_detection_columns = [{}]\n", tracked.iter().map(name).collect::<Vec<_>>().join(", "));
+    }
     if !options.type1.is_empty() {
         properties += &format!("type1_columns = [{}]\n", options.type1.iter().map(name).collect::<Vec<_>>().join(", "));
     }
     if options.on_delete == OnDelete::Ignore {
         properties += "on_delete = \"ignore\"\n";
     }
-    flow_text("id = \"h\"\nflow_type = \"scd2\"", &options.feed, &properties)
+    let mut input = String::new();
+    for (key, columns) in [("sequence_columns", &options.sequence), ("snapshot_of", &options.snapshot_of)] {
+        if !columns.is_empty() {
+            input += &format!("{key} = [{}]\n", columns.iter().map(name).collect::<Vec<_>>().join(", "));
+        }
+    }
+    let text = flow_text("id = \"h\"\nflow_type = \"scd2\"", &options.feed, &properties);
+    text.replacen("[input]\n", &format!("[input]\n{input}"), 1)
 }
 
 /// Histories most of whose batches are accepted. Nothing depends on what was drawn before, so that cases shrink well.
@@ -68,12 +81,18 @@ pub fn history() -> impl Strategy<Value = History> {
 enum Part {
     Key(usize),
     Effective,
-    /// Compared, or overwritten in every version.
-    Value {
-        at: usize,
-        type1: bool,
-    },
+    Sequence(usize),
+    Value { at: usize, role: Role },
     Mark,
+}
+
+/// What a value is there for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Role {
+    Tracked,
+    /// Neither compared nor overwritten, where some other column is tracked.
+    Carried,
+    Type1,
 }
 
 /// How a table looks.
@@ -81,8 +100,8 @@ enum Part {
 struct Shape {
     keys: Vec<ColumnType>,
     effective: Option<ColumnType>,
-    /// Each with whether it is a type-1 column.
-    values: Vec<(ColumnType, bool)>,
+    sequences: Vec<ColumnType>,
+    values: Vec<(ColumnType, Role)>,
     has_mark: bool,
     /// Where each column stands.
     order: Vec<u8>,
@@ -91,6 +110,14 @@ struct Shape {
     epoch: i64,
     /// Microseconds between two moments of the story.
     moment: i64,
+    /// Whether the batch ids are days, or hours.
+    dated: Option<Dated>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Dated {
+    Days,
+    Hours,
 }
 
 fn shape() -> impl Strategy<Value = Shape> {
@@ -103,21 +130,33 @@ fn shape() -> impl Strategy<Value = Shape> {
         1 => Just(ColumnType::Bool),
     ];
     let effective = prop_oneof![2 => Just(Some(ColumnType::Date)), 2 => Just(Some(ColumnType::Timestamp)), 1 => Just(None)];
+    let sequence = prop_oneof![2 => Just(ColumnType::Int), 1 => Just(ColumnType::Text), 1 => Just(ColumnType::Decimal)];
+    let sequences = prop_oneof![2 => Just(Vec::new()), 1 => vec(sequence, 1..=2)];
+    let role = prop_oneof![6 => Just(Role::Tracked), 2 => Just(Role::Carried), 3 => Just(Role::Type1)];
     let order = prop_oneof![1 => Just(vec![0; 8]), 1 => vec(any::<u8>(), 8)];
-    let values = vec((value, prop::bool::weighted(0.35)), 0..=3);
+    let values = vec((value, role), 0..=3);
     let epoch = prop_oneof![4 => Just(19_722), 1 => Just(-3), 1 => Just(-25_567)];
     let moment = select(vec![DAY, HOUR, 1]);
-    (vec(key, 1..=2), effective, values, prop::bool::weighted(0.4), order, any::<bool>(), epoch, moment)
-        .prop_map(|(keys, effective, values, has_mark, order, odd_names, epoch, moment)| Shape {
+    let dated = prop_oneof![6 => Just(None), 1 => Just(Some(Dated::Days)), 1 => Just(Some(Dated::Hours))];
+    let columns = (vec(key, 1..=2), effective, sequences, values, prop::bool::weighted(0.4));
+    (columns, order, any::<bool>(), epoch, moment, dated)
+        .prop_map(|((keys, effective, sequences, values, has_mark), order, odd_names, epoch, moment, dated)| Shape {
             keys,
             effective,
+            // They say an order among rows of one effective time.
+            sequences: if effective.is_some() { sequences } else { Vec::new() },
             values,
             has_mark,
             order,
             odd_names,
-            epoch,
-            // A date knows no shorter time.
-            moment: if effective == Some(ColumnType::Date) { DAY } else { moment },
+            epoch: if dated.is_some() { 19_722 } else { epoch },
+            moment: match (effective, dated) {
+                // A date knows no shorter time.
+                (Some(ColumnType::Date), _) | (_, Some(Dated::Days)) => DAY,
+                (_, Some(Dated::Hours)) => HOUR,
+                _ => moment,
+            },
+            dated,
         })
         // A line of a single NULL would be an empty line.
         .prop_filter("two columns", |shape| shape.keys.len() + shape.values.len() > 1 || shape.has_mark || shape.effective.is_some())
@@ -139,9 +178,11 @@ impl Table {
         parts.extend(keys.map(|(at, ((plain, odd), ty))| (Part::Key(at), *ty, plain, odd)));
         parts.extend(shape.effective.map(|ty| (Part::Effective, ty, "since", "quo\"te")));
         let values = [("city", "Ünï"), ("amount", "order"), ("note", "it's")].into_iter().zip(&shape.values).enumerate();
-        parts.extend(values.map(|(at, ((plain, odd), (ty, type1)))| (Part::Value { at, type1: *type1 }, *ty, plain, odd)));
+        parts.extend(values.map(|(at, ((plain, odd), (ty, role)))| (Part::Value { at, role: *role }, *ty, plain, odd)));
+        let sequences = [("lsn", "rank"), ("step", "window")].into_iter().zip(&shape.sequences).enumerate();
+        parts.extend(sequences.map(|(at, ((plain, odd), ty))| (Part::Sequence(at), *ty, plain, odd)));
         parts.extend(shape.has_mark.then_some((Part::Mark, ColumnType::Text, "op", "Mixed")));
-        let mut ordered: Vec<_> = shape.order.iter().chain([&0; 8]).zip(parts).collect();
+        let mut ordered: Vec<_> = shape.order.iter().chain([&0; 9]).zip(parts).collect();
         ordered.sort_by_key(|(place, _)| **place);
         let name = |plain: &str, odd: &str| if shape.odd_names { odd } else { plain }.to_owned();
         let columns = ordered.iter().map(|(_, (_, ty, plain, odd))| Column { name: name(plain, odd), ty: *ty }).collect();
@@ -161,7 +202,9 @@ impl Table {
                 let n = if self.shape.keys.len() == 1 { picked.key.index(3) } else { [[0, 0], [1, 0], [0, 1]][picked.key.index(3)][*at] };
                 if column.ty == ColumnType::Int { Value::Int([0, 1, -1][n]) } else { Value::Text(["A", "a", "A "][n].to_owned()) }
             }
+            Part::Effective | Part::Sequence(_) if picked.null_order => Value::Null,
             Part::Effective => self.effective_time(picked.moment),
+            Part::Sequence(at) => sequence(column.ty, picked.sequence[*at]),
             Part::Value { at, .. } => picked.values[*at].get(&domain(column.ty)).clone(),
             Part::Mark if picked.marked => Value::Text("D".to_owned()),
             Part::Mark => picked.mark.get(&[Value::Null, Value::Text("U".to_owned()), Value::Text(String::new())]).clone(),
@@ -176,9 +219,19 @@ impl Table {
         }
     }
 
-    /// Execution times among the effective ones; with dates, also late in the day.
-    fn execution_time(&self, moment: i64, late: bool) -> i64 {
-        self.shape.epoch * DAY + moment * self.shape.moment + if late { self.shape.moment - 1 } else { 0 }
+    /// Execution times among the effective ones, at two a moment; with dates, also late in the day.
+    fn execution_time(&self, half_moments: i64, late: bool) -> i64 {
+        let half = self.shape.moment / 2;
+        self.shape.epoch * DAY + half_moments * half.max(1) + if late { (half - 1).max(0) } else { 0 }
+    }
+}
+
+fn sequence(ty: ColumnType, n: i64) -> Value {
+    match ty {
+        ColumnType::Int => Value::Int(n),
+        ColumnType::Decimal => Value::Decimal(i128::from(n) * 45),
+        // By bytes, whatever a language says.
+        _ => Value::Text(["B", "a", "b"][usize::try_from(n).unwrap()].to_owned()),
     }
 }
 
@@ -204,6 +257,7 @@ struct Rules {
     allow_empty_snapshot: bool,
     max_delete_ratio: Option<f64>,
     on_delete: OnDelete,
+    snapshot_of: Option<Index>,
 }
 
 fn rules() -> impl Strategy<Value = Rules> {
@@ -216,14 +270,17 @@ fn rules() -> impl Strategy<Value = Rules> {
     let modes = prop_oneof![3 => Just(BatchMode::Snapshot), 2 => Just(BatchMode::Delta)];
     let ratio = prop_oneof![6 => Just(None), 1 => select(vec![0.0, 0.5]).prop_map(Some)];
     let on_delete = prop_oneof![4 => Just(OnDelete::Close), 1 => Just(OnDelete::Ignore)];
-    (modes, duplicates, select(vec![OnNullKey::Fail, OnNullKey::Park]), any::<bool>(), ratio, on_delete).prop_map(
-        |(batch_mode, on_duplicate_key, on_null_key, allow_empty_snapshot, max_delete_ratio, on_delete)| Rules {
+    let snapshot_of = prop::option::weighted(0.3, any::<Index>());
+    let nulls = select(vec![OnNullKey::Fail, OnNullKey::Park]);
+    (modes, duplicates, nulls, any::<bool>(), ratio, on_delete, snapshot_of).prop_map(
+        |(batch_mode, on_duplicate_key, on_null_key, allow_empty_snapshot, max_delete_ratio, on_delete, snapshot_of)| Rules {
             batch_mode,
             on_duplicate_key,
             on_null_key,
             allow_empty_snapshot,
             max_delete_ratio,
             on_delete,
+            snapshot_of,
         },
     )
 }
@@ -231,25 +288,39 @@ fn rules() -> impl Strategy<Value = Rules> {
 impl Rules {
     fn options(self, table: &Table) -> Options {
         let first = |part: Part| table.positions(|other| *other == part).first().copied();
-        let deletes = self.batch_mode == BatchMode::Snapshot || table.shape.has_mark;
+        let is_snapshot = self.batch_mode == BatchMode::Snapshot;
+        let deletes = is_snapshot || table.shape.has_mark;
+        let with_role = |role: Role| table.positions(|part| matches!(part, Part::Value { role: own, .. } if *own == role));
+        // Such that few keys have each.
+        let has_values = |at: &usize| matches!(table.columns[*at].ty, ColumnType::Int | ColumnType::Text);
+        let of =
+            table.positions(|part| matches!(part, Part::Key(_) | Part::Value { .. })).into_iter().filter(has_values).collect::<Vec<_>>();
+        let snapshot_of: Vec<usize> = self.snapshot_of.filter(|_| is_snapshot).map(|picked| *picked.get(&of)).into_iter().collect();
+        let tracked = with_role(Role::Tracked);
         let feed = oracle::Options {
             columns: table.columns.clone(),
             key: (0..).map_while(|at| first(Part::Key(at))).collect(),
-            change_detection_columns: None,
+            change_detection_columns: (!tracked.is_empty() && !with_role(Role::Carried).is_empty()).then_some(tracked),
             emit_stale: true,
             batch_mode: self.batch_mode,
             delete: first(Part::Mark).map(|column| (column, vec![Value::Text("D".to_owned())])),
+            sequence: Vec::new(),
+            snapshot_of: Vec::new(),
+            carried_when_added: false,
             on_duplicate_key: self.on_duplicate_key,
             on_null_key: self.on_null_key,
-            allow_empty_snapshot: self.allow_empty_snapshot && self.batch_mode == BatchMode::Snapshot,
-            // Where nothing can be deleted, the keys are refused as doing nothing.
+            // What does nothing is refused.
+            allow_empty_snapshot: self.allow_empty_snapshot && is_snapshot && snapshot_of.is_empty(),
             max_delete_ratio: self.max_delete_ratio.filter(|_| deletes),
             late_batches: LateBatches::Cascade,
         };
         Options {
             feed,
             effective: first(Part::Effective),
-            type1: table.positions(|part| matches!(part, Part::Value { type1: true, .. })),
+            sequence: (0..).map_while(|at| first(Part::Sequence(at))).collect(),
+            snapshot_of,
+            from_batch: table.shape.dated.is_some(),
+            type1: with_role(Role::Type1),
             on_delete: if deletes { self.on_delete } else { OnDelete::Close },
         }
     }
@@ -262,6 +333,9 @@ struct PickedRow {
     null_key: bool,
     /// When it takes effect.
     moment: i64,
+    sequence: Vec<i64>,
+    /// Neither an effective time nor a sequence.
+    null_order: bool,
     values: Vec<Index>,
     marked: bool,
     mark: Index,
@@ -278,7 +352,8 @@ enum Content {
 
 #[derive(Debug, Clone)]
 struct Step {
-    batch_id: i64,
+    /// Which of the batch ids it has.
+    rank: usize,
     content: Content,
     /// Below this percentage, rows may contradict each other.
     tidiness: u8,
@@ -294,21 +369,39 @@ struct Step {
     respelled: bool,
 }
 
-const BATCH_IDS: [i64; 6] = [1, 2, 3, 5, 8, 20_240_229];
+fn batch_ids(dated: Option<Dated>) -> [i64; 6] {
+    match dated {
+        None => [1, 2, 3, 5, 8, 20_240_229],
+        Some(Dated::Days) => [20_231_230, 20_231_231, 20_240_101, 20_240_103, 20_240_104, 20_240_107],
+        Some(Dated::Hours) => [2_023_123_023, 2_023_123_100, 2_023_123_101, 2_023_123_103, 2_023_123_104, 2_023_123_106],
+    }
+}
 
 fn step() -> impl Strategy<Value = Step> {
-    let picked = (any::<Index>(), prop::bool::weighted(0.04), 0..=6_i64, vec(any::<Index>(), 3), prop::bool::weighted(0.2), any::<Index>())
-        .prop_map(|(key, null_key, moment, values, marked, mark)| PickedRow { key, null_key, moment, values, marked, mark });
+    let nulls = (prop::bool::weighted(0.04), prop::bool::weighted(0.04));
+    let marks = (prop::bool::weighted(0.2), any::<Index>());
+    let picked = (any::<Index>(), nulls, 0..=6_i64, vec(0..3_i64, 2), vec(any::<Index>(), 3), marks).prop_map(
+        |(key, (null_key, null_order), moment, sequence, values, (marked, mark))| PickedRow {
+            key,
+            null_key,
+            moment,
+            sequence,
+            null_order,
+            values,
+            marked,
+            mark,
+        },
+    );
     let content = prop_oneof![
         8 => vec(picked, 0..=6).prop_map(Content::Rows),
         1 => any::<bool>().prop_map(|reversed| Content::Same { reversed }),
     ];
     let rows = (content, 0..100_u8, prop::option::weighted(0.2, any::<Index>()));
-    let time = (0..=8_i64, any::<bool>(), 0..100_u8, any::<bool>());
+    let time = (0..=14_i64, any::<bool>(), 0..100_u8, any::<bool>());
     let files = (prop::bool::weighted(0.1), prop::option::weighted(0.3, any::<Index>()), prop::bool::weighted(0.2));
-    (select(BATCH_IDS.to_vec()), rows, time, files).prop_map(
-        |(batch_id, (content, tidiness, copy), (moment, late, order, keeps_time), (accept_guards, first_file, respelled))| Step {
-            batch_id,
+    (0..6_usize, rows, time, files).prop_map(
+        |(rank, (content, tidiness, copy), (moment, late, order, keeps_time), (accept_guards, first_file, respelled))| Step {
+            rank,
             content,
             tidiness,
             copy,
@@ -326,16 +419,19 @@ fn step() -> impl Strategy<Value = Step> {
 fn arrivals(table: &Table, options: &Options, steps: Vec<Step>) -> Vec<Arrival> {
     let mut known: BTreeMap<i64, Vec<Row>> = BTreeMap::new();
     let mut arrivals = Vec::new();
+    let must_rise = options.effective.is_none() || options.feed.batch_mode == BatchMode::Snapshot && options.on_delete == OnDelete::Close;
     for step in steps {
-        let rows = match (&step.content, known.get(&step.batch_id)) {
+        let batch_id = batch_ids(table.shape.dated)[step.rank];
+        let rows = match (&step.content, known.get(&batch_id)) {
             (Content::Rows(picked), _) => rows(table, options, picked, &step),
             (Content::Same { reversed: false }, Some(rows)) => rows.clone(),
             (Content::Same { reversed: true }, Some(rows)) => rows.iter().rev().cloned().collect(),
             (Content::Same { .. }, None) => continue,
         };
-        known.insert(step.batch_id, rows.clone());
-        let rank = BATCH_IDS.iter().position(|id| *id == step.batch_id).unwrap();
-        let moment = if options.effective.is_none() && step.order >= 8 { i64::try_from(rank).unwrap() } else { step.moment };
+        known.insert(batch_id, rows.clone());
+        // Some within a day, and some days apart.
+        let rank = [0, 1, 3, 5, 6, 11][step.rank];
+        let moment = if must_rise && step.order >= 8 { rank } else { step.moment };
         let files = step.first_file.map_or_else(
             || vec![rows.len()],
             |first| {
@@ -345,7 +441,7 @@ fn arrivals(table: &Table, options: &Options, steps: Vec<Step>) -> Vec<Arrival> 
         );
         let (accept_guards, respelled) = (step.accept_guards, step.respelled);
         arrivals.push(Arrival {
-            batch: histories::Arrival { batch_id: step.batch_id, rows, accept_guards, files, respelled },
+            batch: histories::Arrival { batch_id, rows, accept_guards, files, respelled },
             execution_date: table.execution_time(moment, step.late),
             keeps_time: step.keeps_time,
         });
@@ -357,16 +453,13 @@ fn arrivals(table: &Table, options: &Options, steps: Vec<Step>) -> Vec<Arrival> 
 fn rows(table: &Table, options: &Options, picked: &[PickedRow], step: &Step) -> Vec<Row> {
     let may_contradict = step.tidiness < if options.feed.on_duplicate_key == OnDuplicateKey::Fail { 5 } else { 50 };
     let may_lack_key = step.tidiness < 5 || options.feed.on_null_key == OnNullKey::Park;
-    let key = |row: &Row| -> Row { options.feed.key.iter().map(|column| row[*column].clone()).collect() };
-    let is_marked = |row: &Row| options.feed.delete.as_ref().is_some_and(|(column, values)| values.contains(&row[*column]));
-    let contradicts = |a: &Row, b: &Row| {
-        let same_time = options.effective.is_none_or(|column| a[column] == b[column]);
-        key(a) == key(b) && (same_time || is_marked(a) || is_marked(b))
+    let identity = |row: &Row| -> Row {
+        options.feed.key.iter().chain(&options.effective).chain(&options.sequence).map(|column| row[*column].clone()).collect()
     };
     let mut rows: Vec<Row> = Vec::new();
     for row in picked.iter().map(|picked| table.row(picked)) {
-        let lacks_key = key(&row).contains(&Value::Null);
-        if (may_lack_key || !lacks_key) && (may_contradict || !rows.iter().any(|other| contradicts(&row, other))) {
+        let lacks_key = identity(&row).contains(&Value::Null);
+        if (may_lack_key || !lacks_key) && (may_contradict || !rows.iter().any(|other| identity(&row) == identity(other))) {
             rows.push(row);
         }
     }

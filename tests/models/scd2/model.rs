@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::oracle::{self, BatchMode, ColumnType, OnDuplicateKey, OnNullKey, Row, Sorted, Value};
+use crate::oracle::{self, BatchMode, ColumnType, OnDuplicateKey, OnNullKey, Row, Value};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OnDelete {
@@ -17,6 +17,11 @@ pub struct Options {
     pub feed: oracle::Options,
     /// A date or a timestamp, never NULL.
     pub effective: Option<usize>,
+    /// Never NULL; only with `effective`.
+    pub sequence: Vec<usize>,
+    pub snapshot_of: Vec<usize>,
+    /// The date or hour that a batch id is stands for its execution time.
+    pub from_batch: bool,
     pub type1: Vec<usize>,
     pub on_delete: OnDelete,
 }
@@ -44,7 +49,7 @@ pub enum Outcome {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
     NullKey,
-    /// Without effective times, execution times must rise with the batch ids.
+    /// Where absence deletes, and without effective times, execution times must rise with the batch ids.
     ExecutionTime,
     EmptySnapshot,
     DuplicateKey,
@@ -61,26 +66,35 @@ pub struct Model {
     pub executed: BTreeMap<i64, i64>,
 }
 
-/// A row that a batch shows of a key.
+/// A batch's rows, by what becomes of them.
+#[derive(Default)]
+struct Sorted {
+    /// One for each key, effective time and sequence.
+    accepted: Vec<Row>,
+    /// With the reason, in file order.
+    parked: Vec<(Row, &'static str)>,
+}
+
+/// What batches say of a key.
+#[derive(Default)]
+struct Known {
+    /// By batch; none of the lists is empty.
+    rows: BTreeMap<i64, Vec<Row>>,
+    /// The batches with a row that was parked.
+    parked: BTreeSet<i64>,
+}
+
+/// A row that acts on a key's versions.
 #[derive(Debug, Clone)]
-struct Observation {
+struct Event {
+    /// When it acts.
     time: Value,
+    sequence: Row,
     batch_id: i64,
+    /// The effective time that its row has.
+    own: Value,
     row: Row,
-}
-
-/// A stay of a key in the data: from the batch that brings it to the batch that deletes it.
-#[derive(Debug, Clone, Default)]
-struct Life {
-    /// By batch; never empty.
-    observations: Vec<Observation>,
-    closed: Option<Closing>,
-}
-
-#[derive(Debug, Clone)]
-struct Closing {
-    batch_id: i64,
-    time: Value,
+    deletes: bool,
 }
 
 impl Model {
@@ -91,32 +105,30 @@ impl Model {
     /// Executes a batch; one that is rejected leaves everything as it was. Only a known batch can do without `execution_date`.
     pub fn execute(&mut self, batch_id: i64, rows: &[Row], execution_date: Option<i64>, accept_guards: bool) -> Outcome {
         let options = &self.options.feed;
-        if options.on_null_key == OnNullKey::Fail && rows.iter().any(|row| self.feed.has_null_key(row)) {
+        if options.on_null_key == OnNullKey::Fail && rows.iter().any(|row| self.lacks(row)) {
             return Outcome::Rejected(Reason::NullKey);
         }
         if self.feed.batches.get(&batch_id).is_some_and(|known| self.feed.is_same_content(known, rows)) {
             return Outcome::Unchanged;
         }
-        let executed = execution_date.or_else(|| self.executed.get(&batch_id).copied()).expect("a new batch's execution date");
-        let rises = |(other, time): (&i64, &i64)| other.cmp(&batch_id) == time.cmp(&executed);
-        if self.options.effective.is_none() && !self.executed.iter().filter(|(other, _)| **other != batch_id).all(rises) {
-            return Outcome::Rejected(Reason::ExecutionTime);
-        }
-        if options.batch_mode == BatchMode::Snapshot && rows.is_empty() && !options.allow_empty_snapshot && !accept_guards {
-            return Outcome::Rejected(Reason::EmptySnapshot);
-        }
-        if options.on_duplicate_key == OnDuplicateKey::Fail && !self.sorted(rows).conflicting.is_empty() {
-            return Outcome::Rejected(Reason::DuplicateKey);
-        }
+        let recorded = self.executed.get(&batch_id).copied();
         let mut after = self.clone();
         after.feed.batches.insert(batch_id, rows.to_vec());
-        after.executed.insert(batch_id, executed);
+        after.executed.insert(batch_id, execution_date.or(recorded).expect("a new batch's execution date"));
+        let rise = after.executed.keys().zip(after.executed.keys().skip(1)).all(|(a, b)| after.micros(*a) < after.micros(*b));
+        if (self.options.effective.is_none() || self.absence_deletes()) && !rise {
+            return Outcome::Rejected(Reason::ExecutionTime);
+        }
+        let is_whole = options.batch_mode == BatchMode::Snapshot && self.options.snapshot_of.is_empty();
+        if is_whole && rows.is_empty() && !options.allow_empty_snapshot && !accept_guards {
+            return Outcome::Rejected(Reason::EmptySnapshot);
+        }
+        let is_conflict = |(_, reason): &(Row, &str)| *reason == "duplicate_key";
+        if options.on_duplicate_key == OnDuplicateKey::Fail && self.sorted(rows).parked.iter().any(is_conflict) {
+            return Outcome::Rejected(Reason::DuplicateKey);
+        }
         if let (Some(most), false) = (options.max_delete_ratio, accept_guards) {
-            let lives: Vec<Life> = after.lives().into_values().flatten().collect();
-            let closed_in = |life: &Life| life.closed.as_ref().map(|closing| closing.batch_id);
-            let deleted = lives.iter().filter(|life| closed_in(life) == Some(batch_id)).count();
-            let lives_before = lives.iter().filter(|life| life.observations[0].batch_id < batch_id);
-            let live = lives_before.filter(|life| closed_in(life).is_none_or(|closed| closed >= batch_id)).count();
+            let (deleted, live) = after.deletions(batch_id);
             if deleted as f64 > most * live as f64 {
                 return Outcome::Rejected(Reason::DeleteRatio);
             }
@@ -127,129 +139,213 @@ impl Model {
 
     /// `{p}_scd2`, by key and version.
     pub fn versions(&self) -> Vec<Version> {
-        self.lives().into_values().flat_map(|lives| self.versions_of(lives)).collect()
+        self.known().values().flat_map(|known| self.versions_of(known)).collect()
     }
 
     /// `{p}_parked`: the input columns, `xt_parked_reason` and `xt_batch_id`, by batch, then in file order.
     pub fn parked(&self) -> Vec<(Row, &'static str, i64)> {
-        let mut parked = Vec::new();
-        for (batch_id, rows) in &self.feed.batches {
-            let (conflicting, identity) = (self.sorted(rows).conflicting, self.identity(rows));
-            for row in rows {
-                if self.feed.has_null_key(row) {
-                    parked.push((row.clone(), "null_key", *batch_id));
-                } else if conflicting.contains(&identity(row)) {
-                    parked.push((row.clone(), "duplicate_key", *batch_id));
-                }
-            }
-        }
-        parked
+        let of = |(batch_id, rows): (&i64, &Vec<Row>)| {
+            let batch_id = *batch_id;
+            self.sorted(rows).parked.into_iter().map(move |(row, reason)| (row, reason, batch_id))
+        };
+        self.feed.batches.iter().flat_map(of).collect()
     }
 
-    /// The lives of each key that ever lived, in order.
-    fn lives(&self) -> BTreeMap<Row, Vec<Life>> {
-        let mut keys: BTreeMap<Row, Vec<Life>> = BTreeMap::new();
-        for (batch_id, rows) in &self.feed.batches {
-            let executed = self.executed[batch_id];
-            let Sorted { live, marked, conflicting } = self.sorted(rows);
-            for row in live.into_values() {
-                let lives = keys.entry(self.feed.key(&row)).or_default();
-                if lives.last().is_none_or(|life| life.closed.is_some()) {
-                    lives.push(Life::default());
-                }
-                let time = self.options.effective.map_or_else(|| self.time(executed), |column| row[column].clone());
-                lives.last_mut().unwrap().observations.push(Observation { time, batch_id: *batch_id, row });
+    /// One row for each key, effective time and sequence; what has no such thing, or several that differ, is parked.
+    fn sorted(&self, rows: &[Row]) -> Sorted {
+        let identity = |row: &Row| -> Row {
+            let columns = self.options.feed.key.iter().chain(&self.options.effective).chain(&self.options.sequence);
+            columns.map(|column| row[*column].clone()).collect()
+        };
+        let mut sorted = Sorted::default();
+        let mut done: BTreeSet<Row> = BTreeSet::new();
+        for row in rows {
+            if self.lacks(row) {
+                sorted.parked.push((row.clone(), "null_key"));
+                continue;
             }
-            let of_keys = |identities: BTreeSet<Row>| -> BTreeSet<Row> {
-                identities.into_iter().map(|identity| identity[..self.options.feed.key.len()].to_vec()).collect()
-            };
-            let (marked, conflicting) = (of_keys(marked), of_keys(conflicting));
-            for (key, lives) in &mut keys {
-                let last = lives.last().unwrap();
-                let is_shown = last.observations.last().unwrap().batch_id == *batch_id || conflicting.contains(key);
-                let is_gone = !is_shown && (self.options.feed.batch_mode == BatchMode::Snapshot || marked.contains(key));
-                if is_gone && last.closed.is_none() {
-                    let observed = lives.iter().flat_map(|life| &life.observations).map(|observation| &observation.time);
-                    let closed = lives.iter().filter_map(|life| life.closed.as_ref()).map(|closing| &closing.time);
-                    let time = observed.chain(closed).chain([&self.time(executed)]).max().cloned().unwrap();
-                    lives.last_mut().unwrap().closed = Some(Closing { batch_id: *batch_id, time });
-                }
+            let alike: Vec<&Row> = rows.iter().filter(|other| !self.lacks(other) && identity(other) == identity(row)).collect();
+            let differ = alike.iter().any(|other| *other != row);
+            match self.options.feed.on_duplicate_key {
+                OnDuplicateKey::Fail | OnDuplicateKey::Park if differ => sorted.parked.push((row.clone(), "duplicate_key")),
+                _ if !done.insert(identity(row)) => (),
+                OnDuplicateKey::KeepLast => sorted.accepted.push(alike[alike.len() - 1].clone()),
+                OnDuplicateKey::KeepFirst | OnDuplicateKey::Fail | OnDuplicateKey::Park => sorted.accepted.push(alike[0].clone()),
+            }
+        }
+        sorted
+    }
+
+    /// Whether a row has NULL where it must not.
+    fn lacks(&self, row: &Row) -> bool {
+        self.feed.has_null_key(row) || self.options.effective.iter().chain(&self.options.sequence).any(|column| row[*column] == Value::Null)
+    }
+
+    /// What batches say of each key.
+    fn known(&self) -> BTreeMap<Row, Known> {
+        let mut keys: BTreeMap<Row, Known> = BTreeMap::new();
+        for (batch_id, rows) in &self.feed.batches {
+            let sorted = self.sorted(rows);
+            for row in sorted.accepted {
+                keys.entry(self.feed.key(&row)).or_default().rows.entry(*batch_id).or_default().push(row);
+            }
+            for (row, _) in sorted.parked.iter().filter(|(row, _)| !self.feed.has_null_key(row)) {
+                keys.entry(self.feed.key(row)).or_default().parked.insert(*batch_id);
             }
         }
         keys
     }
 
-    fn versions_of(&self, mut lives: Vec<Life>) -> Vec<Version> {
-        if self.options.on_delete == OnDelete::Ignore {
-            let observations = lives.into_iter().flat_map(|life| life.observations).collect();
-            lives = vec![Life { observations, closed: None }];
+    fn absence_deletes(&self) -> bool {
+        self.options.feed.batch_mode == BatchMode::Snapshot && self.options.on_delete == OnDelete::Close
+    }
+
+    /// The batches in which a key that was there before is missing.
+    fn absences(&self, known: &Known) -> Vec<i64> {
+        let is_absent = |batch_id: &&i64| {
+            let was_there = known.rows.range(..**batch_id).any(|(_, rows)| rows.iter().any(|row| !self.feed.is_marked(row)));
+            let is_shown = known.rows.contains_key(batch_id) || known.parked.contains(batch_id);
+            let may_miss_it = self.concerns(**batch_id, known) && !self.is_unreadable(**batch_id);
+            self.options.feed.batch_mode == BatchMode::Snapshot && was_there && !is_shown && may_miss_it
+        };
+        self.feed.batches.keys().filter(is_absent).copied().collect()
+    }
+
+    /// Whether a batch is a snapshot of the values that a key belongs to, which are those of its latest row before.
+    fn concerns(&self, batch_id: i64, known: &Known) -> bool {
+        let of = |row: &Row| -> Row { self.options.snapshot_of.iter().map(|column| row[*column].clone()).collect() };
+        let Some((_, rows)) = known.rows.range(..batch_id).next_back() else { return false };
+        let latest = rows.iter().max_by_key(|row| self.order(row)).unwrap();
+        self.options.snapshot_of.is_empty() || self.sorted(&self.feed.batches[&batch_id]).accepted.iter().any(|row| of(row) == of(latest))
+    }
+
+    /// Whether a snapshot of some values has a row without a key, which may have been any.
+    fn is_unreadable(&self, batch_id: i64) -> bool {
+        !self.options.snapshot_of.is_empty() && self.feed.batches[&batch_id].iter().any(|row| self.feed.has_null_key(row))
+    }
+
+    /// The effective time and sequence of a row, as far as it has them.
+    fn order(&self, row: &Row) -> Row {
+        self.options.effective.iter().chain(&self.options.sequence).map(|column| row[*column].clone()).collect()
+    }
+
+    /// How many keys a batch deletes, and how many are live before it, of those that it may delete.
+    fn deletions(&self, batch_id: i64) -> (usize, usize) {
+        let (mut deleted, mut live) = (0, 0);
+        for known in self.known().values() {
+            let absences = self.absences(known);
+            let is_live = |rows: &Vec<Row>| !self.feed.is_marked(rows.iter().max_by_key(|row| self.order(row)).unwrap());
+            let before = known.rows.range(..batch_id).next_back();
+            let was_live =
+                before.is_some_and(|(last, rows)| is_live(rows) && !absences.iter().any(|absent| last < absent && *absent < batch_id));
+            let is_marked = known.rows.get(&batch_id).is_some_and(|rows| !is_live(rows));
+            let is_whole = self.options.feed.batch_mode == BatchMode::Delta || self.options.snapshot_of.is_empty();
+            if was_live && (is_whole || is_marked || self.concerns(batch_id, known)) {
+                live += 1;
+                deleted += usize::from(is_marked || absences.contains(&batch_id));
+            }
         }
+        (deleted, live)
+    }
+
+    /// The rows of a key that act, with the time at which each does.
+    fn events(&self, known: &Known, absences: &[i64]) -> Vec<Event> {
+        let mut events = Vec::new();
+        for (batch_id, rows) in &known.rows {
+            let (batch_id, gone) = (*batch_id, absences.iter().filter(|absent| *absent < batch_id).max());
+            let mut returning: Option<Event> = None;
+            for row in rows {
+                let own = self.options.effective.map_or_else(|| self.time(batch_id), |column| row[column].clone());
+                let sequence = self.options.sequence.iter().map(|column| row[*column].clone()).collect();
+                let deletes = self.feed.is_marked(row);
+                let event = Event { time: own.clone(), sequence, batch_id, own, row: row.clone(), deletes };
+                match gone {
+                    // It was not there in between.
+                    Some(gone) if !deletes && event.own <= self.time(*gone) => {
+                        let shows_it = |(_, rows): &(&i64, &Vec<Row>)| rows.iter().any(|row| !self.feed.is_marked(row));
+                        let (first, _) = known.rows.range(gone..).find(shows_it).unwrap();
+                        let event = Event { time: self.time(*first), ..event };
+                        let rank = |event: &Event| (event.own.clone(), event.sequence.clone());
+                        if returning.as_ref().is_none_or(|other| rank(other) < rank(&event)) {
+                            returning = Some(event);
+                        }
+                    }
+                    _ => events.push(event),
+                }
+            }
+            events.extend(returning);
+        }
+        let is_ended = |event: &Event| absences.iter().any(|absent| *absent > event.batch_id && self.time(*absent) <= event.time);
+        events.retain(|event| event.deletes || !is_ended(event));
+        events
+    }
+
+    fn versions_of(&self, known: &Known) -> Vec<Version> {
+        let closes = self.options.on_delete == OnDelete::Close;
+        let absences = if closes { self.absences(known) } else { Vec::new() };
+        let mut events = self.events(known, &absences);
+        events.retain(|event| closes || !event.deletes);
+        let deletions: BTreeSet<Value> = absences.iter().map(|absent| self.time(*absent)).collect();
+        let times: BTreeSet<Value> = events.iter().map(|event| event.time.clone()).chain(deletions.iter().cloned()).collect();
+
         let mut versions: Vec<Version> = Vec::new();
-        let mut latest = Row::new();
-        let mut begin: Option<Value> = None;
-        for life in lives {
-            // What is said of each time in the end, and the first batch that said so without being contradicted.
-            let mut said: BTreeMap<Value, Observation> = BTreeMap::new();
-            for observation in life.observations {
-                if said.get(&observation.time).is_none_or(|other| self.differs(&other.row, &observation.row, true)) {
-                    said.insert(observation.time.clone(), observation);
-                }
+        // The versions since the last deletion begin here.
+        let mut life = 0;
+        let mut last: Option<Row> = None;
+        for time in times {
+            let here: Vec<&Event> = events.iter().filter(|event| event.time == time).collect();
+            let counts = here.iter().max_by_key(|event| (&event.sequence, event.batch_id, &event.own)).copied();
+            let end = |versions: &mut Vec<Version>| {
+                versions.iter_mut().filter(|version| version.to.is_none()).for_each(|version| version.to = Some(time.clone()));
+            };
+            if deletions.contains(&time) || here.iter().any(|event| event.deletes) {
+                end(&mut versions);
+                (life, last) = (versions.len(), None);
             }
-            latest.clone_from(&said.last_key_value().unwrap().1.row);
-            // No life begins before the one before it was closed: of what is said of earlier times, the last counts.
-            let points: BTreeMap<Value, Observation> =
-                said.into_iter().map(|(time, observation)| (Some(time).max(begin.clone()).unwrap(), observation)).collect();
-            let end = life.closed.map(|closing| closing.time);
-            let mut running: Option<Version> = None;
-            // What would begin at the end of the life never was in effect.
-            for (from, Observation { batch_id, row, .. }) in points.into_iter().filter(|(from, _)| Some(from) != end.as_ref()) {
-                if running.as_ref().is_some_and(|version| !self.differs(&version.row, &row, false)) {
-                    continue;
-                }
-                let next = Version { row, version: 0, from: from.clone(), to: None, batch_id, processed_at: self.executed[&batch_id] };
-                versions.extend(running.replace(next).map(|version| Version { to: Some(from), ..version }));
+            let Some(counts) = counts.filter(|event| !event.deletes) else { continue };
+            if last.as_ref().is_none_or(|last| self.differs(last, &counts.row)) {
+                end(&mut versions);
+                let says_so = |event: &&&Event| !event.deletes && !self.differs(&event.row, &counts.row);
+                let earliest = here.iter().filter(says_so).map(|event| event.batch_id).min().unwrap();
+                let of_it = here.iter().filter(says_so).filter(|event| event.batch_id == earliest);
+                let said = of_it.max_by_key(|event| (&event.sequence, &event.own)).unwrap();
+                let processed_at = self.micros(said.batch_id);
+                versions.push(Version { row: said.row.clone(), version: 0, from: time, to: None, batch_id: said.batch_id, processed_at });
             }
-            versions.extend(running.map(|version| Version { to: end.clone(), ..version }));
-            begin = end;
+            for version in &mut versions[life..] {
+                self.options.type1.iter().for_each(|column| version.row[*column] = counts.row[*column].clone());
+            }
+            last = Some(counts.row.clone());
         }
         for (version, number) in versions.iter_mut().zip(1..) {
             version.version = number;
-            for column in &self.options.type1 {
-                version.row[*column] = latest[*column].clone();
-            }
         }
         versions
     }
 
-    /// Whether two rows of a key say different things; of the effective time and the type-1 columns only with `wholly`.
-    fn differs(&self, a: &Row, b: &Row, wholly: bool) -> bool {
-        let options = &self.options;
-        let is_compared = |column: &usize| {
-            let is_mark = options.feed.delete.as_ref().is_some_and(|(delete, _)| delete == column);
-            let is_overwritten = options.type1.contains(column) || options.effective == Some(*column);
-            !options.feed.key.contains(column) && !is_mark && (wholly || !is_overwritten)
+    /// Whether a tracked column differs.
+    fn differs(&self, a: &Row, b: &Row) -> bool {
+        let Options { feed, effective, sequence, type1, .. } = &self.options;
+        let is_tracked = |column: &usize| match &feed.change_detection_columns {
+            Some(chosen) => chosen.contains(column),
+            None => feed.is_tracked(*column) && *effective != Some(*column) && !sequence.contains(column) && !type1.contains(column),
         };
-        (0..a.len()).filter(is_compared).any(|column| a[column] != b[column])
+        (0..a.len()).filter(is_tracked).any(|column| a[column] != b[column])
     }
 
-    fn sorted(&self, rows: &[Row]) -> Sorted {
-        self.feed.sorted_by(rows, self.identity(rows))
-    }
-
-    /// What no two different rows of a batch may share: key and effective time, or the key alone where one of its rows marks a deletion.
-    fn identity(&self, rows: &[Row]) -> impl Fn(&Row) -> Row {
-        let marked: BTreeSet<Row> = rows.iter().filter(|row| self.feed.is_marked(row)).map(|row| self.feed.key(row)).collect();
-        move |row| {
-            let mut identity = self.feed.key(row);
-            if let (Some(column), false) = (self.options.effective, marked.contains(&identity)) {
-                identity.push(row[column].clone());
-            }
-            identity
+    /// What stands for the execution time of a batch: microseconds since 1970.
+    pub fn micros(&self, batch_id: i64) -> i64 {
+        if !self.options.from_batch {
+            return self.executed[&batch_id];
         }
+        let (day, hour) = if batch_id > 99_999_999 { (batch_id / 100, batch_id % 100) } else { (batch_id, 0) };
+        let day = chrono::NaiveDate::parse_from_str(&day.to_string(), "%Y%m%d").unwrap();
+        day.and_hms_opt(u32::try_from(hour).unwrap(), 0, 0).unwrap().and_utc().timestamp_micros()
     }
 
-    /// An execution time as an effective time.
-    fn time(&self, micros: i64) -> Value {
+    /// The same as an effective time.
+    fn time(&self, batch_id: i64) -> Value {
+        let micros = self.micros(batch_id);
         match self.options.effective.map(|column| self.options.feed.columns[column].ty) {
             Some(ColumnType::Date) => Value::Date(i32::try_from(micros.div_euclid(86_400_000_000)).unwrap()),
             _ => Value::Timestamp(micros),
@@ -258,168 +354,4 @@ impl Model {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::oracle::{Column, LateBatches};
-
-    /// Days of a story become dates with `effective`, and else midnights.
-    const DAY: i64 = 86_400_000_000;
-
-    /// `key v note op`, and `since` with an effective time; `note` is a type-1 column, `D` in `op` marks a deletion.
-    fn model(mode: BatchMode, effective: bool) -> Model {
-        let column = |(name, ty): (&str, ColumnType)| Column { name: name.to_owned(), ty };
-        let text = |name| (name, ColumnType::Text);
-        let columns = [text("key"), text("v"), text("note"), text("op"), ("since", ColumnType::Date)];
-        let feed = oracle::Options {
-            columns: columns.into_iter().take(if effective { 5 } else { 4 }).map(column).collect(),
-            key: vec![0],
-            change_detection_columns: None,
-            emit_stale: true,
-            batch_mode: mode,
-            delete: Some((3, vec![Value::Text("D".to_owned())])),
-            on_duplicate_key: OnDuplicateKey::Fail,
-            on_null_key: OnNullKey::Fail,
-            allow_empty_snapshot: true,
-            max_delete_ratio: None,
-            late_batches: LateBatches::Cascade,
-        };
-        Model::new(Options { feed, effective: effective.then_some(4), type1: vec![2], on_delete: OnDelete::Close })
-    }
-
-    /// Rows such as `K v1 note U 3, L v1`: what is left out is NULL, or day `day` in `since`.
-    fn rows(model: &Model, text: &str, day: i64) -> Vec<Row> {
-        let row = |row: &str| {
-            let mut row: Row = row.split_whitespace().map(|word| Value::Text(word.to_owned())).collect();
-            row.resize(4, Value::Null);
-            row
-        };
-        let with_time = |words: &str| {
-            let mut words: Vec<&str> = words.split_whitespace().collect();
-            let since = if words.len() == 5 { words.pop().unwrap().parse().unwrap() } else { day };
-            let mut row = row(&words.join(" "));
-            row.extend(model.options.effective.map(|_| Value::Date(i32::try_from(since).unwrap())));
-            row
-        };
-        text.split(',').filter(|row| !row.trim().is_empty()).map(with_time).collect()
-    }
-
-    /// Executes a batch at noon of a day.
-    fn execute(model: &mut Model, batch_id: i64, day: i64, text: &str) -> Outcome {
-        let rows = rows(model, text, day);
-        model.execute(batch_id, &rows, Some(day * DAY + DAY / 2), false)
-    }
-
-    fn accept(model: &mut Model, batches: &[(i64, i64, &str)]) {
-        for (batch_id, day, text) in batches {
-            let outcome = execute(model, *batch_id, *day, text);
-            assert!(matches!(outcome, Outcome::Succeeded { .. }), "{batch_id}: {outcome:?}");
-        }
-    }
-
-    /// A line a version, such as `K v1 note: 1 1-3 #1`: version, days, batch.
-    fn table(model: &Model) -> Vec<String> {
-        let day = |value: &Value| match value {
-            Value::Timestamp(micros) => micros.div_euclid(DAY).to_string(),
-            Value::Date(days) => days.to_string(),
-            Value::Null | Value::Int(_) | Value::Text(_) | Value::Decimal(_) | Value::Bool(_) | Value::Float(_) => value.text(),
-        };
-        let line = |found: Version| {
-            let words: Vec<String> = found.row[..3].iter().map(Value::text).filter(|text| !text.is_empty()).collect();
-            let to = found.to.as_ref().map_or_else(|| "open".to_owned(), day);
-            format!("{}: {} {}-{to} #{}", words.join(" "), found.version, day(&found.from), found.batch_id)
-        };
-        model.versions().into_iter().map(line).collect()
-    }
-
-    const EXAMPLE: [(i64, i64, &str); 5] = [(1, 1, "K v1"), (2, 2, "K v1"), (3, 3, "K v2"), (4, 4, ""), (5, 5, "K v2")];
-
-    #[test]
-    fn worked_example_in_every_order() {
-        let expected = ["K v1: 1 1-3 #1", "K v2: 2 3-4 #3", "K v2: 3 5-open #5"];
-        for effective in [true, false] {
-            for order in [[0, 1, 2, 3, 4], [4, 3, 2, 1, 0], [2, 0, 4, 1, 3], [3, 4, 0, 2, 1]] {
-                let mut model = model(BatchMode::Snapshot, effective);
-                accept(&mut model, &order.map(|at| EXAMPLE[at]));
-                assert_eq!(table(&model), expected, "{effective} {order:?}");
-            }
-        }
-    }
-
-    #[test]
-    fn ignored_deletions_split_nothing() {
-        let mut model = model(BatchMode::Snapshot, true);
-        model.options.on_delete = OnDelete::Ignore;
-        accept(&mut model, &EXAMPLE);
-        assert_eq!(table(&model), ["K v1: 1 1-3 #1", "K v2: 2 3-open #3"]);
-    }
-
-    #[test]
-    fn a_late_effective_time_splits_an_interval_and_equal_ones_are_replaced() {
-        let mut model = model(BatchMode::Snapshot, true);
-        accept(&mut model, &[(1, 9, "K v1 a U 1"), (2, 9, "K v2 b U 5"), (3, 9, "K v3 c U 3")]);
-        assert_eq!(table(&model), ["K v1 b: 1 1-3 #1", "K v3 b: 2 3-5 #3", "K v2 b: 3 5-open #2"]);
-        accept(&mut model, &[(4, 9, "K v1 d U 3")]);
-        assert_eq!(table(&model), ["K v1 b: 1 1-5 #1", "K v2 b: 2 5-open #2"]);
-        accept(&mut model, &[(5, 9, "K v2 e U 5, K v0 f U 7")]);
-        assert_eq!(table(&model), ["K v1 f: 1 1-5 #1", "K v2 f: 2 5-7 #5", "K v0 f: 3 7-open #5"]);
-        // What a batch says again is no news.
-        accept(&mut model, &[(6, 9, "K v2 e U 5, K v0 f U 7")]);
-        assert_eq!(table(&model), ["K v1 f: 1 1-5 #1", "K v2 f: 2 5-7 #5", "K v0 f: 3 7-open #5"]);
-    }
-
-    #[test]
-    fn deletions_close_at_the_later_time_and_a_return_is_a_new_version() {
-        let check = |batches: &[(i64, i64, &str)], expected: &[&str]| {
-            let mut model = model(BatchMode::Snapshot, true);
-            accept(&mut model, batches);
-            assert_eq!(table(&model), expected, "{batches:?}");
-        };
-        check(&[(1, 1, "K v1 a U 1"), (2, 4, "")], &["K v1 a: 1 1-4 #1"]);
-        check(&[(1, 1, "K v1 a U 1, K v2 a U 6"), (2, 4, "")], &["K v1 a: 1 1-6 #1"]);
-        check(&[(1, 1, "K v1 a U 6"), (2, 4, "")], &[]);
-        check(&[(1, 1, "K v1 a U 6"), (2, 4, ""), (3, 5, "K v1 a U 2")], &["K v1 a: 1 6-open #3"]);
-        check(&[(1, 1, "K v1 a U 1"), (2, 4, ""), (3, 5, "K v1 a U 1")], &["K v1 a: 1 1-4 #1", "K v1 a: 2 4-open #3"]);
-        // Of two times before the closing, the later one counts, in one batch and in two.
-        let back = ["K v1 c: 1 1-4 #1", "K v3 c: 2 4-open #3"];
-        check(&[(1, 1, "K v1 a U 1"), (2, 4, ""), (3, 5, "K v3 c U 3, K v2 b U 2")], &back);
-        check(&[(1, 1, "K v1 a U 1"), (2, 4, ""), (3, 5, "K v3 c U 3"), (4, 6, "K v2 b U 2")], &back);
-        // A second closing is not before the first one, whenever it was executed.
-        check(&[(1, 1, "K v1 a U 1"), (2, 4, ""), (3, 5, "K v2 a U 2"), (4, 3, "")], &["K v1 a: 1 1-4 #1"]);
-    }
-
-    #[test]
-    fn marks_and_contradictions() {
-        let mut model = model(BatchMode::Delta, true);
-        accept(&mut model, &[(1, 1, "K v1 a U 1, L v1 a U 1"), (2, 2, ""), (3, 3, "K v1 a D 9")]);
-        assert_eq!(table(&model), ["K v1 a: 1 1-3 #1", "L v1 a: 1 1-open #1"]);
-        for contradiction in ["L v1 a U 4, L v2 a U 4", "L v1 a U 4, L v1 a D 5", "L v1 a D 4, L v1 a D 5"] {
-            assert_eq!(execute(&mut model, 4, 4, contradiction), Outcome::Rejected(Reason::DuplicateKey), "{contradiction}");
-        }
-        model.options.feed.on_duplicate_key = OnDuplicateKey::Park;
-        model.feed.options.on_duplicate_key = OnDuplicateKey::Park;
-        model.options.feed.batch_mode = BatchMode::Snapshot;
-        accept(&mut model, &[(4, 4, "L v2 a U 4, L v3 a U 4, L v4 a U 5")]);
-        assert_eq!(table(&model)[1..], ["L v1 a: 1 1-2 #1", "L v4 a: 2 5-open #4"]);
-        assert_eq!(
-            model.parked().into_iter().map(|(row, reason, _)| format!("{} {reason}", row[1].text())).collect::<Vec<_>>(),
-            ["v2 duplicate_key", "v3 duplicate_key"]
-        );
-        accept(&mut model, &[(5, 7, "L v5 a U 7, L v5 a D 8")]);
-        assert_eq!(table(&model)[1..], ["L v1 a: 1 1-2 #1", "L v4 a: 2 5-open #4"]);
-    }
-
-    #[test]
-    fn without_effective_times_execution_times_rise() {
-        let mut model = model(BatchMode::Snapshot, false);
-        accept(&mut model, &[(2, 4, "K v1"), (4, 8, "K v2")]);
-        for (batch_id, day) in [(3, 4), (3, 8), (3, 9), (1, 5), (5, 7), (2, 9)] {
-            assert_eq!(execute(&mut model, batch_id, day, "K v3"), Outcome::Rejected(Reason::ExecutionTime), "{batch_id} {day}");
-        }
-        accept(&mut model, &[(3, 6, "K v3")]);
-        assert_eq!(table(&model), ["K v1: 1 4-6 #2", "K v3: 2 6-8 #3", "K v2: 3 8-open #4"]);
-        let replay = rows(&model, "K v0", 0);
-        assert_eq!(model.execute(3, &replay, None, false), Outcome::Succeeded { derived_again: Vec::new() });
-        assert_eq!(table(&model)[1], "K v0: 2 6-8 #3");
-        assert_eq!(model.execute(3, &replay, Some(0), false), Outcome::Unchanged);
-    }
-}
+mod tests;

@@ -133,7 +133,7 @@ fn scd2(runner: &mut TestRunner) -> Life {
         let (id, batch) = (arrival.batch.batch_id, &arrival.batch);
         let date = arrival.execution_date(model.executed.contains_key(&id));
         if let scd2::model::Outcome::Succeeded { .. } = model.execute(id, &batch.rows, date, batch.accept_guards) {
-            batches.push(Batch { id, processed_at: model.executed[&id], files: files(batch) });
+            batches.push(Batch { id, processed_at: model.micros(id), files: files(batch) });
         }
     }
     let told = format!("{:#?}", history.arrivals);
