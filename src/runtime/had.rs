@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::{array::AsArray, datatypes::Int64Type};
 use qetl_core::{
-    Plan, Problems,
+    Flow, Plan, Problems,
     ir::{AggregateFunction, AsOf, Expr, Rel, RelError, Steps},
     plan::InputType,
 };
@@ -18,7 +18,7 @@ use crate::{
 
 /// Looks at what is landed, where that has to be known: for columns that the flow has no more, and in a full refresh for those that it
 /// requires.
-pub(crate) async fn find(engine: &dyn Engine, plan: &Arc<Plan>, records: &mut FlowRecords, refresh: bool) -> Result<(), RunError> {
+pub(crate) async fn find(engine: &dyn Engine, flow: &Flow, plan: &Arc<Plan>, records: &mut FlowRecords, refresh: bool) -> Result<(), RunError> {
     let asked = |column: &&InputType| column.gone || (refresh && column.required);
     let columns: Vec<&str> = plan.input.iter().filter(asked).map(|column| column.name.as_str()).collect();
     let unsaid = |records: &FlowRecords| -> Vec<i64> {
@@ -40,7 +40,7 @@ pub(crate) async fn find(engine: &dyn Engine, plan: &Arc<Plan>, records: &mut Fl
         steps.add("had", rows.aggregate(&["xt_batch_id".to_owned()], columns.iter().map(has).collect())?);
         Ok(steps)
     };
-    let context = context_of(&known_batches(records, &plan.input, None), last.batch_id, last.processed_at);
+    let context = context_of(&known_batches(flow, records, &plan.input, None), last.batch_id);
     let found = engine.look(plan.clone()).await?.rows(&context, &steps().map_err(Problems::from)?).await?;
     for id in unsaid {
         records.details.lacked.insert(id, Vec::new());

@@ -57,7 +57,7 @@ pub async fn verify(engine: &dyn Engine, flow: &Flow) -> Result<FlowVerified, Ru
     if invariants.is_empty() {
         return Ok(found);
     }
-    had::find(engine, &plan, &mut records, false).await.map_err(|error| error.at(&place))?;
+    had::find(engine, flow, &plan, &mut records, false).await.map_err(|error| error.at(&place))?;
     let context = context_of(&known_batches(flow, &records, &plan.input, None), last.batch_id);
     let mut work = engine.look(plan.clone()).await.map_err(|error| error.at(&place))?;
     for invariant in &invariants {

@@ -72,7 +72,7 @@ pub async fn plan_flow(engine: &dyn Engine, flow: &Flow, project: &[&Flow], root
     obstacles.append(times::obstacles(flow, ids));
     notes.extend(types::column_changes(flow, &input, &records));
     let plan = Arc::new(plan::expand(flow, input).map_err(|problems| with_notes(problems, &of_types))?);
-    had::find(engine, &plan, &mut records, request.full_refresh).await.map_err(|error| error.at(&place))?;
+    had::find(engine, flow, &plan, &mut records, request.full_refresh).await.map_err(|error| error.at(&place))?;
     if !request.full_refresh {
         obstacles.append(rules::outdated(engine, &plan, &records).await.map_err(|error| error.at(&place))?);
     }
