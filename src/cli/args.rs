@@ -132,6 +132,9 @@ pub(crate) enum Command {
         /// Seconds to wait for another run of the flow to end
         #[arg(long, value_name = "SECONDS", default_value_t = 0)]
         wait: u64,
+        /// Go on from this version, which is the one that is left: newer ones were published and lost
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(0..), conflicts_with = "dry_run")]
+        accept_catalog_version: Option<i64>,
         /// Show what would be done instead
         #[arg(long)]
         dry_run: bool,

@@ -12,6 +12,7 @@ use qetl_ingest::{DatasetRows, ReadSpec, RowHasher, SourceFile, content_hash, wi
 use qetl_runtime::{
     RunError,
     engine::{LandError, Landed},
+    panics,
     progress::{Event, Progress},
 };
 use tokio::sync::mpsc;
@@ -88,7 +89,7 @@ pub(crate) fn land(
         // Whether to go on: a writer that failed is no longer there; its error is told below.
         let mut give = |batch: &RecordBatch, source: &str, rows_before: i64, share: Option<f64>| -> Result<bool, LandError> {
             if stop.load(Ordering::Relaxed) {
-                return Err(LandError::Run(RunError::Interrupted));
+                return Err(LandError::Run(RunError::interrupted()));
             }
             let placed = with_place(batch, batch_id, loaded_at, source, rows_before).map_err(RunError::failed)?;
             if senders[turn % writers].send((placed, landed.rows)).is_err() {
@@ -108,7 +109,7 @@ pub(crate) fn land(
         let mut staged = Vec::new();
         let mut failure = outcome.err();
         for thread in threads {
-            match thread.join().unwrap_or_else(|_| Err(RunError::failed("a writer ended early"))) {
+            match thread.join().unwrap_or_else(|panic| Err(panics::error(&*panic))) {
                 Ok((sum, files)) => {
                     landed.content_hash = landed.content_hash.wrapping_add(sum);
                     staged.extend(files);

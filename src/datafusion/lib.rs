@@ -12,6 +12,7 @@ mod functions;
 mod hash;
 mod landing;
 mod lower;
+mod named;
 mod pipe;
 mod prepare;
 mod query;

@@ -10,9 +10,9 @@ mod database;
 #[cfg(feature = "duckdb")]
 mod duckdb;
 mod engine;
+mod held;
 mod kept;
 mod landing;
-#[cfg(any(feature = "duckdb", feature = "sqlite"))]
 mod lock_file;
 #[cfg(feature = "mysql")]
 mod mysql;
@@ -21,6 +21,7 @@ mod numeric;
 #[cfg(feature = "postgres")]
 mod postgres;
 mod records;
+mod runs;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod statements;
@@ -28,6 +29,7 @@ mod stored;
 mod tables;
 #[cfg(any(feature = "duckdb", feature = "sqlite"))]
 mod watch;
+mod whole;
 mod work;
 mod zones;
 

@@ -2,10 +2,14 @@
 //!
 //! Nothing here knows SQL, an engine or a flow type.
 
+pub mod acknowledged;
+pub mod durable;
 pub mod engine;
 pub mod error;
 pub mod flows;
+pub mod interrupt;
 pub mod natural;
+pub mod panics;
 pub mod progress;
 pub mod records;
 pub mod report;
@@ -18,8 +22,9 @@ pub mod verify;
 pub mod waiting;
 pub mod workspace;
 
-pub use engine::{BatchContext, Engine, FlowLock, Work};
+pub use engine::{BatchContext, Engine, Fence, FlowLock, Work};
 pub use error::{Place, RunError};
+pub use interrupt::Interrupt;
 pub use records::FlowRecords;
 pub use report::RunReport;
 pub use workspace::Workspace;

@@ -146,8 +146,18 @@ impl FlowRecords {
     }
 }
 
+/// The status of a run that has not ended, if its process is alive.
+pub const RUNNING: &str = "running";
+/// Somebody ended it.
+pub const INTERRUPTED: &str = "interrupted";
+/// Its process ended before it did; found by the next run of the flow.
+pub const KILLED: &str = "killed";
+pub const ENDED_EARLY: &str = "its process ended before it did";
+/// Another run had the flow.
+pub const HELD: &str = "held";
+
 /// A run of a flow, as `history` shows it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunRecord {
     pub run_id: String,
     pub flow: String,

@@ -10,6 +10,7 @@ use crate::{
     engine::Engine,
     error::RunError,
     flows::{self, Readers},
+    panics,
     progress::Progress,
     report::{BatchReport, ErrorReport, FlowReport, RunReport, Status, Transactions},
     standard::StandardRun,
@@ -18,6 +19,7 @@ use crate::{
 
 mod derive;
 mod flow;
+mod history;
 mod judge;
 mod landing;
 mod planned;
@@ -25,6 +27,7 @@ mod refresh;
 mod transactions;
 
 pub(crate) use derive::{context_of, known_batches};
+pub(crate) use history::History;
 pub(crate) use judge::shown;
 pub(crate) use landing::{fingerprints, refuse_changed_files};
 pub(crate) use planned::plan_of;
@@ -50,20 +53,22 @@ pub async fn execute(
             reports.push(report);
             continue;
         }
-        let (done, outcome) = match flow.standard() {
+        let (history, interrupt) = (History::new(engine, flow.id(), &run_id, progress), &request.interrupt);
+        let (history, done, outcome) = match flow.standard() {
             Some(tasks) => {
-                let mut run = StandardRun { engine, flow, roots, request, progress, run_id: &run_id, done: Done::default() };
-                let outcome = run.all(&tasks, wait).await;
-                (run.done, outcome)
+                let mut run = StandardRun { engine, flow, roots, request, progress, run_id: &run_id, history, done: Done::default() };
+                let outcome = interrupt.over(panics::caught(run.all(&tasks, wait))).await;
+                (run.history, run.done, outcome)
             }
             None => {
-                let mut run = FlowRun { engine, flow, project, roots, request, progress, run_id: &run_id, done: Done::default() };
-                let outcome = run.all(wait).await;
-                (run.done, outcome)
+                let mut run = FlowRun { engine, flow, project, roots, request, progress, run_id: &run_id, history, done: Done::default() };
+                let outcome = interrupt.over(panics::caught(run.all(wait))).await;
+                (run.history, run.done, outcome)
             }
         };
-        if let Err(RunError::Interrupted) = outcome {
-            return Err(RunError::Interrupted);
+        let outcome = history.settle(outcome, interrupt.is_asked(), &done.batches).await;
+        if let Err(interrupted @ RunError::Interrupted { .. }) = outcome {
+            return Err(interrupted);
         }
         reports.push(flow_report(flow, done, outcome));
     }
@@ -126,5 +131,5 @@ pub(crate) fn failure_status(error: &RunError) -> Status {
 
 /// Runs work that blocks beside the async threads.
 pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, RunError> + Send + 'static) -> Result<T, RunError> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| Err(RunError::failed(format!("a thread ended early: {panic}"))))
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| Err(panics::joined(panic)))
 }

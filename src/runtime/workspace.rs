@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
 
 use qetl_core::{Flow, Problems, Registry, problem::Problem, project::Project, suggest};
@@ -75,13 +75,13 @@ impl Workspace {
 
     /// The folder of the data files.
     pub fn location(&self) -> PathBuf {
-        self.root.join(self.project.storage.location.as_str())
+        without_dots(&self.root, self.project.storage.location.as_str())
     }
 
     /// The catalog's file.
     pub fn catalog(&self) -> PathBuf {
         match &self.project.storage.catalog {
-            Some(catalog) => self.root.join(catalog.as_str()),
+            Some(catalog) => without_dots(&self.root, catalog.as_str()),
             None => self.location().join("catalog.sqlite"),
         }
     }
@@ -93,6 +93,23 @@ impl Workspace {
         let python = if python.contains('/') { self.root.join(python) } else { PathBuf::from(python) };
         Roots { project: self.root.clone(), allowed: allowed.collect(), python }
     }
+}
+
+/// A path below a folder, or from there, as the system finds it: libraries that read files take no `..`.
+fn without_dots(folder: &Path, path: &str) -> PathBuf {
+    let mut found = folder.to_owned();
+    for part in Path::new(path).components() {
+        match part {
+            Component::CurDir => (),
+            Component::ParentDir => {
+                // What is above a link is above what it links to.
+                found = found.canonicalize().unwrap_or(found);
+                found.pop();
+            }
+            Component::Prefix(_) | Component::RootDir | Component::Normal(_) => found.push(part),
+        }
+    }
+    found
 }
 
 fn find_root() -> Result<PathBuf, RunError> {
@@ -148,4 +165,19 @@ fn refuse_twins(flow: Flow, others: &[Result<Flow, Problems>]) -> Result<Flow, P
         return Err(Problems::from(problem.label("here")).in_source(&flow.source));
     }
     Ok(flow)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_have_no_dots() {
+        let check = |path: &str, found: &str| assert_eq!(without_dots(Path::new("/shop"), path), Path::new(found), "{path}");
+        check("warehouse", "/shop/warehouse");
+        check("../wh", "/wh");
+        check("./a/../b/./c", "/shop/b/c");
+        check("../../../wh", "/wh");
+        check("/data/wh", "/data/wh");
+    }
 }

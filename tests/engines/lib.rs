@@ -9,5 +9,6 @@ mod cut;
 mod examples;
 mod histories;
 mod old;
+mod publish;
 mod server;
 mod standard;

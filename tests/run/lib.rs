@@ -13,6 +13,7 @@ mod histories;
 mod ledger;
 mod old;
 mod project;
+mod publish;
 mod race;
 mod scd2;
 mod semantics;

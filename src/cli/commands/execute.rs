@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use qetl_core::standard::parse_var;
 use qetl_runtime::{
-    RunError,
+    Interrupt, RunError,
     report::{RunReport, Status, Transactions},
     run,
     waiting::Request,
@@ -29,6 +29,8 @@ pub(crate) struct Options {
     pub(crate) jobs: usize,
     /// Seconds to wait for another run of the flow.
     pub(crate) wait: u64,
+    /// A version that is older than what was published, to go on from.
+    pub(crate) accepted: Option<i64>,
     pub(crate) format: Format,
 }
 
@@ -42,6 +44,7 @@ pub(crate) fn request(args: &BatchArgs) -> Result<Request, RunError> {
         accept_guards: args.accept_guards,
         vars: args.var.iter().map(|text| parse_var(text)).collect::<Result<_, _>>().map_err(|why| RunError::usage(why, VAR_HELP))?,
         jobs: 0,
+        interrupt: Interrupt::default(),
     })
 }
 
@@ -53,7 +56,13 @@ pub(crate) fn refuse_several(flows: usize, args: &BatchArgs) -> Result<(), RunEr
     Ok(())
 }
 
-pub(crate) async fn run(project: &Project, args: &BatchArgs, options: &Options, output: &Output) -> Result<i32, RunError> {
+pub(crate) async fn run(
+    project: &Project,
+    args: &BatchArgs,
+    options: &Options,
+    interrupt: &Interrupt,
+    output: &Output,
+) -> Result<i32, RunError> {
     let format = options.format;
     let flows = project.workspace.flows(&args.flows)?;
     refuse_several(flows.len(), args)?;
@@ -61,7 +70,10 @@ pub(crate) async fn run(project: &Project, args: &BatchArgs, options: &Options, 
         output.warnings(&flow.warnings);
     }
     let progress = output.progress(format == Format::Text);
-    let request = Request { jobs: options.jobs, ..request(args)? };
+    let request = Request { jobs: options.jobs, interrupt: interrupt.clone(), ..request(args)? };
+    if let Some(version) = options.accepted {
+        project.engine.accept_version(version).await?;
+    }
     let wait = Duration::from_secs(options.wait);
     let all = project.workspace.good_flows();
     let outcome = run::execute(&*project.engine, &flows, &all, &project.workspace.roots(), &request, wait, &progress).await;

@@ -24,7 +24,11 @@ pub(crate) async fn run(project: &Project, flow: Option<&str>, limit: usize, for
         Format::Text if runs.is_empty() => output.print("no runs yet\n"),
         Format::Text => {
             let row = |run: &qetl_runtime::records::RunRecord| {
-                let batch = run.batch_id.map_or_else(|| "all".to_owned(), |id| id.to_string());
+                let batch = match run.batch_id {
+                    Some(id) => id.to_string(),
+                    None if run.status == "succeeded" => "all".to_owned(),
+                    None => String::new(),
+                };
                 let seconds = format!("{:.2}", run.seconds);
                 vec![
                     show_time(run.started_at),

@@ -30,7 +30,7 @@ use qetl_core::{
 };
 use qetl_ingest::{ReadColumn, ReadSpec, SourceFile, arrow_type};
 use qetl_runtime::{
-    Place, RunError,
+    Place, RunError, panics,
     progress::Progress,
     standard::{From, Moment, Target},
 };
@@ -227,17 +227,17 @@ fn of_file(file: &SourceFile) -> Result<(LogicalPlan, Vec<ResultColumn>), Failur
     let file = file.clone();
     tokio::task::spawn_blocking(move || {
         let send = |batch| sender.blocking_send(batch).is_ok();
-        match qetl_ingest::read(&file, &spec) {
-            Ok(reader) => {
-                for batch in reader {
-                    if !send(batch.map_err(|problem| external(problem.into()))) {
-                        break;
-                    }
+        let read = panics::caught_here(|| {
+            for batch in qetl_ingest::read(&file, &spec)? {
+                if !send(Ok(batch?)) {
+                    break;
                 }
             }
-            Err(problem) => {
-                send(Err(external(problem.into())));
-            }
+            Ok(())
+        });
+        // Rows that end early must not pass for all of them.
+        if let Err(error) = read {
+            send(Err(external(error)));
         }
     });
     let pipe = Pipe { schema: schema.clone(), receiver: Mutex::new(Some(receiver)) };

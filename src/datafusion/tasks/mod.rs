@@ -34,20 +34,21 @@ use qetl_ingest::{ReadSpec, SourceFile};
 use qetl_runtime::{
     RunError,
     engine::{LandError, Landed, Publish},
+    panics,
     progress::Progress,
     run::blocking,
     standard::{Bench, Checked, From, Known, Moment, Statement, Target},
 };
 
 use crate::{
-    catalog::{BatchRange, Catalog, CatalogTable, Changes, DataFile, Snapshot, TableChange},
+    catalog::{BatchRange, Catalog, CatalogTable, Changes, DataFile, Snapshot, TableChange, refuse_gaps},
     error,
     landing::{Rows, StopWhenDropped, land},
     lower::scan,
     query::{CATALOG_PLACEHOLDER, arrow_schema, columns},
     scan::PinnedTable,
     session::Limits,
-    stage::{Layout, StagedFile, remove, sync_folder},
+    stage::{Layout, StagedFile, remove},
     staging::{external, lock},
 };
 use query::Wrong;
@@ -158,7 +159,8 @@ struct Shared {
     made: Mutex<BTreeMap<DatasetName, Made>>,
     /// With hash joins, and with joins that sort and spill; both with one pool of memory.
     sessions: [SessionContext; 2],
-    published: AtomicBool,
+    /// Its files may be published: only the next lock of the flow takes away those that are not.
+    publishing: AtomicBool,
 }
 
 impl fmt::Debug for Shared {
@@ -169,7 +171,7 @@ impl fmt::Debug for Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        if !self.published.load(Ordering::Relaxed) {
+        if !self.publishing.load(Ordering::SeqCst) {
             for made in lock(&self.made).values() {
                 made.files().for_each(|file| remove(std::slice::from_ref(file)));
             }
@@ -209,7 +211,7 @@ impl DataFusionBench {
             anew: about.anew,
             made: Mutex::default(),
             sessions: [hashing, sorting],
-            published: AtomicBool::new(false),
+            publishing: AtomicBool::new(false),
         };
         Ok(Self(Arc::new(shared)))
     }
@@ -247,7 +249,7 @@ impl Shared {
 
     fn published(&self, dataset: &DatasetName) -> Result<Vec<(Option<i64>, DataFile)>, RunError> {
         match self.table(dataset) {
-            Some(table) => self.catalog.files(self.snapshot.id, table, BatchRange::All, None),
+            Some(table) => self.catalog.listed(self.snapshot.id, table, BatchRange::All, None),
             None => Ok(Vec::new()),
         }
     }
@@ -274,6 +276,8 @@ impl Shared {
                 files.push(file);
             }
         }
+        // What was made in place of a file that is missing makes good for it.
+        refuse_gaps(files.iter())?;
         if let Some(made) = made {
             exact &= made.whole.is_empty();
             let in_range = made.batches.iter().filter(|(batch, _)| range.contains(**batch)).flat_map(|(_, files)| files);
@@ -391,7 +395,7 @@ impl Bench for DataFusionBench {
         let writers = self.0.limits.threads.clamp(1, 4);
         let landed =
             tokio::task::spawn_blocking(move || land(rows, &spec, batch_id, false, &staged_as, writers, &progress, &stopped)).await;
-        let (landed, staged) = landed.map_err(|panic| RunError::failed(format!("a thread ended early: {panic}")))??;
+        let (landed, staged) = landed.map_err(panics::joined)??;
         drop(stop);
         let mut all = lock(&self.0.made);
         let new = Made { layout, columns, replaced: false, whole: Vec::new(), batches: BTreeMap::new(), by_batch: true };
@@ -441,12 +445,12 @@ impl Bench for DataFusionBench {
         }
         let changes = Changes { base: shared.snapshot.id, fence: shared.fence, tables, views: Vec::new(), publish };
         let catalog = shared.catalog.clone();
+        shared.publishing.store(true, Ordering::SeqCst);
+        // It goes on when nobody waits for it any more.
         blocking(move || {
-            folders.iter().try_for_each(|folder: &PathBuf| if folder.is_dir() { sync_folder(folder) } else { Ok(()) })?;
+            catalog.sync(&folders)?;
             catalog.publish(&changes)
         })
-        .await?;
-        shared.published.store(true, Ordering::Relaxed);
-        Ok(())
+        .await
     }
 }

@@ -37,6 +37,7 @@ use crate::{
     database::{Connection, Database, Failure, told},
     landing::{self, Landing},
     records::{self, Touched},
+    runs,
     tables::{self, TableName, quoted, quoted_list, table},
     work::commit,
 };
@@ -249,7 +250,7 @@ impl Bench for SqlBench {
     async fn publish(&self, publish: Publish) -> Result<(), RunError> {
         self.with(move |shared, connection| {
             let database = &*shared.database;
-            if !records::keeps_fence(database, connection, &publish.flow, shared.fence)? {
+            if !runs::keeps_fence(database, connection, &publish.flow, shared.fence)? {
                 return Err(RunError::Locked { flow: publish.flow.clone() }.into());
             }
             let touched = held(&shared.touched);

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
 use qetl_core::{
@@ -14,14 +14,16 @@ use super::{
     Done,
     derive::{Part, context_of, known_batches},
     failure_status,
+    history::History,
     landing::{fingerprints, refuse_changed_files},
     planned::{Planned, plan_flow},
 };
 use crate::{
     engine::{Engine, FlowLock, KnownBatch, Publish},
     error::{Place, RunError},
+    panics,
     progress::{Event, Progress},
-    records::{BatchDetails, BatchRecord, FlowRecords, RunRecord},
+    records::{BatchDetails, BatchRecord, FlowRecords},
     report::{BatchReport, Status},
     types,
     waiting::{Job, JobInput, Request, Roots, micros},
@@ -35,6 +37,7 @@ pub(super) struct FlowRun<'a> {
     pub(super) request: &'a Request,
     pub(super) progress: &'a Progress,
     pub(super) run_id: &'a str,
+    pub(super) history: History<'a>,
     pub(super) done: Done,
 }
 
@@ -52,12 +55,14 @@ impl FlowRun<'_> {
         }
         let mut input = plan.input.clone();
         if self.request.full_refresh && !records.batches.is_empty() {
+            self.history.begin(&*lock, None).await.map_err(|error| error.at(&place))?;
             self.refresh(&plan, &*lock, &mut records).await.map_err(|error| error.at(&place))?;
+            self.history.end(Status::Succeeded, "").await;
             self.done.refreshed = records.batches.iter().map(|batch| batch.batch_id).collect();
         }
         for job in jobs {
-            let started = Instant::now();
-            let started_at = micros(SystemTime::now());
+            self.request.interrupt.check()?;
+            self.history.begin(&*lock, Some(job.batch_id)).await.map_err(|error| error.at(&place.batch(job.batch_id)))?;
             let mut report = BatchReport {
                 batch_id: job.batch_id,
                 status: Status::Succeeded,
@@ -68,48 +73,24 @@ impl FlowRun<'_> {
                 warnings: Vec::new(),
                 error: None,
             };
-            let outcome = self.batch(&*lock, &mut records, &mut input, &job, started_at, started, &mut report).await;
+            let outcome = panics::caught(self.batch(&*lock, &mut records, &mut input, &job, &mut report)).await;
             let outcome = outcome.map_err(|error| error.at(&place.batch(job.batch_id)));
             if let Err(error) = &outcome {
                 (report.status, report.error) = (failure_status(error), Some(error.into()));
             }
-            if report.status != Status::Succeeded {
-                let run =
-                    self.run_record(&job, report.status, started_at, started, 0, report.error.as_ref().map_or("", |error| &error.message));
-                // What the run did not achieve is already told; that it could not be recorded must not hide that.
-                if let Err(error) = self.engine.record_run(&run).await {
-                    let message = format!("the run could not be recorded: {error}");
-                    self.progress.tell(Event::Warning { flow: self.flow.id().to_owned(), message });
-                }
-            }
+            self.history.end(report.status, report.error.as_ref().map_or("", |error| &error.message)).await;
             self.done.batches.push(report);
             outcome?;
         }
         Ok(())
     }
 
-    pub(super) fn run_record(&self, job: &Job, status: Status, started_at: i64, started: Instant, rows: u64, message: &str) -> RunRecord {
-        RunRecord {
-            run_id: self.run_id.to_owned(),
-            flow: self.flow.id().to_owned(),
-            batch_id: Some(job.batch_id),
-            status: status.name().to_owned(),
-            started_at,
-            seconds: started.elapsed().as_secs_f64(),
-            rows: i64::try_from(rows).unwrap_or(i64::MAX),
-            message: message.to_owned(),
-        }
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "the state of a flow's run, passed on to one batch of it")]
     async fn batch(
         &self,
         lock: &dyn FlowLock,
         records: &mut FlowRecords,
         input: &mut [InputType],
         job: &Job,
-        started_at: i64,
-        started: Instant,
         report: &mut BatchReport,
     ) -> Result<(), RunError> {
         let (flow, known) = (self.flow.id().to_owned(), records.batch(job.batch_id).cloned());
@@ -175,9 +156,9 @@ impl FlowRun<'_> {
         let roles = if landed.rows > 0 { types::roles(self.flow, input) } else { BTreeMap::new() };
         let columns = types::pinned(input, &roles, records);
         let details = records.details_now();
-        let run = self.run_record(job, Status::Succeeded, started_at, started, landed.rows, "");
+        let run = self.history.succeeded(landed.rows, "");
         let publish = Publish { flow, batches: vec![record.clone()], columns: columns.clone(), details: details.clone(), run };
-        work.publish(publish).await?;
+        self.request.interrupt.publish(work.publish(publish)).await?;
         (records.columns, records.details) = (columns, details);
         records.ledger.extend(record.files.iter().map(|file| (record.batch_id, file.clone())));
         records.batches.retain(|batch| batch.batch_id != record.batch_id);

@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use qetl_core::{Flow, Plan, Problems, plan, standard::StandardFlow};
+use qetl_core::{
+    DatasetName, Flow, Plan, Problems,
+    plan::{self, Dataset, DatasetKind},
+    standard::StandardFlow,
+};
 use qetl_ingest::SourceFile;
 
 use super::blocking;
@@ -60,6 +64,10 @@ pub async fn plan_flow(engine: &dyn Engine, flow: &Flow, project: &[&Flow], root
     };
     notes.extend(types::column_changes(&input, &records));
     let plan = Arc::new(plan::expand(flow, input)?);
+    // A full refresh makes anew what is derived.
+    let needed = |dataset: &&Dataset| dataset.is_stored() && (!request.full_refresh || matches!(dataset.kind, DatasetKind::Landing));
+    let needed: Vec<DatasetName> = plan.datasets.iter().filter(needed).map(|dataset| dataset.name.clone()).collect();
+    engine.refuse_gaps(&needed).await.map_err(|error| error.at(&place))?;
     if !request.full_refresh {
         obstacles.append(rules::outdated(engine, &plan, &records).await.map_err(|error| error.at(&place))?);
     }

@@ -94,6 +94,11 @@ pub async fn prepare(
         }
     };
 
+    // A full refresh makes anew what is derived.
+    let needed = |task: &&StandardTask| !request.full_refresh || matches!(task.work, TaskWork::Ingestion(_));
+    let needed: Vec<DatasetName> = standard.tasks.iter().filter(needed).map(|task| task.target.clone()).collect();
+    engine.refuse_gaps(&needed).await?;
+
     let inputs = inputs(&standard, &jobs, &records).await?;
     let (mut known, absent) = known_foreign(engine, &standard, &foreign).await?;
     for task in &standard.tasks {

@@ -24,10 +24,11 @@ use super::{
 use crate::{
     Engine, FlowLock, Place, RunError,
     engine::{LandError, Landed, Publish},
+    panics,
     progress::{Event, Progress},
-    records::{BatchDetails, BatchRecord, FlowRecords, RunRecord},
+    records::{BatchDetails, BatchRecord, FlowRecords},
     report::{BatchReport, Status, StepReport},
-    run::{Done, failure_status, fingerprints, refuse_changed_files},
+    run::{Done, History, failure_status, fingerprints, refuse_changed_files},
     waiting::{Request, Roots, micros},
 };
 
@@ -41,16 +42,8 @@ pub(crate) struct StandardRun<'a> {
     pub(crate) request: &'a Request,
     pub(crate) progress: &'a Progress,
     pub(crate) run_id: &'a str,
+    pub(crate) history: History<'a>,
     pub(crate) done: Done,
-}
-
-/// What the run of a batch goes by.
-struct Batch<'a> {
-    planned: &'a PlannedStandard,
-    job: &'a StandardJob,
-    started: Instant,
-    /// Microseconds since 1970.
-    started_at: i64,
 }
 
 impl StandardRun<'_> {
@@ -64,13 +57,16 @@ impl StandardRun<'_> {
         }
         self.refuse_type_changes(&planned).await.map_err(|error| error.at(&place))?;
         if self.request.full_refresh && !planned.records.batches.is_empty() {
+            self.history.begin(&*lock, None).await.map_err(|error| error.at(&place))?;
             self.refresh(&mut planned, &*lock).await.map_err(|error| error.at(&place))?;
+            self.history.end(Status::Succeeded, "").await;
             // All else that makes work is done by that.
             let has_files = |job: &StandardJob| job.files.values().any(|files| !files.is_empty());
             planned.jobs.retain(|job| has_files(job) || self.request.batch_id.is_some());
         }
         for job in planned.jobs.clone() {
-            let (started, started_at) = (Instant::now(), micros(SystemTime::now()));
+            self.request.interrupt.check()?;
+            self.history.begin(&*lock, Some(job.batch_id)).await.map_err(|error| error.at(&place.batch(job.batch_id)))?;
             let mut report = BatchReport {
                 batch_id: job.batch_id,
                 status: Status::Succeeded,
@@ -81,37 +77,16 @@ impl StandardRun<'_> {
                 warnings: planned.warnings.0.iter().map(|warning| format!("{}: {warning}", warning.place())).collect(),
                 error: None,
             };
-            let outcome = self.batch(&*lock, &mut planned, &job, (started, started_at), &mut report).await;
+            let outcome = panics::caught(self.batch(&*lock, &mut planned, &job, &mut report)).await;
             let outcome = outcome.map_err(|error| error.at(&place.batch(job.batch_id)));
             if let Err(error) = &outcome {
                 (report.status, report.error) = (failure_status(error), Some(error.into()));
             }
-            if report.status != Status::Succeeded {
-                let message = report.error.as_ref().map_or("", |error| &error.message);
-                let run = self.run_record(Some(job.batch_id), report.status, started_at, started, 0, message);
-                // What the run did not achieve is already told; that it could not be recorded must not hide that.
-                if let Err(error) = self.engine.record_run(&run).await {
-                    let message = format!("the run could not be recorded: {error}");
-                    self.progress.tell(Event::Warning { flow: self.flow.id().to_owned(), message });
-                }
-            }
+            self.history.end(report.status, report.error.as_ref().map_or("", |error| &error.message)).await;
             self.done.batches.push(report);
             outcome?;
         }
         Ok(())
-    }
-
-    fn run_record(&self, batch_id: Option<i64>, status: Status, started_at: i64, started: Instant, rows: u64, message: &str) -> RunRecord {
-        RunRecord {
-            run_id: self.run_id.to_owned(),
-            flow: self.flow.id().to_owned(),
-            batch_id,
-            status: status.name().to_owned(),
-            started_at,
-            seconds: started.elapsed().as_secs_f64(),
-            rows: i64::try_from(rows).unwrap_or(i64::MAX),
-            message: message.to_owned(),
-        }
     }
 
     /// A declared type may replace the recorded one only if every stored value fits it.
@@ -139,7 +114,6 @@ impl StandardRun<'_> {
         lock: &dyn FlowLock,
         planned: &mut PlannedStandard,
         job: &StandardJob,
-        (started, started_at): (Instant, i64),
         report: &mut BatchReport,
     ) -> Result<(), RunError> {
         let flow = self.flow.id().to_owned();
@@ -166,8 +140,7 @@ impl StandardRun<'_> {
                 return Ok(());
             }
         }
-        let batch = Batch { planned, job, started, started_at };
-        report.derived_again = self.derive_all(&*bench, &batch, anew, &mut report.steps).await?;
+        report.derived_again = self.derive_all(&*bench, planned, job, anew, &mut report.steps).await?;
 
         let record = BatchRecord {
             batch_id: job.batch_id,
@@ -180,9 +153,10 @@ impl StandardRun<'_> {
             details: BatchDetails { columns: Some(types::landed_names(ingestions(planned).map(|(task, types)| (&task.target, types)))) },
         };
         let columns = types::pinned(ingestions(planned).map(|(task, types)| (&task.target, types)), &planned.records);
-        let run = self.run_record(Some(job.batch_id), Status::Succeeded, batch.started_at, batch.started, landed.rows, "");
+        let run = self.history.succeeded(landed.rows, "");
         let details = planned.records.details_now();
-        bench.publish(Publish { flow, batches: vec![record.clone()], columns: columns.clone(), details: details.clone(), run }).await?;
+        let publish = Publish { flow, batches: vec![record.clone()], columns: columns.clone(), details: details.clone(), run };
+        self.request.interrupt.publish(bench.publish(publish)).await?;
         published(&mut planned.records, record, columns);
         planned.records.details = details;
         Ok(())
@@ -192,11 +166,11 @@ impl StandardRun<'_> {
     async fn derive_all(
         &self,
         bench: &dyn Bench,
-        batch: &Batch<'_>,
+        planned: &PlannedStandard,
+        job: &StandardJob,
         anew: bool,
         steps: &mut Vec<StepReport>,
     ) -> Result<Vec<i64>, RunError> {
-        let (planned, job) = (batch.planned, batch.job);
         let others = planned.records.batches.iter().filter(|other| other.batch_id != job.batch_id);
         let mut moments: Vec<StandardJob> =
             others.filter(|other| anew || other.batch_id > job.batch_id).map(|other| of_record(other, &Request::default())).collect();
@@ -314,7 +288,7 @@ impl StandardRun<'_> {
         let step = task.target.to_string();
         let started = Instant::now();
         self.step_started(job.batch_id, &step);
-        let rows = self.run_task(bench, planned, job, task).await;
+        let rows = panics::caught(self.run_task(bench, planned, job, task)).await;
         let report =
             rows.map(|rows| StepReport { step: step.clone(), rows, seconds: started.elapsed().as_secs_f64(), counts: BTreeMap::new() });
         (task, report.map_err(|error| error.at(&Place::default().step(&step))))
@@ -353,7 +327,6 @@ impl StandardRun<'_> {
 
     /// Derives every batch again from what was landed, in one publish.
     async fn refresh(&mut self, planned: &mut PlannedStandard, lock: &dyn FlowLock) -> Result<(), RunError> {
-        let (started, started_at) = (Instant::now(), micros(SystemTime::now()));
         let own: Vec<DatasetName> = planned.flow.tasks.iter().map(|task| task.target.clone()).collect();
         let bench = self.engine.bench(self.flow.id(), &own, lock, self.run_id, true).await?;
         let mut batches = planned.records.batches.clone();
@@ -368,11 +341,10 @@ impl StandardRun<'_> {
         }
         let columns = types::pinned(ingestions(planned).map(|(task, types)| (&task.target, types)), &planned.records);
         let rows = batches.iter().map(|batch| u64::try_from(batch.rows).unwrap_or(0)).sum();
-        let run = self.run_record(None, Status::Succeeded, started_at, started, rows, "full refresh");
-        let details = planned.records.details_now();
-        let publish =
-            Publish { flow: self.flow.id().to_owned(), batches: batches.clone(), columns: columns.clone(), details: details.clone(), run };
-        bench.publish(publish).await?;
+        let run = self.history.succeeded(rows, "full refresh");
+        let (flow, details) = (self.flow.id().to_owned(), planned.records.details_now());
+        let publish = Publish { flow, batches: batches.clone(), columns: columns.clone(), details: details.clone(), run };
+        self.request.interrupt.publish(bench.publish(publish)).await?;
         self.done.refreshed = batches.iter().map(|batch| batch.batch_id).collect();
         (planned.records.batches, planned.records.columns, planned.records.details) = (batches, columns, details);
         Ok(())
