@@ -1,8 +1,8 @@
 //! A run: for each flow its waiting batches, one after another, each published whole or not at all.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
-use qetl_core::Flow;
+use qetl_core::{Flow, Problems};
 use uuid::Uuid;
 
 use self::flow::FlowRun;
@@ -76,11 +76,15 @@ pub async fn execute(
     Ok(RunReport { run_id, status, flows: reports })
 }
 
-/// The exit code of a run: that of its failures if they agree and nothing succeeded beside them, else 1.
+/// The exit code of a run: that of the flows that failed if they agree, else 1. Flows that were skipped do not count.
 pub fn exit_code(report: &RunReport) -> i32 {
-    let codes: Vec<i32> = report.flows.iter().map(flow_exit_code).collect();
-    let worst = codes.iter().copied().find(|code| *code != 0).unwrap_or(0);
-    if codes.iter().all(|code| *code == worst) { worst } else { 1 }
+    let own = report.flows.iter().filter(|flow| flow.status != Status::Skipped).map(flow_exit_code);
+    let codes: BTreeSet<i32> = own.filter(|code| *code != 0).collect();
+    match (codes.len(), codes.first()) {
+        (0, _) => 0,
+        (1, Some(code)) => *code,
+        _ => 1,
+    }
 }
 
 fn flow_exit_code(flow: &FlowReport) -> i32 {
@@ -91,7 +95,7 @@ fn flow_exit_code(flow: &FlowReport) -> i32 {
 fn overall(statuses: impl Iterator<Item = Status>) -> Status {
     let statuses: Vec<Status> = statuses.collect();
     let has = |status: Status| statuses.contains(&status);
-    [Status::Failed, Status::Rejected, Status::Succeeded, Status::Unchanged]
+    [Status::Failed, Status::Rejected, Status::Skipped, Status::Succeeded, Status::Unchanged]
         .into_iter()
         .find(|status| has(*status))
         .unwrap_or(Status::UpToDate)
@@ -100,9 +104,9 @@ fn overall(statuses: impl Iterator<Item = Status>) -> Status {
 /// A flow that reads what another could not make.
 fn skipped(flow: &Flow, maker: &FlowReport) -> FlowReport {
     let message = format!("flow `{}` was skipped: `{}`, whose datasets it reads, failed", flow.id(), maker.flow);
-    let error = ErrorReport { message, help: String::new(), exit_code: flow_exit_code(maker) };
+    let error = ErrorReport { message, help: String::new(), exit_code: flow_exit_code(maker), problems: Problems::default() };
     let Done { refreshed, transactions, batches } = Done::default();
-    FlowReport { flow: flow.id().to_owned(), status: maker.status, refreshed, transactions, batches, error: Some(error) }
+    FlowReport { flow: flow.id().to_owned(), status: Status::Skipped, refreshed, transactions, batches, error: Some(error) }
 }
 
 /// What the run of a flow has done so far.

@@ -1,6 +1,6 @@
 //! `qetl execute`.
 
-use std::time::Duration;
+use std::{num::NonZeroUsize, time::Duration};
 
 use qetl_core::standard::parse_var;
 use qetl_runtime::{
@@ -25,8 +25,8 @@ const VAR_HELP: &str = "`--var NAME=VALUE`, once for each variable";
 const SHOWN: usize = 50;
 
 pub(crate) struct Options {
-    /// 0: as many as qetl likes.
-    pub(crate) jobs: usize,
+    /// `None`: as many as there are processors.
+    pub(crate) jobs: Option<NonZeroUsize>,
     /// Seconds to wait for another run of the flow.
     pub(crate) wait: u64,
     /// A version that is older than what was published, to go on from.
@@ -64,13 +64,14 @@ pub(crate) async fn run(
     output: &Output,
 ) -> Result<i32, RunError> {
     let format = options.format;
-    let flows = project.workspace.flows(&args.flows)?;
-    refuse_several(flows.len(), args)?;
+    let (flows, wrong) = project.workspace.chosen(&args.flows)?;
+    // A flow that is named and not found among those that are right may stand in any of the others.
+    refuse_several(if args.flows.is_empty() { flows.len() + wrong.len() } else { flows.len().max(1) }, args)?;
     for flow in &flows {
         output.warnings(&flow.warnings);
     }
     let progress = output.progress(format == Format::Text);
-    let request = Request { jobs: options.jobs, interrupt: interrupt.clone(), ..request(args)? };
+    let request = Request { jobs: options.jobs.map_or(0, NonZeroUsize::get), interrupt: interrupt.clone(), ..request(args)? };
     if let Some(version) = options.accepted {
         project.engine.accept_version(version).await?;
     }
@@ -78,7 +79,8 @@ pub(crate) async fn run(
     let all = project.workspace.good_flows();
     let outcome = run::execute(&*project.engine, &flows, &all, &project.workspace.roots(), &request, wait, &progress).await;
     output.progress_done();
-    let report = outcome?;
+    let mut report = outcome?;
+    wrong.into_iter().for_each(|(file, problems)| report.add_wrong_file(file, problems));
     match format {
         Format::Json => output.print(&format!("{}\n", serde_json::to_string(&report).map_err(RunError::failed)?)),
         Format::Text => summary(&report, output),
@@ -107,20 +109,17 @@ fn summary(report: &RunReport, output: &Output) {
                     let which = if batch.derived_again.iter().all(|again| *again > batch.batch_id) { "later" } else { "other" };
                     output.print(&format!("{} batch {}: {which} batches were derived again: {ids}\n", flow.flow, batch.batch_id));
                 }
-                Status::Succeeded | Status::UpToDate | Status::Failed | Status::Rejected => (),
+                Status::Succeeded | Status::UpToDate | Status::Failed | Status::Rejected | Status::Skipped => (),
             }
             if let Some(error) = &batch.error {
-                output.failure(&error.message, &error.help);
+                output.failed(error);
             }
         }
         match (&flow.error, flow.status) {
-            (Some(error), _) => output.failure(&error.message, &error.help),
+            (Some(error), _) => output.failed(error),
             (None, Status::UpToDate) => output.print(&format!("{}: up to date\n", flow.flow)),
             (None, _) => (),
         }
-    }
-    if report.flows.is_empty() {
-        output.print("no flows: nothing to do\n");
     }
 }
 

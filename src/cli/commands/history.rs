@@ -3,7 +3,12 @@
 use qetl_runtime::RunError;
 use serde_json::json;
 
-use crate::{args::Format, library::Project, output::Output, time::show_time};
+use crate::{
+    args::Format,
+    library::Project,
+    output::Output,
+    time::{iso_time, show_time},
+};
 
 pub(crate) async fn run(project: &Project, flow: Option<&str>, limit: usize, format: Format, output: &Output) -> Result<i32, RunError> {
     let mut runs = project.engine.runs(flow).await?;
@@ -16,7 +21,7 @@ pub(crate) async fn run(project: &Project, flow: Option<&str>, limit: usize, for
             for run in &runs {
                 let line = json!({
                     "run_id": run.run_id, "flow": run.flow, "batch_id": run.batch_id, "status": run.status,
-                    "started_at": show_time(run.started_at), "seconds": run.seconds, "rows": run.rows, "message": run.message,
+                    "started_at": iso_time(run.started_at), "seconds": run.seconds, "rows": run.rows, "message": run.message,
                 });
                 output.print(&format!("{line}\n"));
             }

@@ -37,11 +37,18 @@ pub(crate) async fn run(project: &Project, args: &BatchArgs, options: &Options<'
         let help = suggest::help(options.dialect, DIALECTS.iter().map(|dialect| dialect.name()));
         RunError::usage(format!("there is no dialect `{}`", options.dialect), help)
     })?;
-    let (request, mut obstacles) = (execute::request(args)?, qetl_core::Problems::default());
+    let (request, mut code) = (execute::request(args)?, 0);
     let all = project.workspace.good_flows();
     let mut upcoming = Upcoming::default();
     for flow in in_order(&flows, &all) {
-        let planned = plan_flow(&*project.engine, flow, &all, &project.workspace.roots(), &request).await?;
+        let planned = match plan_flow(&*project.engine, flow, &all, &project.workspace.roots(), &request).await {
+            Ok(planned) => planned,
+            Err(error) => {
+                output.error(&error);
+                code = error.exit_code().max(code);
+                continue;
+            }
+        };
         let later = upcoming.of(&planned);
         output.warnings(&planned.plan.warnings);
         planned.notes.iter().for_each(|note| output.note(&format!("note: {}: {note}", flow.id())));
@@ -55,10 +62,13 @@ pub(crate) async fn run(project: &Project, args: &BatchArgs, options: &Options<'
             (None, None, Format::Text) => overview(&planned, &later, output),
         };
         output.print(&text);
-        obstacles.append(planned.obstacles.clone());
+        if let Err(obstacles) = planned.obstacles.clone().or(()) {
+            let error = RunError::from(obstacles);
+            output.error(&error);
+            code = error.exit_code().max(code);
+        }
     }
-    obstacles.or(())?;
-    Ok(0)
+    Ok(code)
 }
 
 /// The batches that flows would execute, by flow: who reads them reads them once they are published.

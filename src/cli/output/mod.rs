@@ -16,7 +16,7 @@ use qetl_core::{Problem, Problems};
 use qetl_runtime::{
     RunError,
     progress::{Event, Progress},
-    report::StepReport,
+    report::{ErrorReport, StepReport},
 };
 
 use crate::args::{Color, Global};
@@ -75,6 +75,10 @@ impl Output {
         }
     }
 
+    pub(crate) fn is_verbose(&self) -> bool {
+        self.verbose
+    }
+
     pub(crate) fn dim(&self, text: &str) -> String {
         paint(self.color_out, "2", text)
     }
@@ -85,6 +89,14 @@ impl Output {
         match error {
             RunError::Problems(problems) => problems.0.iter().for_each(|problem| self.problem(problem)),
             other => self.failure(&other.to_string(), &other.help()),
+        }
+    }
+
+    /// Why a flow or a batch failed.
+    pub(crate) fn failed(&self, error: &ErrorReport) {
+        match error.problems.has_errors() {
+            true => error.problems.0.iter().for_each(|problem| self.problem(problem)),
+            false => self.failure(&error.message, &error.help),
         }
     }
 
