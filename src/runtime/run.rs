@@ -52,7 +52,7 @@ pub async fn execute(
         }
         let (done, outcome) = match flow.standard() {
             Some(tasks) => {
-                let mut run = StandardRun { engine, flow, roots, request, progress, run_id: &run_id, done: Done::default() };
+                let mut run = StandardRun { engine, flow, project, roots, request, progress, run_id: &run_id, tells: false, done: Done::default() };
                 let outcome = run.all(&tasks, wait).await;
                 (run.done, outcome)
             }

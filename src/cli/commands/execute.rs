@@ -6,7 +6,7 @@ use qetl_core::standard::parse_var;
 use qetl_runtime::{
     RunError,
     report::{RunReport, Status, Transactions},
-    run,
+    run, standard,
     waiting::Request,
 };
 
@@ -57,11 +57,9 @@ pub(crate) async fn run(project: &Project, args: &BatchArgs, options: &Options, 
     let format = options.format;
     let flows = project.workspace.flows(&args.flows)?;
     refuse_several(flows.len(), args)?;
-    for flow in &flows {
-        output.warnings(&flow.warnings);
-    }
-    let progress = output.progress(format == Format::Text);
     let request = Request { jobs: options.jobs, ..request(args)? };
+    standard::refuse_unknown_vars(&flows, &request.vars)?;
+    let progress = output.progress(format == Format::Text);
     let wait = Duration::from_secs(options.wait);
     let all = project.workspace.good_flows();
     let outcome = run::execute(&*project.engine, &flows, &all, &project.workspace.roots(), &request, wait, &progress).await;
