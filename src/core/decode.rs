@@ -340,9 +340,11 @@ fn table_of(schema: &Value) -> Option<&Value> {
     options.into_iter().find(|option| option.get("properties").is_some())
 }
 
+/// What the schema may be one of, null aside.
 fn alternatives(schema: &Value) -> Vec<&Value> {
     let options = ["anyOf", "oneOf"].iter().filter_map(|key| schema.get(key)?.as_array()).flatten();
-    options.filter(|option| option.get("type") != Some(&Value::from("null"))).collect()
+    let options = options.filter(|option| option.get("type") != Some(&Value::from("null")));
+    options.flat_map(|option| if option.get("anyOf").is_some() { alternatives(option) } else { vec![option] }).collect()
 }
 
 /// The words of a closed list, when that is what the schema says.
@@ -352,7 +354,11 @@ fn words_of(schema: &Value) -> Vec<String> {
         words.chain(value.get("const")).filter_map(|word| word.as_str().map(str::to_owned)).collect()
     };
     let own = list(schema);
-    if !own.is_empty() { own } else { alternatives(schema).into_iter().flat_map(list).collect() }
+    if !own.is_empty() {
+        return own;
+    }
+    let lists: Vec<Vec<String>> = alternatives(schema).into_iter().map(list).collect();
+    if lists.iter().any(Vec::is_empty) { Vec::new() } else { lists.concat() }
 }
 
 fn validate_word(path: &str, value: &Spanned<DeValue<'_>>, words: &[String], problems: &mut Problems) {

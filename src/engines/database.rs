@@ -152,6 +152,9 @@ pub(crate) trait Connection: Send {
     /// Gives the rows of a query away, and then its columns. A text that gives no rows at all is refused.
     fn query(&mut self, sql: &str, values: &[Cell<'_>], take: Take<'_>) -> Result<Vec<Found>, Failure>;
 
+    /// What the columns of a query are called, which is not run.
+    fn names(&mut self, sql: &str) -> Result<Vec<String>, Failure>;
+
     /// Adds rows to a table, by the fastest way there is; the columns are those of the batches. A table without a schema is one
     /// of the session's own, where the database has schemas.
     fn load(&mut self, table: &TableName, columns: &[Column], rows: Batches<'_>) -> Result<(), Failure>;

@@ -190,6 +190,11 @@ impl Connection for Session {
         self.watched(|connection| read(connection, sql, values, take))
     }
 
+    fn names(&mut self, sql: &str) -> Result<Vec<String>, Failure> {
+        let statement = self.connection.prepare(sql).map_err(failure)?;
+        Ok(statement.column_names().into_iter().map(str::to_owned).collect())
+    }
+
     fn load(&mut self, table: &TableName, columns: &[Column], rows: Batches<'_>) -> Result<(), Failure> {
         let table = table.object('"');
         let names: Vec<String> = columns.iter().map(|column| qetl_sql::ident('"', &column.name).to_string()).collect();

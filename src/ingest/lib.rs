@@ -57,7 +57,7 @@ mod landed;
 mod testing;
 
 pub use dataset::DatasetRows;
-pub use fingerprint::fingerprint;
+pub use fingerprint::{fingerprint, text_hash};
 pub use hash::RowHasher;
 pub use infer::{Inferred, infer};
 pub use landed::{content_hash, with_place};

@@ -20,6 +20,7 @@ pub mod standard;
 pub mod types;
 pub mod verify;
 pub mod waiting;
+mod warnings;
 pub mod workspace;
 
 pub use engine::{BatchContext, Engine, Fence, FlowLock, Work};

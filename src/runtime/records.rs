@@ -1,5 +1,7 @@
 //! What is known of the batches that were published: the same whatever engine keeps it.
 
+use std::collections::BTreeMap;
+
 use qetl_core::Type;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -30,6 +32,23 @@ pub struct BatchRecord {
 pub struct BatchDetails {
     /// The input columns that its rows had when they were landed; `None`: an older qetl did not say.
     pub columns: Option<Vec<String>>,
+    /// Of a standard flow: what its tasks, by id, read of other flows' datasets, by name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reads: Option<TaskReads>,
+}
+
+/// By the task's id, then the dataset's name.
+pub type TaskReads = BTreeMap<String, BTreeMap<String, DatasetRead>>;
+
+/// What a task read of a dataset of another flow.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DatasetRead {
+    /// The version in which the dataset had changed last; 0 when batches of it were read.
+    pub version: i64,
+    /// The batches of it that were read, each with the version in which it had changed last; `None`: all of the dataset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batches: Option<BTreeMap<i64, i64>>,
 }
 
 /// A source file as a batch read it; or the dataset that it was read from.
@@ -84,6 +103,9 @@ pub struct FlowDetails {
     pub rules: u32,
     /// The columns that batches had at most of which an older qetl did not say which they had.
     pub old_columns: Option<Vec<String>>,
+    /// The hash of the text whose warnings were told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warned: Option<String>,
 }
 
 /// All that is recorded of a flow.
@@ -137,7 +159,7 @@ impl FlowRecords {
     pub fn details_now(&self) -> FlowDetails {
         let unsaid = || self.batches.iter().any(|batch| batch.details.columns.is_none());
         let pinned = || unsaid().then(|| self.columns.iter().map(|column| column.name.clone()).collect());
-        FlowDetails { rules: qetl_core::RULES, old_columns: self.details.old_columns.clone().or_else(pinned) }
+        FlowDetails { rules: qetl_core::RULES, old_columns: self.details.old_columns.clone().or_else(pinned), ..self.details.clone() }
     }
 
     /// The greatest id below `id`.

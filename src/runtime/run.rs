@@ -56,7 +56,18 @@ pub async fn execute(
         let (history, interrupt) = (History::new(engine, flow.id(), &run_id, progress), &request.interrupt);
         let (history, done, outcome) = match flow.standard() {
             Some(tasks) => {
-                let mut run = StandardRun { engine, flow, roots, request, progress, run_id: &run_id, history, done: Done::default() };
+                let mut run = StandardRun {
+                    engine,
+                    flow,
+                    project,
+                    roots,
+                    request,
+                    progress,
+                    run_id: &run_id,
+                    history,
+                    tells: false,
+                    done: Done::default(),
+                };
                 let outcome = interrupt.over(panics::caught(run.all(&tasks, wait))).await;
                 (run.history, run.done, outcome)
             }

@@ -6,6 +6,7 @@
 
 mod crash;
 mod cut;
+mod documented;
 mod examples;
 mod histories;
 mod old;

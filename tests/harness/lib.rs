@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "this is for tests alone, and what is wrong here has to stop them")]
 
 pub mod change_feed;
+pub mod documented;
 pub mod growth;
 pub mod ledger;
 pub mod old;

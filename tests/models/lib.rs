@@ -6,6 +6,7 @@ pub mod histories;
 pub mod ledger;
 pub mod oracle;
 pub mod outcomes;
+pub mod pipeline;
 pub mod scd2;
 pub mod sessions;
 pub mod tables;

@@ -6,7 +6,7 @@ use qetl_core::standard::parse_var;
 use qetl_runtime::{
     Interrupt, RunError,
     report::{RunReport, Status, Transactions},
-    run,
+    run, standard,
     waiting::Request,
 };
 
@@ -67,11 +67,12 @@ pub(crate) async fn run(
     let (flows, wrong) = project.workspace.chosen(&args.flows)?;
     // A flow that is named and not found among those that are right may stand in any of the others.
     refuse_several(if args.flows.is_empty() { flows.len() + wrong.len() } else { flows.len().max(1) }, args)?;
-    for flow in &flows {
-        output.warnings(&flow.warnings);
+    let request = Request { jobs: options.jobs.map_or(0, NonZeroUsize::get), interrupt: interrupt.clone(), ..request(args)? };
+    // So may a variable.
+    if wrong.is_empty() {
+        standard::refuse_unknown_vars(&flows, &request.vars)?;
     }
     let progress = output.progress(format == Format::Text);
-    let request = Request { jobs: options.jobs.map_or(0, NonZeroUsize::get), interrupt: interrupt.clone(), ..request(args)? };
     if let Some(version) = options.accepted {
         project.engine.accept_version(version).await?;
     }

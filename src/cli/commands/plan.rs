@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use qetl_core::{
     ir::Steps,
     plan::{DatasetKind, Known, Plan},
+    standard::same_dataset,
     suggest,
 };
 use qetl_runtime::{
     RunError,
     flows::in_order,
     run::{Planned, plan_flow},
-    standard::PlannedStandard,
+    standard::{self, PlannedStandard},
 };
 use qetl_sql::dialects::{DIALECTS, Dialect, dialect};
 use serde_json::json;
@@ -38,6 +39,7 @@ pub(crate) async fn run(project: &Project, args: &BatchArgs, options: &Options<'
         RunError::usage(format!("there is no dialect `{}`", options.dialect), help)
     })?;
     let (request, mut code) = (execute::request(args)?, 0);
+    standard::refuse_unknown_vars(&flows, &request.vars)?;
     let all = project.workspace.good_flows();
     let mut upcoming = Upcoming::default();
     for flow in in_order(&flows, &all) {
@@ -98,7 +100,11 @@ fn texts(planned: &Planned) -> String {
 fn tasks(standard: &PlannedStandard) -> String {
     let mut text = String::from("\n  tasks:\n");
     for task in &standard.tasks {
-        let reads = task.reads.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let read = |name: &qetl_core::DatasetName| {
+            let by_batch = task.by_batch.iter().any(|other| same_dataset(other, name));
+            format!("{name}{}", if by_batch { " by batch" } else { "" })
+        };
+        let reads = task.reads.iter().map(read).collect::<Vec<_>>().join(", ");
         let reads = match task.task_type {
             "ingestion" => task.text.clone(),
             _ if reads.is_empty() => "nothing".to_owned(),

@@ -108,14 +108,7 @@ impl Output {
     }
 
     fn problem(&self, problem: &Problem) {
-        let styles = if self.color_err { ThemeStyles::ansi() } else { ThemeStyles::none() };
-        let theme = GraphicalTheme { characters: ThemeCharacters::unicode(), styles };
-        let handler = GraphicalReportHandler::new_themed(theme).with_width(width().clamp(60, 120)).with_links(false);
-        let mut text = String::new();
-        match handler.render_report(&mut text, problem) {
-            Ok(()) => self.tell(&format!("{text}\n")),
-            Err(_) => self.failure(&format!("{}: {problem}", problem.place()), &problem.help),
-        }
+        self.tell(&picture(problem, self.color_err));
     }
 
     /// A table that fits the terminal; as wide as it is where there is none.
@@ -137,7 +130,7 @@ impl Output {
     /// Listens to a run: lines of finished steps on stdout, a bar on a terminal for those that take long.
     pub(crate) fn progress(&self, lines: bool) -> Progress {
         let (bar, quiet, verbose) = (self.bar.clone(), self.quiet, self.verbose);
-        let dim = self.color_out;
+        let (dim, color_err) = (self.color_out, self.color_err);
         Progress::new(move |event| {
             let mut bar = bar.lock().unwrap_or_else(PoisonError::into_inner);
             match event {
@@ -167,6 +160,11 @@ impl Output {
                         bar.warn(&format!("{step}: {line}"));
                     }
                 }
+                Event::Warnings { problems } => {
+                    if !quiet {
+                        problems.0.iter().for_each(|problem| bar.warn(picture(problem, color_err).trim_end_matches('\n')));
+                    }
+                }
                 Event::Warning { flow, message } => {
                     if !quiet {
                         bar.warn(&format!("warning: {flow}: {message}"));
@@ -178,6 +176,18 @@ impl Output {
 
     pub(crate) fn progress_done(&self) {
         self.bar.lock().unwrap_or_else(PoisonError::into_inner).stop();
+    }
+}
+
+/// The problem with its line of the file.
+fn picture(problem: &Problem, color: bool) -> String {
+    let styles = if color { ThemeStyles::ansi() } else { ThemeStyles::none() };
+    let theme = GraphicalTheme { characters: ThemeCharacters::unicode(), styles };
+    let handler = GraphicalReportHandler::new_themed(theme).with_width(width().clamp(60, 120)).with_links(false);
+    let mut text = String::new();
+    match handler.render_report(&mut text, problem) {
+        Ok(()) => format!("{text}\n"),
+        Err(_) => format!("{}: {problem}\n{}\n", problem.place(), problem.help),
     }
 }
 

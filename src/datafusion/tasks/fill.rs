@@ -22,17 +22,12 @@ use datafusion::{
     prelude::{Expr, SessionContext, lit},
     scalar::ScalarValue,
 };
-use qetl_core::{
-    Column, DatasetName, Type,
-    format::ReaderOptions,
-    load::OnExtraColumns,
-    standard::{SourceScope, WriteMode},
-};
+use qetl_core::{Column, DatasetName, Type, format::ReaderOptions, load::OnExtraColumns, standard::WriteMode};
 use qetl_ingest::{ReadColumn, ReadSpec, SourceFile, arrow_type};
 use qetl_runtime::{
     Place, RunError, panics,
     progress::Progress,
-    standard::{From, Moment, Target},
+    standard::{From, Moment, Scopes, Target},
 };
 use tokio::sync::mpsc;
 
@@ -94,11 +89,11 @@ async fn attempt(
     progress: &Progress,
     sorting: bool,
 ) -> Result<u64, Failure> {
-    let scope = match from {
-        From::Query { scope, .. } => scope,
-        From::File(_) => SourceScope::All,
+    let scopes = match from {
+        From::Query { scopes, .. } => Arc::new(scopes.clone()),
+        From::File(_) => Arc::default(),
     };
-    let seen = Seen { work: work.clone(), moment, scope, sorting };
+    let seen = Seen { work: work.clone(), moment, scopes, sorting };
     let session = seen.session();
     let (plan, found) = match from {
         From::Query { sql, statement, .. } => match query::plan(&session, &seen.mixed_case(statement), sql, statement).await {
@@ -342,7 +337,7 @@ async fn refuse_equal_keys(session: &SessionContext, new: &LogicalPlan, target: 
 
 /// The target's rows of other keys, as they were.
 async fn others(seen: &Seen, columns: &[Column], new: &LogicalPlan, target: &Target) -> PlanResult<LogicalPlan> {
-    let stored = seen.work.provider(&target.dataset, seen.moment, SourceScope::All)?;
+    let stored = seen.work.provider(&target.dataset, seen.moment, &Scopes::default())?;
     let stored = stored.ok_or_else(|| DataFusionError::Internal("the target is gone".to_owned()))?;
     let there = stored.schema();
     let value = |column: &Column| {

@@ -212,6 +212,17 @@ impl Connection for Session {
         Ok(rows)
     }
 
+    fn names(&mut self, sql: &str) -> Result<Vec<String>, Failure> {
+        let mut names = Vec::new();
+        self.query(&format!("DESCRIBE {sql}"), &[], &mut |_, row| {
+            if let Some(Cell::Text(name)) = row.into_iter().next() {
+                names.push(name.into_owned());
+            }
+            Ok(())
+        })?;
+        Ok(names)
+    }
+
     fn query(&mut self, sql: &str, values: &[Cell<'_>], take: Take<'_>) -> Result<Vec<Found>, Failure> {
         // The driver would run all statements but the last at once.
         if !qetl_sql::is_one_statement(sql, SYNTAX) {

@@ -27,6 +27,7 @@ use crate::{
     report::{BatchReport, Status},
     types,
     waiting::{Job, JobInput, Request, Roots, micros},
+    warnings,
 };
 
 pub(super) struct FlowRun<'a> {
@@ -52,6 +53,9 @@ impl FlowRun<'_> {
         if let Some(source) = source.filter(|source| source.batches.is_empty()) {
             let message = format!("nothing of `{}` is published yet: execute flow `{}` first", source.dataset, source.maker);
             self.progress.tell(Event::Warning { flow: self.flow.id().to_owned(), message });
+        }
+        if !jobs.is_empty() || self.request.full_refresh {
+            warnings::once(self.flow, &mut records.details, self.request, self.progress);
         }
         let mut input = plan.input.clone();
         if self.request.full_refresh && !records.batches.is_empty() {
@@ -151,7 +155,7 @@ impl FlowRun<'_> {
             content_hash: landed.content_hash,
             shape: self.flow.shape.clone(),
             files,
-            details: BatchDetails { columns: Some(input.iter().map(|column| column.name.clone()).collect()) },
+            details: BatchDetails { columns: Some(input.iter().map(|column| column.name.clone()).collect()), ..BatchDetails::default() },
         };
         let roles = if landed.rows > 0 { types::roles(self.flow, input) } else { BTreeMap::new() };
         let columns = types::pinned(input, &roles, records);
