@@ -67,7 +67,7 @@ pub(crate) fn needed_columns(flow: &Flow, user: &str, time: &str) -> Vec<String>
 pub(crate) fn nothing_to_read(flow: &Flow, label: &str) -> Option<Problem> {
     let what = "the flow reads nothing: `[properties.load]` is missing";
     let help = "add `[properties.load]` with `source_path = \"data/…\"`, or name files with `--batch-id N --input FILE`";
-    let problem = || Problem::new("qetl::decode::missing_key", flow.header.flow_type.span, what).label(label).help(help).warning();
+    let problem = || Problem::new("qetl::decode::reads_nothing", flow.header.flow_type.span, what).label(label).help(help).warning();
     (flow.load.is_none() && flow.input.source_dataset.is_none()).then(problem)
 }
 

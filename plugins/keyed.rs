@@ -84,7 +84,7 @@ pub(crate) fn check_load(flow: &Flow, label: &str, problems: &mut Problems) {
     if flow.load.is_none() && flow.input.source_dataset.is_none() {
         let what = "the flow reads nothing: `[properties.load]` is missing";
         problems.push(
-            Problem::new("qetl::decode::missing_key", flow.header.flow_type.span, what)
+            Problem::new("qetl::decode::reads_nothing", flow.header.flow_type.span, what)
                 .label(label)
                 .help("add `[properties.load]` with `source_path = \"data/…\"`, or name files with `--batch-id N --input FILE`")
                 .warning(),

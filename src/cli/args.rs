@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::path::PathBuf;
+use std::{num::NonZeroUsize, path::PathBuf};
 
 use clap::{Args as ClapArgs, Parser, Subcommand, ValueEnum};
 
@@ -25,7 +25,7 @@ pub(crate) struct Global {
     /// Print results and errors only
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
-    /// Name each batch's files
+    /// Name each batch's files, and each invariant that holds
     #[arg(short, long, global = true)]
     pub verbose: bool,
     /// When to colour
@@ -52,6 +52,17 @@ pub(crate) enum RowFormat {
     Csv,
     Json,
     Parquet,
+}
+
+impl RowFormat {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            RowFormat::Table => "table",
+            RowFormat::Csv => "csv",
+            RowFormat::Json => "json",
+            RowFormat::Parquet => "parquet",
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -127,11 +138,14 @@ pub(crate) enum Command {
         #[command(flatten)]
         batch: BatchArgs,
         /// How many tasks of a standard flow may run at once
-        #[arg(long, value_name = "N", default_value_t = 0, hide_default_value = true)]
-        jobs: usize,
+        #[arg(long, value_name = "N")]
+        jobs: Option<NonZeroUsize>,
         /// Seconds to wait for another run of the flow to end
         #[arg(long, value_name = "SECONDS", default_value_t = 0)]
         wait: u64,
+        /// Go on from this version, which is the one that is left: newer ones were published and lost
+        #[arg(long, value_name = "N", value_parser = clap::value_parser!(i64).range(0..), conflicts_with = "dry_run")]
+        accept_catalog_version: Option<i64>,
         /// Show what would be done instead
         #[arg(long)]
         dry_run: bool,
@@ -245,12 +259,13 @@ pub(crate) struct BatchArgs {
 
 #[derive(Debug, Clone, ClapArgs)]
 pub(crate) struct RowArgs {
-    #[arg(long, value_enum, default_value_t = RowFormat::Table)]
-    pub format: RowFormat,
+    /// How rows are written; without it the ending of `--out` decides, and a screen gets a table
+    #[arg(long, value_enum)]
+    pub format: Option<RowFormat>,
     /// A version, or a time, to read as of
     #[arg(long, value_name = "VERSION|TIME")]
     pub at: Option<String>,
-    /// Write to a file
+    /// Write to a file, whose ending decides the format: `.csv`, `.json`, `.jsonl`, `.parquet`
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
 }

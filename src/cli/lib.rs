@@ -35,6 +35,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use qetl_core::Registry;
+use qetl_runtime::panics;
 
 pub use commands::init::init;
 pub use library::{PlannedRun, Project};
@@ -44,7 +45,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Runs the program with the process's arguments and gives its exit code.
 pub fn main(registry: &Registry) -> ExitCode {
-    quiet_panics();
+    panics::keep_quiet();
     let args = match args::Args::try_parse() {
         Ok(args) => args,
         Err(error) => {
@@ -54,7 +55,7 @@ pub fn main(registry: &Registry) -> ExitCode {
         }
     };
     let output = output::Output::new(&args.global);
-    let code = match commands::run(&args, registry, &output) {
+    let code = match panics::caught_here(|| commands::run(&args, registry, &output)) {
         Ok(code) => code,
         Err(error) => {
             output.error(&error);
@@ -63,16 +64,4 @@ pub fn main(registry: &Registry) -> ExitCode {
     };
     // Threads that still read or write end with the process: what they do is in no version yet.
     std::process::exit(code)
-}
-
-/// A panic of ours is a bug, and says so in one line; those that a library's reader makes of damaged files are caught
-/// where they happen and told as the file's problem.
-fn quiet_panics() {
-    let default = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |info| {
-        let in_reader = info.location().is_some_and(|place| place.file().contains("/parquet-") || place.file().contains("/arrow-"));
-        if !in_reader {
-            default(info);
-        }
-    }));
 }

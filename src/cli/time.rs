@@ -31,6 +31,11 @@ pub(crate) fn show_time(micros: i64) -> String {
     DateTime::from_timestamp_micros(micros).unwrap_or_default().format("%Y-%m-%d %H:%M:%S").to_string()
 }
 
+/// Microseconds since 1970 as programs read it.
+pub(crate) fn iso_time(micros: i64) -> String {
+    DateTime::from_timestamp_micros(micros).unwrap_or_default().format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

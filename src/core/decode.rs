@@ -299,23 +299,61 @@ fn validate_table(path: &str, span: Span, table: &DeTable<'_>, schema: &Value, p
         let also = properties.get(name).map(aliases).unwrap_or_default();
         if !table.iter().any(|(key, _)| key.get_ref().as_ref() == name || also.iter().any(|a| a == key.get_ref().as_ref())) {
             let place = if path.is_empty() { "the flow file" } else { path };
-            let what = properties.get(name).and_then(|property| property.get("description")).and_then(Value::as_str);
             problems.push(
                 Problem::new("qetl::decode::missing_key", span, format!("{place} has no `{name}`"))
                     .label(format!("`{name}` is missing"))
-                    .help(what.map_or_else(String::new, |what| format!("`{name}`: {}", first_line(what)))),
+                    .help(properties.get(name).map_or_else(String::new, |property| missing_help(name, property))),
             );
         }
     }
 }
 
-fn first_line(text: &str) -> &str {
-    text.lines().next().unwrap_or_default()
+/// What a key that is missing is for; of a table, which keys it has.
+fn missing_help(name: &str, property: &Value) -> String {
+    if let Some(keys) = property.get("properties").and_then(Value::as_object) {
+        let needed: Vec<&str> =
+            property.get("required").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+        let keys = if needed.is_empty() { keys.keys().map(String::as_str).take(3).collect() } else { needed };
+        return format!("add a table `[{name}]` with {}", keys.iter().map(|key| format!("`{key}`")).collect::<Vec<_>>().join(", "));
+    }
+    let what = property.get("description").and_then(Value::as_str).unwrap_or_default();
+    let paragraph = what.split("\n\n").next().unwrap_or_default().lines().collect::<Vec<_>>().join(" ");
+    if paragraph.is_empty() { paragraph } else { format!("`{name}`: {paragraph}") }
 }
 
+/// Unknown keys of one table that another table of the file has: their help says where they belong.
+pub fn place_unknown_keys(schema: &Value, problems: &mut Problems) {
+    let mut tables: Vec<(String, &Value)> = vec![("the top of the file".to_owned(), schema)];
+    let mut next = 0;
+    while let Some((path, table)) = tables.get(next).cloned() {
+        next += 1;
+        for (name, inner) in table.get("properties").and_then(Value::as_object).into_iter().flatten() {
+            if let Some(inner) = table_of(inner) {
+                let inner_path = if next == 1 { format!("`[{name}]`") } else { format!("{}.{name}]`", path.trim_end_matches("]`")) };
+                tables.push((inner_path, inner));
+            }
+        }
+    }
+    for problem in problems.0.iter_mut().filter(|problem| problem.code == "qetl::decode::unknown_key") {
+        let Some(name) = problem.message.split('`').nth(1) else { continue };
+        let owner = tables.iter().find(|(_, table)| table.get("properties").is_some_and(|keys| keys.get(name).is_some()));
+        if let Some((path, _)) = owner {
+            problem.help = format!("`{name}` belongs in {path}");
+        }
+    }
+}
+
+/// The schema of a table, also of one that may be missing.
+fn table_of(schema: &Value) -> Option<&Value> {
+    let options = std::iter::once(schema).chain(alternatives(schema));
+    options.into_iter().find(|option| option.get("properties").is_some())
+}
+
+/// What the schema may be one of, null aside.
 fn alternatives(schema: &Value) -> Vec<&Value> {
     let options = ["anyOf", "oneOf"].iter().filter_map(|key| schema.get(key)?.as_array()).flatten();
-    options.filter(|option| option.get("type") != Some(&Value::from("null"))).collect()
+    let options = options.filter(|option| option.get("type") != Some(&Value::from("null")));
+    options.flat_map(|option| if option.get("anyOf").is_some() { alternatives(option) } else { vec![option] }).collect()
 }
 
 /// The words of a closed list, when that is what the schema says.
@@ -416,6 +454,11 @@ fn wrong_type(path: &str, value: &Spanned<DeValue<'_>>, types: Vec<&str>) -> Pro
         DeValue::Array(_) => "a list",
         DeValue::Table(_) => "a table",
     };
+    let help = match value.get_ref() {
+        DeValue::String(text) if expected == ["a list"] => format!("write `[{}]`", Value::from(text.as_ref())),
+        _ => String::new(),
+    };
     Problem::new("qetl::decode::type", value.span().into(), format!("{path} cannot be {is}"))
         .label(format!("expected {}", expected.join(" or ")))
+        .help(help)
 }

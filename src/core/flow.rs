@@ -77,6 +77,7 @@ impl Flow {
             let mut root = Spanned::new(whole.start..whole.end, DeValue::Table(table.into_inner()));
             decode::spell(&mut root, &schema, &mut problems);
             decode::validate("", &root, &schema, &mut problems);
+            decode::place_unknown_keys(&schema, &mut problems);
             let flow_type = match flow_type {
                 Ok(entry) => entry,
                 Err(problem) => {

@@ -76,7 +76,7 @@ fn words(schema: &Value) -> Option<Vec<String>> {
         return Some(list);
     }
     let options = schema["oneOf"].as_array().or_else(|| schema["anyOf"].as_array())?;
-    let all: Option<Vec<Vec<String>>> =
-        options.iter().filter(|option| option["type"] != "null" || option.get("const").is_some()).map(words).collect();
-    all.map(|lists| lists.concat()).filter(|words| !words.is_empty())
+    let options = options.iter().filter(|option| option["type"] != "null" || option.get("const").is_some());
+    let all: Vec<String> = options.map(words).collect::<Option<Vec<_>>>()?.concat();
+    (!all.is_empty()).then_some(all)
 }

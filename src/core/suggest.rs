@@ -20,7 +20,11 @@ pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         };
         Some((rank, distance, candidate))
     };
-    known.into_iter().filter_map(rank).min().map(|(_, _, candidate)| candidate)
+    let known: Vec<&str> = known.into_iter().collect();
+    // Else the only one that has it as one of its words.
+    let mut with_word = known.iter().copied().filter(|candidate| candidate.to_lowercase().split('_').any(|word| word == lower));
+    let near = known.iter().copied().filter_map(rank).min().map(|(_, _, candidate)| candidate);
+    near.or_else(|| with_word.next().filter(|_| with_word.next().is_none()))
 }
 
 /// Words that other systems have for the same.
@@ -91,6 +95,8 @@ mod tests {
         assert_eq!(nearest("colour", ["amount"]), None);
         assert_eq!(nearest("date", ["cot", "map", "range", "tanh", "atan"]), None);
         assert_eq!(nearest("a", ["b", "id"]), None);
+        assert_eq!(nearest("type", ["name", "schema_type", "required"]), Some("schema_type"));
+        assert_eq!(nearest("type", ["schema_type", "period_type"]), None);
         assert_eq!(help("x", []), "");
     }
 }

@@ -19,7 +19,7 @@ use arrow::{
 use datafusion::{
     common::HashSet,
     datasource::physical_plan::parquet::ParquetRowSelection,
-    error::{DataFusionError, Result as PlanResult},
+    error::Result as PlanResult,
     logical_expr::{LogicalPlan, LogicalPlanBuilder},
     prelude::SessionContext,
 };
@@ -28,7 +28,7 @@ use parquet::arrow::{
     ProjectionMask,
     arrow_reader::{ParquetRecordBatchReader, ParquetRecordBatchReaderBuilder, RowSelection},
 };
-use qetl_runtime::RunError;
+use qetl_runtime::{RunError, panics};
 
 use crate::{
     catalog::{DataFile, DeleteFile},
@@ -54,6 +54,10 @@ const KEY_BYTES: usize = 64;
 
 /// The places of the deleted rows, ascending.
 pub(crate) fn positions(deletes: &DeleteFile) -> Result<Vec<u64>, RunError> {
+    error::named(&deletes.path, || read_positions(deletes))
+}
+
+fn read_positions(deletes: &DeleteFile) -> Result<Vec<u64>, RunError> {
     let failed = |why: &dyn std::fmt::Display| error::file(&deletes.path, why);
     let names = [Some(DELETED_ROW.1), deletes.until.map(|_| DELETED_IN)];
     let names: Vec<&str> = names.into_iter().flatten().collect();
@@ -144,11 +148,11 @@ pub(crate) async fn part(files: Vec<DataFile>, keys: Option<Keys>, layout: &Layo
         let (keys, layout, share, anew) = (keys.clone(), layout.clone(), limits.tuning.most_deleted, many_small && is_small(&file));
         async move {
             let judge = move || match &*keys {
-                Some(keys) if !anew => fate(&file, keys, share, layout).map(|fate| (file, fate)),
+                Some(keys) if !anew => error::named(&file.path, || fate(&file, keys, share, layout)).map(|fate| (file, fate)),
                 Some(_) | None => Ok((file, Fate::Anew)),
             };
             let judged = tokio::task::spawn_blocking(judge).await;
-            judged.map_err(|panic| DataFusionError::ExecutionJoin(Box::new(panic)))?.map_err(external)
+            judged.map_err(|panic| external(panics::joined(panic)))?.map_err(external)
         }
     });
     let judged: Vec<(DataFile, Fate)> = judged.buffered(limits.threads.max(1)).try_collect().await?;

@@ -19,11 +19,11 @@ use qetl_core::{
     ir::{AsOf, Op, Rel, Steps},
     plan::DatasetKind,
     schema::Schema,
-    standard::Rendered,
+    standard::{Rendered, same_dataset},
 };
 use qetl_ingest::arrow_type;
 use qetl_runtime::{
-    BatchContext, Engine, FlowLock, FlowRecords, RunError, Work,
+    BatchContext, Engine, Fence, FlowLock, FlowRecords, RunError, Work, durable,
     engine::{At, DatasetInfo, KnownBatch, Rows, Stored},
     records::{FileRecord, RunRecord},
     run::blocking,
@@ -39,7 +39,7 @@ use crate::{
     query,
     scan::PinnedTable,
     session::Limits,
-    stage::{ROW_HASH, reclaim},
+    stage::ROW_HASH,
     tasks::{self, DataFusionBench},
     work::DataFusionWork,
 };
@@ -111,14 +111,7 @@ impl DataFusionEngine {
             return Ok(());
         }
         let catalog = self.catalog.clone();
-        blocking(move || {
-            for folder in folders.iter().filter(|folder| folder.is_dir()) {
-                let known = catalog.known_files(folder)?;
-                reclaim(folder, &known).map_err(|why| error::file(folder, why))?;
-            }
-            Ok(())
-        })
-        .await
+        blocking(move || folders.iter().filter(|folder| folder.is_dir()).try_for_each(|folder| catalog.reclaim(folder))).await
     }
 
     /// Where a flow's runs spill; only the holder of its lock writes there.
@@ -130,7 +123,7 @@ impl DataFusionEngine {
 /// An OS lock on a file: it dies with its holder.
 struct FileLock {
     file: File,
-    fence: i64,
+    fence: Arc<Fence>,
 }
 
 impl Drop for FileLock {
@@ -141,8 +134,8 @@ impl Drop for FileLock {
 }
 
 impl FlowLock for FileLock {
-    fn fence(&self) -> i64 {
-        self.fence
+    fn fence(&self) -> Arc<Fence> {
+        self.fence.clone()
     }
 }
 
@@ -150,7 +143,7 @@ impl FlowLock for FileLock {
 impl Engine for DataFusionEngine {
     async fn lock(&self, flow: &str, wait: Duration) -> Result<Box<dyn FlowLock>, RunError> {
         let folder = self.location.join("locks");
-        std::fs::create_dir_all(&folder).map_err(|why| error::file(&folder, why))?;
+        durable::create_folder(&folder).map_err(|why| error::file(&folder, why))?;
         let path = folder.join(format!("{flow}.lock"));
         let file = File::create(&path).map_err(|why| error::file(&path, why))?;
         let until = Instant::now() + wait;
@@ -163,10 +156,15 @@ impl Engine for DataFusionEngine {
             }
         }
         let (catalog, name) = (self.catalog.clone(), flow.to_owned());
-        let fence = blocking(move || catalog.next_fence(&name)).await?;
+        let fence = Arc::new(blocking(move || catalog.lock(&name)).await?);
         // What an earlier holder spilled is nobody's now.
         let _ = std::fs::remove_dir_all(self.spill_folder(flow));
         Ok(Box::new(FileLock { file, fence }))
+    }
+
+    async fn begin_run(&self, lock: &dyn FlowLock, run: &RunRecord) -> Result<(), RunError> {
+        let (catalog, run, held) = (self.catalog.clone(), run.clone(), lock.fence());
+        blocking(move || catalog.begin_run(&held, &run)).await
     }
 
     async fn records(&self, flow: &str) -> Result<FlowRecords, RunError> {
@@ -180,10 +178,17 @@ impl Engine for DataFusionEngine {
         let views = views(&plan)?;
         let spill = self.spill_folder(plan.flow.id());
         std::fs::create_dir_all(&spill).map_err(|why| error::file(&spill, why))?;
-        let work =
-            DataFusionWork::new(self.catalog.clone(), self.limits(Some(spill)), plan.clone(), snapshot, lock.fence(), views, run_id)?;
+        let work = DataFusionWork::new(
+            self.catalog.clone(),
+            self.limits(Some(spill)),
+            plan.clone(),
+            snapshot,
+            lock.fence().number(),
+            views,
+            run_id,
+        )?;
         let folders = work.layouts.values().map(|layout| layout.folder.clone()).collect();
-        self.reclaim(plan.flow.id(), lock.fence(), folders).await?;
+        self.reclaim(plan.flow.id(), lock.fence().number(), folders).await?;
         Ok(Box::new(work))
     }
 
@@ -296,9 +301,9 @@ impl Engine for DataFusionEngine {
         let snapshot = blocking(move || catalog.snapshot(None)).await?;
         let spill = self.spill_folder(flow);
         std::fs::create_dir_all(&spill).map_err(|why| error::file(&spill, why))?;
-        let about = tasks::About { flow, own, fence: lock.fence(), run_id, anew };
+        let about = tasks::About { flow, own, fence: lock.fence().number(), run_id, anew };
         let bench = DataFusionBench::new(self.catalog.clone(), self.limits(Some(spill)), snapshot, &about)?;
-        self.reclaim(flow, lock.fence(), bench.folders()).await?;
+        self.reclaim(flow, lock.fence().number(), bench.folders()).await?;
         Ok(Box::new(bench))
     }
 
@@ -314,7 +319,22 @@ impl Engine for DataFusionEngine {
 
     async fn read_again(&self, flow: &str, lock: &dyn FlowLock, batch_id: i64, files: &[FileRecord]) -> Result<(), RunError> {
         let (catalog, flow, fence, files) = (self.catalog.clone(), flow.to_owned(), lock.fence(), files.to_vec());
-        blocking(move || catalog.read_again(&flow, fence, batch_id, &files)).await
+        blocking(move || catalog.read_again(&flow, &fence, batch_id, &files)).await
+    }
+
+    async fn refuse_gaps(&self, datasets: &[DatasetName]) -> Result<(), RunError> {
+        let (catalog, datasets) = (self.catalog.clone(), datasets.to_vec());
+        blocking(move || {
+            let snapshot = catalog.snapshot(None)?;
+            let stored = snapshot.tables.iter().filter(|(name, _)| datasets.iter().any(|dataset| same_dataset(dataset, name)));
+            stored.map(|(_, table)| catalog.files(snapshot.id, table, BatchRange::All, None).map(|_| ())).collect()
+        })
+        .await
+    }
+
+    async fn accept_version(&self, version: i64) -> Result<(), RunError> {
+        let catalog = self.catalog.clone();
+        blocking(move || catalog.accept(version)).await
     }
 
     async fn changed(&self, datasets: &[DatasetName]) -> Result<BTreeMap<DatasetName, i64>, RunError> {

@@ -1,9 +1,12 @@
 //! Errors of the libraries, as errors of a run.
 #![expect(clippy::wildcard_enum_match_arm, reason = "the engine has many errors, and most are told as they are")]
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
 use arrow::error::ArrowError;
 use datafusion::error::DataFusionError;
-use qetl_runtime::{Place, RunError};
+use qetl_runtime::{Place, RunError, panics};
+use rusqlite::ErrorCode;
 
 /// The engine's own failure; a reached memory limit names the setting.
 pub(crate) fn engine(error: DataFusionError) -> RunError {
@@ -27,6 +30,7 @@ pub(crate) fn engine(error: DataFusionError) -> RunError {
         return RunError::refused(Place::default(), what, help);
     }
     match error {
+        DataFusionError::ExecutionJoin(panic) => panics::joined(*panic),
         DataFusionError::External(inner) => match inner.downcast::<RunError>() {
             Ok(error) => *error,
             Err(other) => RunError::failed(other),
@@ -52,10 +56,26 @@ fn first_line(text: &str) -> &str {
 
 /// The catalog could not be read or written.
 pub(crate) fn catalog(error: rusqlite::Error) -> RunError {
+    let is_damaged = matches!(error.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase));
+    let help = if is_damaged { DAMAGED_CATALOG } else { "nothing was published; run the same command again" };
+    RunError::Failed { place: Place::default(), message: format!("the catalog: {error}"), help: help.to_owned() }
+}
+
+/// The way out of a catalog that is damaged.
+pub(crate) const DAMAGED_CATALOG: &str =
+    "if it is damaged, put it back from a copy, with the log beside it if it has one; nothing is removed";
+
+/// Reads a file of the warehouse with a library that may panic.
+pub(crate) fn named<T>(path: &std::path::Path, read: impl FnOnce() -> Result<T, RunError>) -> Result<T, RunError> {
+    catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|panic| Err(damaged(path, &panics::told(&*panic))))
+}
+
+/// A data file has not what was written to it.
+pub(crate) fn damaged(path: &std::path::Path, why: &str) -> RunError {
     RunError::Failed {
         place: Place::default(),
-        message: format!("the catalog: {error}"),
-        help: "nothing was published; run the same command again".to_owned(),
+        message: format!("`{}` cannot be read: {why}", path.display()),
+        help: "put it back from a copy; or, when a flow derives its table, `qetl execute FLOW --full-refresh` makes that anew".to_owned(),
     }
 }
 

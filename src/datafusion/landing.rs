@@ -12,6 +12,7 @@ use qetl_ingest::{DatasetRows, Misfits, Places, ReadSpec, RowHasher, Rows as Rea
 use qetl_runtime::{
     RunError,
     engine::{FilePart, LandError, Landed, landed_whole},
+    panics,
     progress::{Event, Progress},
 };
 use tokio::sync::mpsc;
@@ -89,7 +90,7 @@ pub(crate) fn land(
         // Whether to go on: a writer that failed is no longer there; its error is told below.
         let mut give = |rows: Given<'_>, share: Option<f64>| -> Result<bool, LandError> {
             if stop.load(Ordering::Relaxed) {
-                return Err(LandError::Run(RunError::Interrupted));
+                return Err(LandError::Run(RunError::interrupted()));
             }
             let (placed, first) = match rows {
                 Given::New { rows, source, first } => {
@@ -117,7 +118,7 @@ pub(crate) fn land(
         let mut staged = Vec::new();
         let mut failure = outcome.err();
         for thread in threads {
-            match thread.join().unwrap_or_else(|_| Err(RunError::failed("a writer ended early"))) {
+            match thread.join().unwrap_or_else(|panic| Err(panics::error(&*panic))) {
                 Ok((sum, files)) => {
                     landed.content_hash = landed.content_hash.wrapping_add(sum);
                     staged.extend(files);

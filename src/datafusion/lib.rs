@@ -17,6 +17,7 @@ mod history;
 mod landed;
 mod landing;
 mod lower;
+mod named;
 mod pipe;
 mod prepare;
 mod query;

@@ -21,7 +21,7 @@ use datafusion::{
 
 use parquet::arrow::arrow_reader::RowSelection;
 
-use crate::{catalog::DataFile, deletes};
+use crate::{catalog::DataFile, deletes, named::Named};
 
 /// The files of a table at one version, each complete and never changed again. Columns that a file lacks are NULL;
 /// narrower types are cast; deleted rows are left out.
@@ -134,7 +134,7 @@ impl TableProvider for PinnedTable {
             total_byte_size: Precision::Absent,
             column_statistics: Statistics::unknown_column(&self.schema),
         };
-        let config = FileScanConfigBuilder::new(ObjectStoreUrl::local_filesystem(), Arc::new(source))
+        let config = FileScanConfigBuilder::new(ObjectStoreUrl::local_filesystem(), Named::source(Arc::new(source)))
             .with_file_groups(FileGroup::new(files).split_files(state.config().target_partitions()))
             .with_statistics(statistics)
             .with_projection_indices(projection.cloned())?

@@ -22,7 +22,7 @@ use parquet::{
 };
 use qetl_core::{Column, Type};
 use qetl_ingest::arrow_type;
-use qetl_runtime::RunError;
+use qetl_runtime::{RunError, durable};
 use uuid::Uuid;
 
 use crate::{
@@ -39,7 +39,7 @@ pub(crate) const GROUP_ROWS: usize = 128 * 1024;
 const FILE_BYTES: usize = 512 << 20;
 
 /// What every file of this program is called; others are not ours to remove.
-const PREFIX: &str = "qetl-";
+pub(crate) const PREFIX: &str = "qetl-";
 
 /// What the format calls the columns of a file of deletes, with the field ids that it gives them.
 const DELETED_FILE: (i64, &str) = (2_147_483_646, "file_path");
@@ -180,7 +180,7 @@ impl Stager {
 
     fn start(&self) -> Result<Open, RunError> {
         let folder = &self.layout.folder;
-        fs::create_dir_all(folder).map_err(|why| error::file(folder, why))?;
+        durable::create_folder(folder).map_err(|why| error::file(folder, why))?;
         let path = folder.join(format!("{PREFIX}{}{}", Uuid::now_v7(), self.layout.suffix));
         let file = File::create_new(&path).map_err(|why| error::file(&path, why))?;
         let writer = ArrowWriter::try_new(file, self.layout.schema.clone(), Some(self.layout.properties.clone()))
@@ -256,21 +256,39 @@ pub(crate) fn remove(files: &[StagedFile]) {
     }
 }
 
-/// Makes new names in a folder durable.
-pub(crate) fn sync_folder(folder: &Path) -> Result<(), RunError> {
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(|why| error::file(folder, why))
-}
-
-/// Removes the program's files in a folder that are not among `known`: what runs that died left there.
-pub(crate) fn reclaim(folder: &Path, known: &std::collections::BTreeSet<PathBuf>) -> std::io::Result<u64> {
+/// Removes the program's files in a folder that are not among `known`: what runs that died left there. Files that are
+/// older than `kept_before`, in microseconds since 1970, or do not say how old they are, stay.
+pub(crate) fn reclaim(folder: &Path, known: &std::collections::BTreeSet<PathBuf>, kept_before: i64) -> std::io::Result<u64> {
     let mut removed = 0;
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
-        let ours = path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(PREFIX));
-        if ours && !known.contains(&path) {
+        if made_at(&path).is_some_and(|made| made >= kept_before) && !known.contains(&path) {
             fs::remove_file(&path)?;
             removed += 1;
         }
     }
     Ok(removed)
+}
+
+/// When one of the program's files was made, in microseconds since 1970, to the millisecond; its name says so.
+pub(crate) fn made_at(path: &Path) -> Option<i64> {
+    let name = path.file_name()?.to_str()?.strip_prefix(PREFIX)?;
+    let (seconds, nanos) = Uuid::try_parse(name.get(..36)?).ok()?.get_timestamp()?.to_unix();
+    Some(i64::try_from(seconds).ok()? * 1_000_000 + i64::from(nanos / 1000))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_say_when_they_were_made() {
+        let now = chrono::Utc::now().timestamp_micros();
+        for name in [format!("qetl-{}.parquet", Uuid::now_v7()), format!("qetl-{}-delete.parquet", Uuid::now_v7())] {
+            let made = made_at(Path::new(&name)).unwrap();
+            assert!((now - 1000..now + 60_000_000).contains(&made), "{name}: {made}, {now}");
+        }
+        assert_eq!(made_at(Path::new("qetl-x.parquet")), None);
+        assert_eq!(made_at(Path::new(&format!("{}.parquet", Uuid::now_v7()))), None);
+    }
 }

@@ -14,7 +14,7 @@ use datafusion::{
 };
 use futures::StreamExt;
 use qetl_runtime::{
-    RunError,
+    RunError, panics,
     progress::{Event, Progress},
 };
 use tokio::task::JoinSet;
@@ -136,7 +136,7 @@ pub(crate) async fn drain(
 
 pub(crate) async fn join_all(mut tasks: JoinSet<PlanResult<()>>) -> PlanResult<()> {
     while let Some(done) = tasks.join_next().await {
-        done.map_err(|panic| DataFusionError::ExecutionJoin(Box::new(panic)))??;
+        done.map_err(|panic| external(panics::joined(panic)))??;
     }
     Ok(())
 }

@@ -14,7 +14,7 @@ use qetl_runtime::BatchContext;
 use parquet::arrow::arrow_reader::RowSelection;
 
 use crate::{
-    catalog::{BatchRange, DataFile},
+    catalog::{BatchRange, DataFile, refuse_gaps},
     history::Chosen,
     lower::Tables,
     scan::PinnedTable,
@@ -77,13 +77,15 @@ impl<'a> View<'a> {
         let table = work.snapshot.tables.get(dataset).filter(|_| whole.is_none());
         let mut files = Vec::new();
         if let Some(table) = table {
-            let published = work.catalog.files(work.snapshot.id, table, range, bounds_of).map_err(external)?;
+            let published = work.catalog.listed(work.snapshot.id, table, range, bounds_of).map_err(external)?;
             let stands = |batch: &Option<i64>| !batch.is_some_and(|batch| staged.is_some_and(|staged| staged.contains_key(&batch)));
             let published = published.into_iter().filter(|(batch, _)| stands(batch)).map(|(_, file)| file);
             match work.edits.get(dataset) {
                 Some(edit) => files.extend(published.filter_map(|file| edit.applied(file))),
                 None => files.extend(published),
             }
+            // What is staged in place of a file that is missing makes good for it.
+            refuse_gaps(files.iter()).map_err(external)?;
         }
         files.extend(work.edits.get(dataset).into_iter().flat_map(|edit| &edit.new).map(|file| self.staged_file(dataset, file)));
         files.extend(whole.into_iter().flatten().map(|file| self.staged_file(dataset, file)));

@@ -27,6 +27,7 @@ use qetl_ingest::{Places, ReadColumn, ReadSpec};
 use qetl_runtime::{
     BatchContext, RunError, Work,
     engine::{BatchSource, FilePart, LandError, Landed, Publish},
+    panics,
     progress::Progress,
     report::StepReport,
     run::blocking,
@@ -46,7 +47,7 @@ use crate::{
     scan::PinnedTable,
     scratch::Scratch,
     session::Limits,
-    stage::{Layout, ROW_HASH, StagedFile, remove, sync_folder},
+    stage::{Layout, ROW_HASH, StagedFile, remove},
     staging::{Written, external, join_all, lock, take, write, write_apart},
     view::View,
 };
@@ -70,7 +71,8 @@ pub(crate) struct DataFusionWork {
     pub(crate) computed: Vec<(i64, Steps, LogicalPlan)>,
     /// What was deleted after a batch, by feed.
     pub(crate) checkpoints: BTreeMap<DatasetName, (i64, Vec<StagedFile>)>,
-    published: bool,
+    /// Its files may be published: only the next lock of the flow takes away those that are not.
+    publishing: bool,
 }
 
 impl DataFusionWork {
@@ -110,7 +112,7 @@ impl DataFusionWork {
             edits: BTreeMap::new(),
             computed: Vec::new(),
             checkpoints: BTreeMap::new(),
-            published: false,
+            publishing: false,
         })
     }
 
@@ -346,11 +348,18 @@ impl DataFusionWork {
         let mut stream = stream.await.map_err(error::engine)?;
         let (sender, receiver) = mpsc::channel(4);
         tokio::spawn(async move {
-            while let Some(batch) = stream.next().await {
-                if sender.send(batch).await.is_err() {
-                    // Who reads them failed, and says so itself.
-                    break;
+            let read = panics::caught(async {
+                while let Some(batch) = stream.next().await {
+                    if sender.send(batch).await.is_err() {
+                        // Who reads them failed, and says so itself.
+                        break;
+                    }
                 }
+                Ok(())
+            });
+            // Rows that end early must not pass for all of them.
+            if let Err(panic) = read.await {
+                let _ = sender.send(Err(external(panic))).await;
             }
         });
         Ok(BatchRows { dataset: dataset.to_string(), types, rows, receiver })
@@ -363,13 +372,13 @@ impl DataFusionWork {
 
     fn live_rows(&self, dataset: &DatasetName, batch: i64) -> u64 {
         let Some(table) = self.snapshot.tables.get(dataset) else { return 0 };
-        let files = self.catalog.files(self.snapshot.id, table, BatchRange::Only(batch), None).unwrap_or_default();
+        let files = self.catalog.listed(self.snapshot.id, table, BatchRange::Only(batch), None).unwrap_or_default();
         files.iter().map(|(_, file)| file.rows).sum()
     }
 
     fn all_rows(&self, dataset: &DatasetName) -> u64 {
         let Some(table) = self.snapshot.tables.get(dataset) else { return 0 };
-        let files = self.catalog.files(self.snapshot.id, table, BatchRange::All, None).unwrap_or_default();
+        let files = self.catalog.listed(self.snapshot.id, table, BatchRange::All, None).unwrap_or_default();
         files.iter().map(|(_, file)| file.rows).sum()
     }
 
@@ -387,7 +396,7 @@ fn widest(plan: &Plan) -> usize {
 
 impl Drop for DataFusionWork {
     fn drop(&mut self) {
-        if !self.published {
+        if !self.publishing {
             self.staged
                 .values()
                 .flat_map(BTreeMap::values)
@@ -427,7 +436,7 @@ impl Work for DataFusionWork {
         let stopped = stop.0.clone();
         let writers = self.limits.threads.clamp(1, 4);
         let landed = tokio::task::spawn_blocking(move || land(rows, &spec, batch_id, ordered, &layout, writers, &progress, &stopped));
-        let (landed, staged) = landed.await.map_err(|panic| RunError::failed(format!("a thread ended early: {panic}")))??;
+        let (landed, staged) = landed.await.map_err(panics::joined)??;
         drop(stop);
         self.keep(&landing, batch.batch_id, staged);
         Ok(landed)
@@ -502,12 +511,12 @@ impl Work for DataFusionWork {
         }
         let changes = Changes { base: self.snapshot.id, fence: self.fence, tables, views: self.views.clone(), publish };
         let catalog = self.catalog.clone();
+        self.publishing = true;
+        // It goes on when nobody waits for it any more.
         blocking(move || {
-            folders.iter().try_for_each(|folder| sync_folder(folder))?;
+            catalog.sync(&folders)?;
             catalog.publish(&changes)
         })
-        .await?;
-        self.published = true;
-        Ok(())
+        .await
     }
 }

@@ -7,7 +7,7 @@ use qetl_core::{Column, Type};
 use qetl_runtime::{Place, RunError};
 use qetl_sql::{Dialect, Unsupported, author::Rules};
 
-use crate::{cell::Cell, tables::TableName};
+use crate::{cell::Cell, tables::TableName, whole::Store};
 
 /// A database as its settings name it. Cheap to ask; connections are made when they are needed.
 pub(crate) trait Database: Send + Sync {
@@ -33,6 +33,7 @@ pub(crate) trait Database: Send + Sync {
     /// Where it is, for messages: never with a password.
     fn place(&self) -> String;
 
+    /// A session, whatever the database lacks; see [`crate::whole::open`].
     fn connect(&self, access: Access) -> Result<Box<dyn Connection>, Failure>;
 
     /// Takes the flow's lock if nobody has it. It is let go when dropped, or when the process dies.
@@ -112,6 +113,16 @@ pub(crate) trait Database: Send + Sync {
     fn refuses(&self, _cell: &Cell<'_>) -> Option<&'static str> {
         None
     }
+
+    /// Its file, if it is one of this machine; servers look after theirs.
+    fn store(&self) -> Option<&Store> {
+        None
+    }
+
+    /// How often it was written to as its own file alone says, if it has a log that says more.
+    fn writes_in_file(&self) -> Result<Option<i64>, Failure> {
+        Ok(None)
+    }
 }
 
 /// Keeps a lock for as long as it lives.
@@ -157,9 +168,20 @@ pub(crate) trait Connection: Send {
     /// Gives the rows of a query away, and then its columns. A text that gives no rows at all is refused.
     fn query(&mut self, sql: &str, values: &[Cell<'_>], take: Take<'_>) -> Result<Vec<Found>, Failure>;
 
+    /// What the columns of a query are called, which is not run.
+    fn names(&mut self, sql: &str) -> Result<Vec<String>, Failure>;
+
     /// Adds rows to a table, by the fastest way there is; the columns are those of the batches. A table without a schema is one
     /// of the session's own, where the database has schemas.
     fn load(&mut self, table: &TableName, columns: &[Column], rows: Batches<'_>) -> Result<(), Failure>;
+
+    /// The database was found whole: until then nothing is done to its log.
+    fn is_whole(&mut self) {}
+
+    /// Brings what stands in a log into the database's own file; false where that is not done, or not all of it.
+    fn checkpoint(&mut self) -> bool {
+        false
+    }
 }
 
 impl dyn Connection + '_ {

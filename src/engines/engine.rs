@@ -11,9 +11,10 @@ use async_trait::async_trait;
 use futures::StreamExt;
 use qetl_core::{Column, DatasetName, Plan, Problems, Task, standard::Rendered};
 use qetl_runtime::{
-    BatchContext, Engine, FlowLock, FlowRecords, RunError, Work,
+    BatchContext, Engine, Fence, FlowLock, FlowRecords, RunError, Work,
     engine::{At, DatasetInfo, KnownBatch, Rows, Stored},
-    records::{FileRecord, RunRecord},
+    panics,
+    records::{FileRecord, HELD, RunRecord},
     run::blocking,
     standard::{Bench, Checked, Known, Statement},
 };
@@ -26,10 +27,12 @@ use crate::{
     bench::{self, SqlBench},
     cell::{Builder, Cell, coerce},
     database::{Access, Connection, Database, Failure, Found, Hold, told},
-    records,
+    held, records,
     retype::converted,
+    runs,
     statements::Statements,
     tables::{self, TableName, quoted, table},
+    whole,
     work::SqlWork,
     zones,
 };
@@ -46,12 +49,12 @@ pub(crate) struct SqlEngine {
 
 struct SqlLock {
     _hold: Box<dyn Hold>,
-    fence: i64,
+    fence: Arc<Fence>,
 }
 
 impl FlowLock for SqlLock {
-    fn fence(&self) -> i64 {
-        self.fence
+    fn fence(&self) -> Arc<Fence> {
+        self.fence.clone()
     }
 }
 
@@ -68,7 +71,7 @@ impl SqlEngine {
         let database = self.database.clone();
         blocking(move || {
             let read = || {
-                let mut connection = database.connect(Access::Read)?;
+                let mut connection = whole::open(&*database, Access::Read)?;
                 if records::there(&*database, &mut *connection)? { read(&*database, &mut *connection) } else { Ok(T::default()) }
             };
             read().map_err(|why| told(&*database, why))
@@ -84,7 +87,7 @@ impl SqlEngine {
         let database = self.database.clone();
         blocking(move || {
             let write = || {
-                let mut connection = database.connect(Access::Write)?;
+                let mut connection = whole::open(&*database, Access::Write)?;
                 prepare(&*database, &mut *connection)?;
                 write(&*database, &mut *connection)
             };
@@ -121,8 +124,23 @@ impl Engine for SqlEngine {
             }
         };
         let name = flow.to_owned();
-        let fence = self.write(move |database, connection| records::next_fence(database, connection, &name)).await?;
+        let (number, has_dead) = self.read(move |database, connection| runs::last_fence(database, connection, &name)).await?;
+        let fence = Arc::new(Fence::found(number));
+        if has_dead {
+            let (name, held) = (flow.to_owned(), fence.clone());
+            fence.take(self.write(move |database, connection| runs::end_dead(database, connection, &name, &held)).await?);
+        }
         Ok(Box::new(SqlLock { _hold: hold, fence }))
+    }
+
+    async fn begin_run(&self, lock: &dyn FlowLock, run: &RunRecord) -> Result<(), RunError> {
+        let (run, held, fence) = (run.clone(), lock.fence(), lock.fence());
+        let begin = move |database: &dyn Database, connection: &mut dyn Connection| {
+            whole::catch_up(database, connection)?;
+            runs::begin_run(database, connection, &held, &run)
+        };
+        fence.take(self.write(begin).await?);
+        Ok(())
     }
 
     async fn records(&self, flow: &str) -> Result<FlowRecords, RunError> {
@@ -131,11 +149,11 @@ impl Engine for SqlEngine {
     }
 
     async fn begin(&self, plan: Arc<Plan>, lock: &dyn FlowLock, _run_id: &str) -> Result<Box<dyn Work>, RunError> {
-        let (database, fence) = (self.database.clone(), lock.fence());
+        let (database, fence) = (self.database.clone(), lock.fence().number());
         let work = blocking(move || {
             let begin = || {
                 Statements { database: &*database, plan: &plan, batch: &some_batch() }.check()?;
-                let mut connection = database.connect(Access::Write)?;
+                let mut connection = whole::open(&*database, Access::Write)?;
                 if database.lacks_time_zones() {
                     zones::make_table(&*database, &mut *connection, &plan)?;
                 }
@@ -158,7 +176,7 @@ impl Engine for SqlEngine {
         let database = self.database.clone();
         let work = blocking(move || {
             let look = || {
-                let mut connection = database.connect(Access::Read)?;
+                let mut connection = whole::open(&*database, Access::Read)?;
                 connection.run(database.begin_reading(), &[])?;
                 Ok(connection)
             };
@@ -190,12 +208,34 @@ impl Engine for SqlEngine {
 
     async fn record_run(&self, run: &RunRecord) -> Result<(), RunError> {
         let run = run.clone();
-        self.write(move |database, connection| records::insert_run(database, connection, &run)).await
+        if let (Some(store), HELD) = (self.database.store(), run.status.as_str()) {
+            return held::note(store, &run).map_err(|why| told(&*self.database, why));
+        }
+        self.write(move |database, connection| {
+            connection.run(database.begin(), &[])?;
+            runs::replace_run(database, connection, &run)?;
+            connection.run("COMMIT", &[]).map(|_| ())
+        })
+        .await
+    }
+
+    /// A database sees to it by itself that its tables are whole.
+    async fn refuse_gaps(&self, _datasets: &[DatasetName]) -> Result<(), RunError> {
+        Ok(())
+    }
+
+    async fn accept_version(&self, version: i64) -> Result<(), RunError> {
+        let database = self.database.clone();
+        blocking(move || whole::accept(&*database, version).map_err(|why| told(&*database, why))).await
     }
 
     async fn runs(&self, flow: Option<&str>) -> Result<Vec<RunRecord>, RunError> {
-        let flow = flow.map(str::to_owned);
-        self.read(move |database, connection| records::runs(database, connection, flow.as_deref())).await
+        let wanted = flow.map(str::to_owned);
+        let mut runs = self.read(move |database, connection| runs::runs(database, connection, wanted.as_deref())).await?;
+        let noted = self.database.store().map(held::noted).unwrap_or_default();
+        runs.extend(noted.into_iter().filter(|run| flow.is_none_or(|flow| run.flow == flow)));
+        runs.sort_by_key(|run| std::cmp::Reverse(run.started_at));
+        Ok(runs)
     }
 
     async fn datasets(&self) -> Result<Vec<DatasetInfo>, RunError> {
@@ -261,10 +301,11 @@ impl Engine for SqlEngine {
         run_id: &str,
         anew: bool,
     ) -> Result<Box<dyn Bench>, RunError> {
-        let (database, flow, own, fence, run_id) = (self.database.clone(), flow.to_owned(), own.to_vec(), lock.fence(), run_id.to_owned());
+        let (database, flow, own, fence, run_id) =
+            (self.database.clone(), flow.to_owned(), own.to_vec(), lock.fence().number(), run_id.to_owned());
         let bench = blocking(move || {
             let begin = || {
-                let mut connection = database.connect(Access::Write)?;
+                let mut connection = whole::open(&*database, Access::Write)?;
                 connection.run(database.begin(), &[])?;
                 Ok(connection)
             };
@@ -285,10 +326,10 @@ impl Engine for SqlEngine {
     }
 
     async fn read_again(&self, flow: &str, lock: &dyn FlowLock, batch_id: i64, files: &[FileRecord]) -> Result<(), RunError> {
-        let (flow, fence, files) = (flow.to_owned(), lock.fence(), files.to_vec());
+        let (flow, fence, files) = (flow.to_owned(), lock.fence().number(), files.to_vec());
         self.write(move |database, connection| {
             connection.run(database.begin(), &[])?;
-            if !records::keeps_fence(database, connection, &flow, fence)? {
+            if !runs::keeps_fence(database, connection, &flow, fence)? {
                 return Err(RunError::Locked { flow }.into());
             }
             records::read_again(database, connection, &flow, batch_id, &files)?;
@@ -328,7 +369,7 @@ async fn rows(database: Arc<dyn Database>, sql: String) -> Result<Rows, RunError
             builder: None,
         };
         let mut run = || {
-            let mut connection = database.connect(Access::Read)?;
+            let mut connection = whole::open(&*database, Access::Read)?;
             if !database.tells_booleans() {
                 output.booleans = booleans(&*database, &mut *connection)?;
             }
@@ -338,11 +379,12 @@ async fn rows(database: Arc<dyn Database>, sql: String) -> Result<Rows, RunError
             let found = connection.query(&prepared.text, &[], &mut |found, row| output.row(found, row))?;
             output.end(&found)
         };
-        let failed = match qetl_sql::size::deep(&mut run) {
-            Ok(()) => return,
-            Err(Failure::Wrong(why)) => RunError::usage(why, "`qetl datasets` lists what there is"),
-            Err(why) => told(&*database, why),
+        let told = |why| match why {
+            Failure::Wrong(why) => RunError::usage(why, "`qetl datasets` lists what there is"),
+            why => told(&*database, why),
         };
+        // Rows that end early must not pass for all of them.
+        let Err(failed) = panics::caught_here(|| run().map_err(told)) else { return };
         let _ = sender.blocking_send(Err(failed));
     });
     let mut receiver = receiver;
@@ -431,7 +473,7 @@ impl Output {
     fn send(&mut self) -> Result<(), Failure> {
         let Some(builder) = &mut self.builder else { return Ok(()) };
         let batch = builder.take().map_err(|why| Failure::Other(why.to_string()))?;
-        self.sender.blocking_send(Ok(batch)).map_err(|_| Failure::from(RunError::Interrupted))
+        self.sender.blocking_send(Ok(batch)).map_err(|_| Failure::from(RunError::interrupted()))
     }
 }
 

@@ -26,6 +26,7 @@ use crate::{
     records,
     statements::rows_of_batch,
     tables::{TableName, quoted, quoted_list},
+    whole,
 };
 
 /// Rows of a dataset that go on together.
@@ -216,7 +217,7 @@ impl Landing<'_> {
         let spec = &self.spec.present();
         let name = dataset.to_string();
         let fail = |why: Failure| told(self.database, why);
-        let mut connection = self.database.connect(Access::Read).map_err(fail)?;
+        let mut connection = whole::open(self.database, Access::Read).map_err(fail)?;
         let stored = records::datasets(self.database, &mut *connection).map_err(fail)?.into_iter().find(|stored| stored.name == *dataset);
         let stored = stored.ok_or_else(|| RunError::failed(format!("`{dataset}` is not there")))?.columns;
         // A column that is not there yet is NULL.

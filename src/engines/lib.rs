@@ -11,9 +11,9 @@ mod database;
 #[cfg(feature = "duckdb")]
 mod duckdb;
 mod engine;
+mod held;
 mod kept;
 mod landing;
-#[cfg(any(feature = "duckdb", feature = "sqlite"))]
 mod lock_file;
 #[cfg(feature = "mysql")]
 mod mysql;
@@ -23,6 +23,7 @@ mod numeric;
 mod postgres;
 mod records;
 mod retype;
+mod runs;
 #[cfg(feature = "sqlite")]
 mod sqlite;
 mod statements;
@@ -30,6 +31,7 @@ mod stored;
 mod tables;
 #[cfg(any(feature = "duckdb", feature = "sqlite"))]
 mod watch;
+mod whole;
 mod work;
 mod zones;
 

@@ -1,9 +1,11 @@
 //! Locks of flows beside a database that is a file.
 
 use std::{
-    fs::{self, File, TryLockError},
-    path::Path,
+    fs::{File, TryLockError},
+    path::{Path, PathBuf},
 };
+
+use qetl_runtime::durable;
 
 use crate::database::{Failure, Hold};
 
@@ -19,13 +21,19 @@ impl Drop for Held {
     }
 }
 
-/// Takes the flow's lock if nobody has it.
-pub(crate) fn hold(database: &Path, flow: &str) -> Result<Option<Held>, Failure> {
+/// The folder of the locks.
+pub(crate) fn folder(database: &Path) -> PathBuf {
     let mut folder = database.as_os_str().to_owned();
     folder.push(".locks");
-    let path = Path::new(&folder).join(format!("{flow}.lock"));
+    folder.into()
+}
+
+/// Takes the flow's lock if nobody has it.
+pub(crate) fn hold(database: &Path, flow: &str) -> Result<Option<Held>, Failure> {
+    let folder = folder(database);
+    let path = folder.join(format!("{flow}.lock"));
     let failed = |why: std::io::Error| Failure::Other(format!("`{}`: {why}", path.display()));
-    fs::create_dir_all(&folder).map_err(failed)?;
+    durable::create_folder(&folder).map_err(failed)?;
     let file = File::create(&path).map_err(failed)?;
     match file.try_lock() {
         Ok(()) => Ok(Some(Held(file))),

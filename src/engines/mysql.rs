@@ -241,6 +241,13 @@ impl Connection for Session {
         Ok(found)
     }
 
+    fn names(&mut self, sql: &str) -> Result<Vec<String>, Failure> {
+        let statement = self.client.prep(sql).map_err(failure)?;
+        let names = statement.columns().iter().map(|column| column.name_str().into_owned()).collect();
+        self.client.close(statement).map_err(failure)?;
+        Ok(names)
+    }
+
     fn load(&mut self, table: &TableName, columns: &[Column], rows: Batches<'_>) -> Result<(), Failure> {
         let table = table.object('`').to_string();
         let names: Vec<String> = columns.iter().map(|column| qetl_sql::ident('`', &column.name).to_string()).collect();

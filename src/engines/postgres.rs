@@ -231,6 +231,10 @@ impl Connection for Session {
         Ok(found)
     }
 
+    fn names(&mut self, sql: &str) -> Result<Vec<String>, Failure> {
+        Ok(self.prepare(sql)?.columns().iter().map(|column| column.name().to_owned()).collect())
+    }
+
     fn load(&mut self, table: &TableName, columns: &[Column], rows: Batches<'_>) -> Result<(), Failure> {
         let names: Vec<String> = columns.iter().map(|column| qetl_sql::ident('"', &column.name).to_string()).collect();
         let sql = format!("COPY {} ({}) FROM STDIN (FORMAT BINARY)", table.object('"'), names.join(", "));

@@ -6,12 +6,13 @@ use qetl_core::{Column, DatasetName, Type};
 use qetl_runtime::{
     FlowRecords, RunError,
     engine::Publish,
-    records::{BatchRecord, FileRecord, PinnedColumn, RunRecord, details_text, read_details},
+    records::{BatchRecord, FileRecord, PinnedColumn, details_text, read_details},
 };
 
 use crate::{
     cell::Cell,
     database::{Connection, Database, Failure},
+    runs::replace_run,
     tables::{TableName, exists, quoted, table},
 };
 
@@ -127,7 +128,7 @@ fn record(name: &str) -> DatasetName {
 }
 
 /// A text of ours in which `{name}` is a record's table, `[name]` a column, and `?` a value.
-fn sql(database: &dyn Database, text: &str) -> String {
+pub(crate) fn sql(database: &dyn Database, text: &str) -> String {
     let mut out = String::new();
     let mut rest = text;
     while let Some(at) = rest.find(['{', '[']) {
@@ -233,28 +234,6 @@ pub(crate) fn make(database: &dyn Database, connection: &mut dyn Connection) -> 
     Ok(())
 }
 
-/// A new holder's number.
-pub(crate) fn next_fence(database: &dyn Database, connection: &mut dyn Connection, flow: &str) -> Result<i64, Failure> {
-    let values = [Cell::from(flow)];
-    if connection.run(&sql(database, "UPDATE {fences} SET [fence] = [fence] + 1 WHERE [flow] = ?"), &values)? == 0 {
-        connection.run(&sql(database, "INSERT INTO {fences} ([flow], [fence], [publishes]) VALUES (?, 1, 0)"), &values)?;
-    }
-    let rows = connection.rows(&sql(database, "SELECT [fence] FROM {fences} WHERE [flow] = ?"), &values)?;
-    Ok(rows.first().map_or(0, |row| int(&row[0])))
-}
-
-/// Whether the number is still the flow's. The row stays locked until the transaction ends, where the database locks rows.
-pub(crate) fn keeps_fence(database: &dyn Database, connection: &mut dyn Connection, flow: &str, fence: i64) -> Result<bool, Failure> {
-    let text = sql(database, "UPDATE {fences} SET [publishes] = [publishes] + 1 WHERE [flow] = ? AND [fence] = ?");
-    Ok(connection.run(&text, &[Cell::from(flow), Cell::Int(fence)])? == 1)
-}
-
-/// Waits until no transaction publishes the flow any more: each has written the flow's row.
-pub(crate) fn wait_for_publishes(database: &dyn Database, connection: &mut dyn Connection, flow: &str) -> Result<(), Failure> {
-    connection.run(&sql(database, "UPDATE {fences} SET [publishes] = [publishes] + 1 WHERE [flow] = ?"), &[Cell::from(flow)])?;
-    Ok(())
-}
-
 /// Whether a run has published a generation of a batch.
 pub(crate) fn is_published(database: &dyn Database, connection: &mut dyn Connection, publish: &Publish) -> Result<bool, Failure> {
     let Some(batch) = publish.batches.first() else { return Ok(false) };
@@ -262,6 +241,12 @@ pub(crate) fn is_published(database: &dyn Database, connection: &mut dyn Connect
     let values =
         [Cell::from(publish.flow.as_str()), batch.batch_id.into(), batch.generation.into(), Cell::from(publish.run.run_id.as_str())];
     Ok(!connection.rows(&text, &values)?.is_empty())
+}
+
+/// How many batches were published, replays and full refreshes too, and how often that or a run was recorded.
+pub(crate) fn published(database: &dyn Database, connection: &mut dyn Connection) -> Result<(i64, i64), Failure> {
+    let mut number = |text| Ok::<_, Failure>(connection.rows(&sql(database, text), &[])?.first().map_or(0, |row| int(&row[0])));
+    Ok((number("SELECT COUNT(*) FROM {batches}")?, number("SELECT CAST(COALESCE(SUM([publishes]), 0) AS BIGINT) FROM {fences}")?))
 }
 
 /// Batches of datasets that a publish changes.
@@ -310,7 +295,7 @@ pub(crate) fn publish(
             )?;
         }
     }
-    insert_run(database, connection, &publish.run)
+    replace_run(database, connection, &publish.run)
 }
 
 fn insert_batch(
@@ -395,45 +380,6 @@ pub(crate) fn dataset_batches(
     let text = "SELECT [batch_id], [version] FROM {dataset_batches} WHERE [namespace] = ? AND [dataset] = ?";
     let rows = connection.rows(&sql(database, text), &[name.namespace.as_str().into(), name.name.as_str().into()])?;
     Ok(rows.iter().map(|row| (int(&row[0]), int(&row[1]))).collect())
-}
-
-pub(crate) fn insert_run(database: &dyn Database, connection: &mut dyn Connection, run: &RunRecord) -> Result<(), Failure> {
-    let values = [
-        run.run_id.as_str().into(),
-        run.flow.as_str().into(),
-        Cell::option(run.batch_id),
-        run.status.as_str().into(),
-        run.started_at.into(),
-        run.seconds.into(),
-        run.rows.into(),
-        // No database of all holds a NUL in a text, and a message may repeat what a file has.
-        run.message.replace('\0', "\u{fffd}").into(),
-    ];
-    let text = "INSERT INTO {runs} ([run_id], [flow], [batch_id], [status], [started_at], [seconds], [row_count], [message])
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
-    connection.run(&sql(database, text), &values)?;
-    Ok(())
-}
-
-/// Newest first.
-pub(crate) fn runs(database: &dyn Database, connection: &mut dyn Connection, flow: Option<&str>) -> Result<Vec<RunRecord>, Failure> {
-    let select = "SELECT [run_id], [flow], [batch_id], [status], [started_at], [seconds], [row_count], [message] FROM {runs}";
-    let order = "ORDER BY [started_at] DESC, [run_id] DESC, [batch_id] DESC";
-    let rows = match flow {
-        Some(flow) => connection.rows(&sql(database, &format!("{select} WHERE [flow] = ? {order}")), &[flow.into()])?,
-        None => connection.rows(&sql(database, &format!("{select} {order}")), &[])?,
-    };
-    let run = |row: &Vec<Cell<'static>>| RunRecord {
-        run_id: text(&row[0]),
-        flow: text(&row[1]),
-        batch_id: (row[2] != Cell::Null).then(|| int(&row[2])),
-        status: text(&row[3]),
-        started_at: int(&row[4]),
-        seconds: if let Cell::Float(seconds) = row[5] { seconds } else { 0.0 },
-        rows: int(&row[6]),
-        message: text(&row[7]),
-    };
-    Ok(rows.iter().map(run).collect())
 }
 
 pub(crate) fn read(database: &dyn Database, connection: &mut dyn Connection, flow: &str) -> Result<FlowRecords, Failure> {
@@ -588,7 +534,7 @@ pub(crate) fn int(cell: &Cell<'_>) -> i64 {
     if let Cell::Int(value) = cell { *value } else { 0 }
 }
 
-fn text(cell: &Cell<'_>) -> String {
+pub(crate) fn text(cell: &Cell<'_>) -> String {
     if let Cell::Text(text) = cell { text.clone().into_owned() } else { String::new() }
 }
 

@@ -3,31 +3,33 @@
 
 mod decimals;
 
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{path::Path, time::Duration};
 
 use qetl_core::{Column, Type, project::EngineConfig};
-use qetl_runtime::RunError;
+use qetl_runtime::{RunError, durable};
 use qetl_sql::{
     Dialect,
     author::{Rules, SqliteRules},
 };
-use rusqlite::{ErrorCode, OpenFlags, functions::Context, functions::FunctionFlags, types::ToSqlOutput, types::Value, types::ValueRef};
+use rusqlite::{
+    ErrorCode, OpenFlags, config::DbConfig, functions::Context, functions::FunctionFlags, types::ToSqlOutput, types::Value, types::ValueRef,
+};
 
 use crate::{
     cell::{Cell, Cells, coerce, date_text, decimal_text, timestamp_text},
     database::{Access, Batches, Connection, Database, Failure, Found, Hold, Naming, Take},
-    lock_file, path_of,
+    lock_file, path_of, records,
     tables::TableName,
     watch::Watch,
+    whole::Store,
     zones,
 };
 
+/// How long a publish waits for readers of what it has written to the log.
+const READERS: Duration = Duration::from_millis(50);
+
 pub(crate) struct Sqlite {
-    path: PathBuf,
+    store: Store,
     lock_timeout: Duration,
     statement_timeout: Option<Duration>,
 }
@@ -35,7 +37,7 @@ pub(crate) struct Sqlite {
 impl Sqlite {
     pub(crate) fn new(config: &EngineConfig, project: &Path) -> Result<Self, RunError> {
         let (lock_timeout, statement_timeout) = (config.lock_timeout(), config.statement_timeout());
-        Ok(Self { path: path_of(config, project)?, lock_timeout, statement_timeout })
+        Ok(Self { store: Store::new(path_of(config, project)?, "-wal"), lock_timeout, statement_timeout })
     }
 }
 
@@ -57,18 +59,19 @@ impl Database for Sqlite {
     }
 
     fn place(&self) -> String {
-        format!("the SQLite database `{}`", self.path.display())
+        format!("the SQLite database `{}`", self.store.path.display())
     }
 
     fn connect(&self, access: Access) -> Result<Box<dyn Connection>, Failure> {
         let open = || -> rusqlite::Result<rusqlite::Connection> {
             let connection = match access {
                 // A database that is not there is one without tables.
-                Access::Read if !self.path.exists() => rusqlite::Connection::open_in_memory()?,
-                Access::Read => rusqlite::Connection::open_with_flags(&self.path, OpenFlags::SQLITE_OPEN_READ_WRITE)?,
-                Access::Write => rusqlite::Connection::open(&self.path)?,
+                Access::Read if !self.store.path.exists() => rusqlite::Connection::open_in_memory()?,
+                Access::Read => rusqlite::Connection::open_with_flags(&self.store.path, OpenFlags::SQLITE_OPEN_READ_WRITE)?,
+                Access::Write => rusqlite::Connection::open(&self.store.path)?,
             };
             connection.busy_timeout(self.lock_timeout)?;
+            connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
             connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA cache_size = -65536")?;
             match access {
                 Access::Read => connection.execute_batch("PRAGMA query_only = ON")?,
@@ -80,15 +83,15 @@ impl Database for Sqlite {
             decimals::register(&connection)?;
             Ok(connection)
         };
-        if let (Access::Write, Some(folder)) = (access, self.path.parent()) {
-            fs::create_dir_all(folder).map_err(|why| Failure::Other(format!("`{}`: {why}", folder.display())))?;
+        if let (Access::Write, Some(folder)) = (access, self.store.path.parent()) {
+            durable::create_folder(folder).map_err(|why| Failure::Other(format!("`{}`: {why}", folder.display())))?;
         }
-        Ok(Box::new(Session { connection: open().map_err(failure)?, timeout: self.statement_timeout }))
+        Ok(Box::new(Session { connection: open().map_err(failure)?, lock_timeout: self.lock_timeout, timeout: self.statement_timeout }))
     }
 
     /// A lock file beside the database.
     fn hold(&self, flow: &str) -> Result<Option<Box<dyn Hold>>, Failure> {
-        Ok(lock_file::hold(&self.path, flow)?.map(|held| -> Box<dyn Hold> { Box::new(held) }))
+        Ok(lock_file::hold(&self.store.path, flow)?.map(|held| -> Box<dyn Hold> { Box::new(held) }))
     }
 
     fn naming(&self) -> Naming {
@@ -118,6 +121,43 @@ impl Database for Sqlite {
     fn refuses(&self, cell: &Cell<'_>) -> Option<&'static str> {
         matches!(cell, Cell::Float(value) if value.is_nan()).then_some("the value is NaN")
     }
+
+    fn store(&self) -> Option<&Store> {
+        Some(&self.store)
+    }
+
+    fn writes_in_file(&self) -> Result<Option<i64>, Failure> {
+        if !self.store.has_log() {
+            return Ok(None);
+        }
+        let alone = || {
+            let path = std::path::absolute(&self.store.path).map_err(|why| Failure::Other(why.to_string()))?;
+            let mut address = url_encoded(&path);
+            address.push_str("?immutable=1");
+            let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_URI;
+            let connection = rusqlite::Connection::open_with_flags(address, flags).map_err(failure)?;
+            let mut session = Session { connection, lock_timeout: self.lock_timeout, timeout: None };
+            if records::there(self, &mut session)? { records::published(self, &mut session) } else { Ok((0, 0)) }
+        };
+        // Somebody may just be writing to the file.
+        let mut tries = 0;
+        loop {
+            match alone() {
+                Err(Failure::Other(_)) if tries < 20 => std::thread::sleep(READERS),
+                other => return other.map(|(_, writes)| Some(writes)),
+            }
+            tries += 1;
+        }
+    }
+}
+
+/// A file's path as an address that SQLite reads.
+fn url_encoded(path: &Path) -> String {
+    let byte = |byte: &u8| match byte {
+        b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => char::from(*byte).to_string(),
+        other => format!("%{other:02x}"),
+    };
+    format!("file:{}", path.as_os_str().as_encoded_bytes().iter().map(byte).collect::<String>())
 }
 
 /// The function of that name.
@@ -132,6 +172,7 @@ fn date_in(call: &Context<'_>) -> rusqlite::Result<Option<String>> {
 
 struct Session {
     connection: rusqlite::Connection,
+    lock_timeout: Duration,
     timeout: Option<Duration>,
 }
 
@@ -159,6 +200,11 @@ impl Connection for Session {
         self.watched(|connection| read(connection, sql, values, take))
     }
 
+    fn names(&mut self, sql: &str) -> Result<Vec<String>, Failure> {
+        let statement = self.connection.prepare(sql).map_err(failure)?;
+        Ok(statement.column_names().into_iter().map(str::to_owned).collect())
+    }
+
     fn load(&mut self, table: &TableName, columns: &[Column], rows: Batches<'_>) -> Result<(), Failure> {
         let table = table.object('"');
         let names: Vec<String> = columns.iter().map(|column| qetl_sql::ident('"', &column.name).to_string()).collect();
@@ -175,6 +221,20 @@ impl Connection for Session {
             }
         }
         Ok(())
+    }
+
+    /// The log goes with the last who close it.
+    fn is_whole(&mut self) {
+        let _ = self.connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, false);
+    }
+
+    fn checkpoint(&mut self) -> bool {
+        let whole = || -> rusqlite::Result<bool> {
+            self.connection.busy_timeout(READERS)?;
+            self.connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", (), |row| Ok(row.get::<_, i64>(0)? == 0))
+        };
+        let whole = whole().unwrap_or(false);
+        whole & self.connection.busy_timeout(self.lock_timeout).is_ok()
     }
 }
 

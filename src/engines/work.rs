@@ -24,9 +24,11 @@ use crate::{
     kept::Kept,
     landing::{From, Landing},
     records::{self, Touched},
+    runs,
     statements::Statements,
     stored::as_stored,
     tables::{TableName, asks_for_replaced, quoted, table},
+    whole,
 };
 
 /// How often, and with which pauses, a lost connection is made again to see what became of a COMMIT.
@@ -245,7 +247,7 @@ impl Shared {
 
     fn publish(&self, connection: &mut dyn Connection, publish: &Publish, touched: &Touched) -> Result<(), Failure> {
         let database = &*self.database;
-        if !records::keeps_fence(database, connection, &publish.flow, self.fence)? {
+        if !runs::keeps_fence(database, connection, &publish.flow, self.fence)? {
             return Err(RunError::Locked { flow: publish.flow.clone() }.into());
         }
         records::publish(database, connection, publish, touched, chrono::Utc::now().timestamp_micros())?;
@@ -257,7 +259,7 @@ impl Shared {
 pub(crate) fn commit(database: &dyn Database, connection: &mut dyn Connection, publish: &Publish) -> Result<(), Failure> {
     match connection.run("COMMIT", &[]) {
         Err(Failure::Lost(why)) => look_up(database, publish, &why),
-        other => other.map(|_| ()),
+        other => other.map(|_| ()).and_then(|()| whole::acknowledge_publish(database, connection)),
     }
 }
 
@@ -266,9 +268,9 @@ fn look_up(database: &dyn Database, publish: &Publish, lost: &str) -> Result<(),
     let mut last = lost.to_owned();
     for look in 0..LOOKS {
         std::thread::sleep(Duration::from_millis(50 << look.min(6)));
-        let found = database.connect(Access::Write).and_then(|mut connection| {
+        let found = whole::open(database, Access::Write).and_then(|mut connection| {
             connection.run(database.begin(), &[])?;
-            records::wait_for_publishes(database, &mut *connection, &publish.flow)?;
+            runs::wait_for_publishes(database, &mut *connection, &publish.flow)?;
             // What was committed meanwhile is seen by a new transaction only.
             connection.run("ROLLBACK", &[])?;
             records::is_published(database, &mut *connection, publish)

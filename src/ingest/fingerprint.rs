@@ -21,6 +21,11 @@ pub fn fingerprint(path: &Path) -> std::io::Result<(u64, u128)> {
     }
 }
 
+/// The same hash of a text.
+pub fn text_hash(text: &str) -> u128 {
+    xxhash_rust::xxh3::xxh3_128(text.as_bytes())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -63,7 +63,7 @@ mod testing;
 pub use bad::{BadRow, Misfits, Rows};
 pub use constants::folder_value;
 pub use dataset::DatasetRows;
-pub use fingerprint::fingerprint;
+pub use fingerprint::{fingerprint, text_hash};
 pub use hash::RowHasher;
 pub use infer::{Inferred, infer};
 pub use landed::{Filled, Places, content_hash, with_place};

@@ -2,7 +2,10 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicI64, Ordering},
+    },
     time::Duration,
 };
 
@@ -22,8 +25,36 @@ use crate::{
 
 /// Keeps a flow from being run twice at once; let go when dropped, or when its process dies.
 pub trait FlowLock: Send + Sync {
-    /// Grows with every holder: a publish under an old one is refused.
-    fn fence(&self) -> i64;
+    fn fence(&self) -> Arc<Fence>;
+}
+
+/// A number that grows with every holder who does something: a publish under an old one is refused.
+#[derive(Debug)]
+pub struct Fence {
+    number: AtomicI64,
+    is_own: AtomicBool,
+}
+
+impl Fence {
+    /// As it stands in the records when the lock is taken.
+    pub fn found(number: i64) -> Self {
+        Self { number: AtomicI64::new(number), is_own: AtomicBool::new(false) }
+    }
+
+    pub fn number(&self) -> i64 {
+        self.number.load(Ordering::SeqCst)
+    }
+
+    /// Whether the holder has a number of its own.
+    pub fn is_own(&self) -> bool {
+        self.is_own.load(Ordering::SeqCst)
+    }
+
+    /// Gives the holder its number, which stands in the records now.
+    pub fn take(&self, number: i64) {
+        self.number.store(number, Ordering::SeqCst);
+        self.is_own.store(true, Ordering::SeqCst);
+    }
 }
 
 /// What instructions need to know of the batch that they derive.
@@ -165,7 +196,8 @@ pub struct Rows {
 /// An engine over its store.
 #[async_trait]
 pub trait Engine: Send + Sync {
-    /// Takes the flow's lock, waiting at most that long.
+    /// Takes the flow's lock, waiting at most that long. Runs of the flow that are recorded as running have died: they are
+    /// ended in the records.
     async fn lock(&self, flow: &str, wait: Duration) -> Result<Box<dyn FlowLock>, RunError>;
 
     async fn records(&self, flow: &str) -> Result<FlowRecords, RunError>;
@@ -179,8 +211,17 @@ pub trait Engine: Send + Sync {
     /// How many stored values of the column do not fit the type.
     async fn misfits(&self, dataset: &DatasetName, column: &Column) -> Result<u64, RunError>;
 
-    /// Records a run that published nothing.
+    /// Records a run of the lock's holder as running, before anything is landed.
+    async fn begin_run(&self, lock: &dyn FlowLock, run: &RunRecord) -> Result<(), RunError>;
+
+    /// Records a run that published nothing; if it was running, it has ended.
     async fn record_run(&self, run: &RunRecord) -> Result<(), RunError>;
+
+    /// Refuses to go on when something is missing of what is stored of these datasets.
+    async fn refuse_gaps(&self, datasets: &[DatasetName]) -> Result<(), RunError>;
+
+    /// Goes on from a version that is older than what was published, which is the one that there is; 0 when there is none.
+    async fn accept_version(&self, version: i64) -> Result<(), RunError>;
 
     async fn runs(&self, flow: Option<&str>) -> Result<Vec<RunRecord>, RunError>;
 

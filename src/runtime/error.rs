@@ -66,8 +66,9 @@ pub enum RunError {
     /// Another run holds the flow.
     #[error("flow `{flow}` is held by another run")]
     Locked { flow: String },
-    #[error("interrupted")]
-    Interrupted,
+    /// Somebody asked for the end. The message says what became of the batch.
+    #[error("{message}")]
+    Interrupted { message: String, help: String },
     /// Work of a batch whose transaction ended with the failure of other work.
     #[error("another task of the batch failed")]
     Abandoned,
@@ -86,13 +87,19 @@ impl RunError {
         RunError::Refused { place, message: message.into(), help: help.into() }
     }
 
+    pub fn interrupted() -> Self {
+        RunError::Interrupted { message: "interrupted".to_owned(), help: "run the same command again".to_owned() }
+    }
+
     /// What to do about it.
     pub fn help(&self) -> String {
         match self {
-            RunError::Usage { help, .. } | RunError::Refused { help, .. } | RunError::Failed { help, .. } => help.clone(),
+            RunError::Usage { help, .. }
+            | RunError::Refused { help, .. }
+            | RunError::Failed { help, .. }
+            | RunError::Interrupted { help, .. } => help.clone(),
             RunError::Data { problem, .. } => problem.help.clone(),
             RunError::Locked { .. } => "wait for it to end, or give `--wait SECONDS`".to_owned(),
-            RunError::Interrupted => "nothing is half-visible: run the same command again".to_owned(),
             RunError::Abandoned => String::new(),
             RunError::Problems(problems) => {
                 problems.0.iter().map(|problem| problem.help.clone()).find(|help| !help.is_empty()).unwrap_or_default()
@@ -109,7 +116,7 @@ impl RunError {
             RunError::Data { problem, .. } if problem.kind == ProblemKind::Unreadable => 1,
             RunError::Data { .. } => 3,
             RunError::Locked { .. } => 4,
-            RunError::Interrupted => 130,
+            RunError::Interrupted { .. } => 130,
         }
     }
 

@@ -2,11 +2,15 @@
 //!
 //! Nothing here knows SQL, an engine or a flow type.
 
+pub mod acknowledged;
+pub mod durable;
 pub mod engine;
 pub mod error;
 pub mod flows;
 mod had;
+pub mod interrupt;
 pub mod natural;
+pub mod panics;
 pub mod progress;
 pub mod records;
 pub mod report;
@@ -18,11 +22,13 @@ mod times;
 pub mod types;
 pub mod verify;
 pub mod waiting;
+mod warnings;
 pub mod workspace;
 pub mod zones;
 
-pub use engine::{BatchContext, Engine, FlowLock, Work};
+pub use engine::{BatchContext, Engine, Fence, FlowLock, Work};
 pub use error::{Place, RunError};
+pub use interrupt::Interrupt;
 pub use records::FlowRecords;
 pub use report::RunReport;
 pub use workspace::Workspace;

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use qetl_core::DatasetName;
+use qetl_core::{DatasetName, Problems};
 
 /// Something that happened in a run.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone)]
 pub enum Event {
     BatchStarted {
         flow: String,
@@ -40,6 +40,10 @@ pub enum Event {
     Warning {
         flow: String,
         message: String,
+    },
+    /// What is doubtful about a flow's file.
+    Warnings {
+        problems: Problems,
     },
 }
 

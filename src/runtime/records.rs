@@ -32,6 +32,23 @@ pub struct BatchRecord {
 pub struct BatchDetails {
     /// The input columns that its rows had when they were landed; `None`: an older qetl did not say.
     pub columns: Option<Vec<String>>,
+    /// Of a standard flow: what its tasks, by id, read of other flows' datasets, by name.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reads: Option<TaskReads>,
+}
+
+/// By the task's id, then the dataset's name.
+pub type TaskReads = BTreeMap<String, BTreeMap<String, DatasetRead>>;
+
+/// What a task read of a dataset of another flow.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct DatasetRead {
+    /// The version in which the dataset had changed last; 0 when batches of it were read.
+    pub version: i64,
+    /// The batches of it that were read, each with the version in which it had changed last; `None`: all of the dataset.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batches: Option<BTreeMap<i64, i64>>,
 }
 
 /// A source file as a batch read it; or the dataset that it was read from.
@@ -96,6 +113,9 @@ pub struct FlowDetails {
     pub old_columns: Option<Vec<String>>,
     /// Of those batches, the columns that were looked for in them and have no value there.
     pub lacked: BTreeMap<i64, Vec<String>>,
+    /// The hash of the text whose warnings were told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub warned: Option<String>,
 }
 
 /// All that is recorded of a flow.
@@ -151,8 +171,7 @@ impl FlowRecords {
     pub fn details_now(&self) -> FlowDetails {
         let unsaid = || self.batches.iter().any(|batch| batch.details.columns.is_none());
         let pinned = || unsaid().then(|| self.columns.iter().map(|column| column.name.clone()).collect());
-        let lacked = self.details.lacked.clone();
-        FlowDetails { rules: qetl_core::RULES, old_columns: self.details.old_columns.clone().or_else(pinned), lacked }
+        FlowDetails { rules: qetl_core::RULES, old_columns: self.details.old_columns.clone().or_else(pinned), ..self.details.clone() }
     }
 
     /// The greatest id below `id`.
@@ -161,8 +180,18 @@ impl FlowRecords {
     }
 }
 
+/// The status of a run that has not ended, if its process is alive.
+pub const RUNNING: &str = "running";
+/// Somebody ended it.
+pub const INTERRUPTED: &str = "interrupted";
+/// Its process ended before it did; found by the next run of the flow.
+pub const KILLED: &str = "killed";
+pub const ENDED_EARLY: &str = "its process ended before it did";
+/// Another run had the flow.
+pub const HELD: &str = "held";
+
 /// A run of a flow, as `history` shows it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunRecord {
     pub run_id: String,
     pub flow: String,

@@ -2,14 +2,30 @@
 
 use std::collections::BTreeMap;
 
+use qetl_core::Problems;
 use serde::Serialize;
 
 /// One run of one or more flows.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct RunReport {
     pub run_id: String,
     pub status: Status,
     pub flows: Vec<FlowReport>,
+}
+
+impl RunReport {
+    /// A flow file that is wrong: its flow was not run.
+    pub fn add_wrong_file(&mut self, file: &str, problems: &Problems) {
+        self.status = Status::Failed;
+        self.flows.push(FlowReport {
+            flow: file.to_owned(),
+            status: Status::Failed,
+            refreshed: Vec::new(),
+            transactions: None,
+            batches: Vec::new(),
+            error: Some(ErrorReport::from(&crate::RunError::Problems(problems.clone()))),
+        });
+    }
 }
 
 /// How a run, a flow or a batch ended.
@@ -24,6 +40,8 @@ pub enum Status {
     Failed,
     /// The data was refused.
     Rejected,
+    /// What the flow reads could not be made.
+    Skipped,
 }
 
 impl Status {
@@ -34,6 +52,7 @@ impl Status {
             Status::UpToDate => "up_to_date",
             Status::Failed => "failed",
             Status::Rejected => "rejected",
+            Status::Skipped => "skipped",
         }
     }
 }
@@ -43,7 +62,7 @@ fn is_zero(count: &usize) -> bool {
     *count == 0
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct FlowReport {
     pub flow: String,
     pub status: Status,
@@ -85,7 +104,7 @@ impl TransactionChange {
     }
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct BatchReport {
     pub batch_id: i64,
     pub status: Status,
@@ -117,16 +136,20 @@ pub struct StepReport {
     pub counts: BTreeMap<String, u64>,
 }
 
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 pub struct ErrorReport {
     pub message: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     pub help: String,
     pub exit_code: i32,
+    /// What is wrong in the flow's file, when that is what it is.
+    #[serde(skip)]
+    pub problems: Problems,
 }
 
 impl From<&crate::RunError> for ErrorReport {
     fn from(error: &crate::RunError) -> Self {
-        Self { message: error.to_string(), help: error.help(), exit_code: error.exit_code() }
+        let problems = if let crate::RunError::Problems(problems) = error { problems.clone() } else { Problems::default() };
+        Self { message: error.to_string(), help: error.help(), exit_code: error.exit_code(), problems }
     }
 }

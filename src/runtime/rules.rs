@@ -15,14 +15,20 @@ use crate::{
 /// The most batches that a message names.
 const NAMED: usize = 12;
 
-/// What the rules of today would make otherwise than what is stored; empty when the flow can go on.
-pub(crate) async fn outdated(engine: &dyn Engine, plan: &Arc<Plan>, records: &FlowRecords) -> Result<Problems, RunError> {
+/// What the rules of today would make otherwise than what is stored; empty when the flow can go on. `own`: changes of a flow
+/// whose tasks an author wrote.
+pub(crate) async fn outdated(
+    engine: &dyn Engine,
+    plan: &Arc<Plan>,
+    records: &FlowRecords,
+    own: Vec<RuleChange>,
+) -> Result<Problems, RunError> {
     let mut problems = Problems::default();
     let Some(last) = records.batches.last().filter(|_| records.details.rules < RULES) else { return Ok(problems) };
     let flow = &plan.flow;
     let changes = flow.properties.rule_changes(&Expand { flow, input: &plan.input })?;
     let context = context_of(&known_batches(flow, records, &plan.input, None), last.batch_id);
-    for change in changes.into_iter().filter(|change| records.details.rules < change.since) {
+    for change in changes.into_iter().chain(own).filter(|change| records.details.rules < change.since) {
         let all = || records.batches.iter().map(|batch| batch.batch_id);
         let concerned: BTreeSet<i64> = match &change.concerns {
             Concerns::All => all().collect(),

@@ -1,8 +1,8 @@
 //! A run: for each flow its waiting batches, one after another, each published whole or not at all.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
-use qetl_core::Flow;
+use qetl_core::{Flow, Problems};
 use uuid::Uuid;
 
 use self::flow::FlowRun;
@@ -10,6 +10,7 @@ use crate::{
     engine::Engine,
     error::RunError,
     flows::{self, Readers},
+    panics,
     progress::Progress,
     report::{BatchReport, ErrorReport, FlowReport, RunReport, Status, Transactions},
     standard::StandardRun,
@@ -18,6 +19,7 @@ use crate::{
 
 mod derive;
 mod flow;
+mod history;
 mod judge;
 mod landing;
 mod planned;
@@ -25,6 +27,7 @@ mod refresh;
 mod transactions;
 
 pub(crate) use derive::{context_of, known_batches};
+pub(crate) use history::History;
 pub(crate) use judge::shown;
 pub(crate) use landing::{fingerprints, refuse_changed_files};
 pub(crate) use planned::plan_of;
@@ -51,21 +54,34 @@ pub async fn execute(
             reports.push(report);
             continue;
         }
-        let (done, outcome) = match flow.standard() {
+        let (history, interrupt) = (History::new(engine, flow.id(), &run_id, progress), &request.interrupt);
+        let (history, done, outcome) = match flow.standard() {
             Some(tasks) => {
-                let mut run = StandardRun { engine, flow, roots, request, progress, run_id: &run_id, done: Done::default() };
-                let outcome = run.all(&tasks, wait).await;
-                (run.done, outcome)
+                let mut run = StandardRun {
+                    engine,
+                    flow,
+                    project,
+                    roots,
+                    request,
+                    progress,
+                    run_id: &run_id,
+                    history,
+                    tells: false,
+                    done: Done::default(),
+                };
+                let outcome = interrupt.over(panics::caught(run.all(&tasks, wait))).await;
+                (run.history, run.done, outcome)
             }
             None => {
                 let (waiting, done) = (Vec::new(), Done::default());
-                let mut run = FlowRun { engine, flow, project, roots, request, progress, run_id: &run_id, waiting, done };
-                let outcome = run.all(wait).await;
-                (run.done, outcome)
+                let mut run = FlowRun { engine, flow, project, roots, request, progress, run_id: &run_id, waiting, history, done };
+                let outcome = interrupt.over(panics::caught(run.all(wait))).await;
+                (run.history, run.done, outcome)
             }
         };
-        if let Err(RunError::Interrupted) = outcome {
-            return Err(RunError::Interrupted);
+        let outcome = history.settle(outcome, interrupt.is_asked(), &done.batches).await;
+        if let Err(interrupted @ RunError::Interrupted { .. }) = outcome {
+            return Err(interrupted);
         }
         reports.push(flow_report(flow, done, outcome));
     }
@@ -73,11 +89,15 @@ pub async fn execute(
     Ok(RunReport { run_id, status, flows: reports })
 }
 
-/// The exit code of a run: that of its failures if they agree and nothing succeeded beside them, else 1.
+/// The exit code of a run: that of the flows that failed if they agree, else 1. Flows that were skipped do not count.
 pub fn exit_code(report: &RunReport) -> i32 {
-    let codes: Vec<i32> = report.flows.iter().map(flow_exit_code).collect();
-    let worst = codes.iter().copied().find(|code| *code != 0).unwrap_or(0);
-    if codes.iter().all(|code| *code == worst) { worst } else { 1 }
+    let own = report.flows.iter().filter(|flow| flow.status != Status::Skipped).map(flow_exit_code);
+    let codes: BTreeSet<i32> = own.filter(|code| *code != 0).collect();
+    match (codes.len(), codes.first()) {
+        (0, _) => 0,
+        (1, Some(code)) => *code,
+        _ => 1,
+    }
 }
 
 fn flow_exit_code(flow: &FlowReport) -> i32 {
@@ -88,7 +108,7 @@ fn flow_exit_code(flow: &FlowReport) -> i32 {
 fn overall(statuses: impl Iterator<Item = Status>) -> Status {
     let statuses: Vec<Status> = statuses.collect();
     let has = |status: Status| statuses.contains(&status);
-    [Status::Failed, Status::Rejected, Status::Succeeded, Status::Unchanged]
+    [Status::Failed, Status::Rejected, Status::Skipped, Status::Succeeded, Status::Unchanged]
         .into_iter()
         .find(|status| has(*status))
         .unwrap_or(Status::UpToDate)
@@ -97,9 +117,9 @@ fn overall(statuses: impl Iterator<Item = Status>) -> Status {
 /// A flow that reads what another could not make.
 fn skipped(flow: &Flow, maker: &FlowReport) -> FlowReport {
     let message = format!("flow `{}` was skipped: `{}`, whose datasets it reads, failed", flow.id(), maker.flow);
-    let error = ErrorReport { message, help: String::new(), exit_code: flow_exit_code(maker) };
+    let error = ErrorReport { message, help: String::new(), exit_code: flow_exit_code(maker), problems: Problems::default() };
     let Done { refreshed, transactions, batches } = Done::default();
-    FlowReport { flow: flow.id().to_owned(), status: maker.status, refreshed, transactions, batches, error: Some(error) }
+    FlowReport { flow: flow.id().to_owned(), status: Status::Skipped, refreshed, transactions, batches, error: Some(error) }
 }
 
 /// What the run of a flow has done so far.
@@ -128,5 +148,5 @@ pub(crate) fn failure_status(error: &RunError) -> Status {
 
 /// Runs work that blocks beside the async threads.
 pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, RunError> + Send + 'static) -> Result<T, RunError> {
-    tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| Err(RunError::failed(format!("a thread ended early: {panic}"))))
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| Err(panics::joined(panic)))
 }

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, time::SystemTime};
 use qetl_core::{
     DatasetName, Flow, Plan, Problem, Problems, Type,
     decode::Sp,
-    plan::{self, DatasetKind, Known as KnownType, WriteMode},
-    standard::{WriteMode as TaskMode, same_dataset},
+    plan::{self, Known as KnownType},
+    standard::{Kept, same_dataset},
     suggest,
 };
 
@@ -15,7 +15,7 @@ use crate::{
     error::RunError,
     flows::{Readers, makers},
     records::{FileDetails, FileRecord, FlowRecords},
-    standard::{self, Known},
+    standard::{self, Known, kept},
     types,
     waiting::{Job, JobInput, Request, micros},
 };
@@ -58,28 +58,6 @@ fn version_hash(version: i64) -> u128 {
     u128::from(version.unsigned_abs())
 }
 
-/// How a dataset's rows are kept.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kept {
-    ByBatch,
-    /// All rows are written anew.
-    Anew,
-    ByKey,
-    View,
-}
-
-impl Kept {
-    /// Why a past batch cannot be read.
-    fn why(self) -> &'static str {
-        match self {
-            Kept::ByBatch => "its rows belong to batches",
-            Kept::Anew => "each publish writes all of its rows anew, so they belong to no batch",
-            Kept::ByKey => "its rows are replaced key by key, so they belong to no batch",
-            Kept::View => "it is a view, which stores no rows",
-        }
-    }
-}
-
 /// What a flow reads instead of files, if it does. `project` are all its flows; `known` the columns of datasets that are
 /// known better than from what is stored.
 pub(crate) async fn find(engine: &dyn Engine, flow: &Flow, project: &[&Flow], known: &Known) -> Result<Option<Source>, RunError> {
@@ -88,13 +66,10 @@ pub(crate) async fn find(engine: &dyn Engine, flow: &Flow, project: &[&Flow], kn
     let records = engine.records(maker.id()).await?;
     let stored = engine.stored(&dataset).await?;
     let (kept, mut columns) = match maker.standard() {
-        Some(tasks) => {
-            let modes = standard::modes(engine, &tasks, &records, micros(SystemTime::now()));
-            (modes.into_iter().map(|(name, mode)| (name, kept_by(mode))).collect::<Vec<_>>(), None)
-        }
+        Some(tasks) => (kept::of_tasks(standard::modes(engine, &tasks, &records, micros(SystemTime::now()))), None),
         None => {
             let plan = plan::expand(maker, types::known(maker, &records))?;
-            (plan.datasets.iter().map(|dataset| (dataset.name.clone(), kept_in(&plan, dataset))).collect(), planned(&plan, &dataset))
+            (kept::of_plan(&plan), planned(&plan, &dataset))
         }
     };
     refuse_kept(named, &dataset, maker, &kept).map_err(|problem| Problems::from(problem).in_source(&flow.source))?;
@@ -137,26 +112,6 @@ fn maker<'a>(flow: &Flow, named: &Sp<DatasetName>, project: &[&'a Flow]) -> Resu
         return Err(problem.label("this closes the circle").help("a flow can read only what is made without it"));
     }
     Ok((dataset, maker))
-}
-
-fn kept_by(mode: TaskMode) -> Kept {
-    match mode {
-        TaskMode::ReplaceBatch => Kept::ByBatch,
-        TaskMode::Replace => Kept::Anew,
-        TaskMode::Merge => Kept::ByKey,
-    }
-}
-
-fn kept_in(plan: &Plan, dataset: &plan::Dataset) -> Kept {
-    if let DatasetKind::View(_) = dataset.kind {
-        return Kept::View;
-    }
-    let task = plan.tasks.iter().find(|task| task.target == dataset.name && !task.write_mode.is_of_batch());
-    match task.map(|task| &task.write_mode) {
-        Some(WriteMode::ReplaceAll) => Kept::Anew,
-        Some(WriteMode::ReplaceKeys(_)) => Kept::ByKey,
-        Some(WriteMode::ReplaceBatch) | None => Kept::ByBatch,
-    }
 }
 
 /// Only rows that belong to batches can be read batch by batch.

@@ -19,6 +19,7 @@ pub(crate) use self::{
 use crate::{
     engine::{BatchSource, FilePart},
     error::{Place, RunError},
+    interrupt::Interrupt,
     natural,
     records::{BatchRecord, FlowRecords},
     source::DatasetBatch,
@@ -40,6 +41,8 @@ pub struct Request {
     pub vars: BTreeMap<String, Variable>,
     /// How many tasks of a standard flow may run at once; 0 leaves it to qetl.
     pub jobs: usize,
+    /// Ends the run early.
+    pub interrupt: Interrupt,
 }
 
 /// A batch to execute.

@@ -2,7 +2,7 @@
 
 use std::{
     fs,
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
 
 use qetl_core::{Flow, Problems, Registry, problem::Problem, project::Project, suggest};
@@ -15,7 +15,8 @@ pub struct Workspace {
     /// The project's folder, without links in it.
     pub root: PathBuf,
     pub project: Project,
-    flows: Vec<Result<Flow, Problems>>,
+    /// Each file by its name, with its flow or what is wrong.
+    flows: Vec<(String, Result<Flow, Problems>)>,
 }
 
 impl Workspace {
@@ -28,6 +29,9 @@ impl Workspace {
         let root = root.canonicalize().map_err(|error| {
             RunError::usage(format!("`{}` cannot be opened: {error}", root.display()), "`--project DIR` names a project's folder")
         })?;
+        if !is_project(&root) {
+            return Err(no_project(&format!("in `{}`", root.display())));
+        }
         let file = root.join("qetl.toml");
         let text = match fs::read_to_string(&file) {
             Ok(text) => text,
@@ -39,49 +43,58 @@ impl Workspace {
         Ok(Workspace { root, project, flows })
     }
 
-    /// The flows of these ids, or all; every problem of every file that matters is told.
+    /// The flows of these ids, or all, of which there must be one; every problem of every file that matters is told.
     pub fn flows(&self, ids: &[String]) -> Result<Vec<&Flow>, RunError> {
-        let good: Vec<&Flow> = self.flows.iter().filter_map(|flow| flow.as_ref().ok()).collect();
-        let bad = || {
-            let mut problems = Problems::default();
-            self.flows.iter().filter_map(|flow| flow.as_ref().err()).for_each(|found| problems.append(found.clone()));
-            problems
-        };
+        let (flows, wrong) = self.chosen(ids)?;
+        wrong
+            .into_iter()
+            .fold(Problems::default(), |mut all, (_, problems)| {
+                all.append(problems.clone());
+                all
+            })
+            .or(flows)
+            .map_err(RunError::from)
+    }
+
+    /// The flows of these ids, or all; and beside all of them, the files that are wrong.
+    pub fn chosen(&self, ids: &[String]) -> Result<(Vec<&Flow>, Vec<(&str, &Problems)>), RunError> {
+        let good = self.good_flows();
+        let wrong: Vec<(&str, &Problems)> =
+            self.flows.iter().filter_map(|(name, flow)| Some((name.as_str(), flow.as_ref().err()?))).collect();
         if ids.is_empty() {
-            bad().or(())?;
-            return Ok(good);
+            return if self.flows.is_empty() { Err(no_flows(&self.root)) } else { Ok((good, wrong)) };
         }
-        let mut chosen = Vec::new();
+        let mut chosen: Vec<&Flow> = Vec::new();
         for id in ids {
             match good.iter().find(|flow| flow.id() == id) {
-                Some(flow) if !chosen.iter().any(|other: &&Flow| other.id() == id) => chosen.push(*flow),
+                Some(flow) if !chosen.iter().any(|other| other.id() == id) => chosen.push(flow),
                 Some(_) => (),
+                // It may stand in one of the files that are wrong.
+                None if !wrong.is_empty() => return Ok((Vec::new(), wrong)),
+                None if good.is_empty() => return Err(no_flows(&self.root)),
                 None => {
-                    bad().or(())?;
                     let help = suggest::help(id, good.iter().map(|flow| flow.id()));
-                    let help =
-                        if help.is_empty() { "there are no flows: `qetl init DIR` makes a project that has one".to_owned() } else { help };
                     return Err(RunError::usage(format!("there is no flow `{id}`"), help));
                 }
             }
         }
-        Ok(chosen)
+        Ok((chosen, Vec::new()))
     }
 
     /// The flows whose files are right.
     pub fn good_flows(&self) -> Vec<&Flow> {
-        self.flows.iter().filter_map(|flow| flow.as_ref().ok()).collect()
+        self.flows.iter().filter_map(|(_, flow)| flow.as_ref().ok()).collect()
     }
 
     /// The folder of the data files.
     pub fn location(&self) -> PathBuf {
-        self.root.join(self.project.storage.location.as_str())
+        without_dots(&self.root, self.project.storage.location.as_str())
     }
 
     /// The catalog's file.
     pub fn catalog(&self) -> PathBuf {
         match &self.project.storage.catalog {
-            Some(catalog) => self.root.join(catalog.as_str()),
+            Some(catalog) => without_dots(&self.root, catalog.as_str()),
             None => self.location().join("catalog.sqlite"),
         }
     }
@@ -95,16 +108,44 @@ impl Workspace {
     }
 }
 
-fn find_root() -> Result<PathBuf, RunError> {
-    let here = std::env::current_dir().map_err(RunError::failed)?;
-    let found = here.ancestors().find(|folder| folder.join("qetl.toml").is_file() || folder.join("flows").is_dir());
-    found.map(Path::to_owned).ok_or_else(|| {
-        let message = format!("there is no project in `{}` or above it", here.display());
-        RunError::usage(message, "a project has a `qetl.toml` or a `flows` folder; `qetl init DIR` makes one, `--project DIR` names one")
-    })
+/// A path below a folder, or from there, as the system finds it: libraries that read files take no `..`.
+fn without_dots(folder: &Path, path: &str) -> PathBuf {
+    let mut found = folder.to_owned();
+    for part in Path::new(path).components() {
+        match part {
+            Component::CurDir => (),
+            Component::ParentDir => {
+                // What is above a link is above what it links to.
+                found = found.canonicalize().unwrap_or(found);
+                found.pop();
+            }
+            Component::Prefix(_) | Component::RootDir | Component::Normal(_) => found.push(part),
+        }
+    }
+    found
 }
 
-fn read_flows(root: &Path, registry: &Registry) -> Result<Vec<Result<Flow, Problems>>, RunError> {
+fn find_root() -> Result<PathBuf, RunError> {
+    let here = std::env::current_dir().map_err(RunError::failed)?;
+    let found = here.ancestors().find(|folder| is_project(folder));
+    found.map(Path::to_owned).ok_or_else(|| no_project(&format!("in `{}` or above it", here.display())))
+}
+
+fn is_project(folder: &Path) -> bool {
+    folder.join("qetl.toml").is_file() || folder.join("flows").is_dir()
+}
+
+fn no_project(place: &str) -> RunError {
+    let help = "a project has a `qetl.toml` or a `flows` folder; `qetl init DIR` makes one, `--project DIR` names one";
+    RunError::usage(format!("there is no project {place}"), help)
+}
+
+fn no_flows(root: &Path) -> RunError {
+    let message = format!("`{}` has no flow files", root.join("flows").display());
+    RunError::usage(message, "a flow is a `.toml` file in that folder; `qetl init DIR` makes a project that has one")
+}
+
+fn read_flows(root: &Path, registry: &Registry) -> Result<Vec<(String, Result<Flow, Problems>)>, RunError> {
     let folder = root.join("flows");
     let mut names: Vec<String> = match fs::read_dir(&folder) {
         Ok(entries) => {
@@ -114,7 +155,7 @@ fn read_flows(root: &Path, registry: &Registry) -> Result<Vec<Result<Flow, Probl
         Err(error) => return Err(RunError::failed(format!("`{}` cannot be read: {error}", folder.display()))),
     };
     names.sort_by(|a, b| natural::compare(a, b));
-    let mut flows: Vec<Result<Flow, Problems>> = Vec::new();
+    let mut flows: Vec<(String, Result<Flow, Problems>)> = Vec::new();
     for name in names {
         let shown = format!("flows/{name}");
         let flow = match fs::read(folder.join(&name)).map(String::from_utf8) {
@@ -127,14 +168,15 @@ fn read_flows(root: &Path, registry: &Registry) -> Result<Vec<Result<Flow, Probl
             }
             Err(error) => return Err(RunError::failed(format!("`{shown}` cannot be read: {error}"))),
         };
-        flows.push(flow.and_then(|flow| refuse_twins(flow, &flows)));
+        let flow = flow.and_then(|flow| refuse_twins(flow, &flows));
+        flows.push((shown, flow));
     }
     Ok(flows)
 }
 
 /// Two flows must not share an id or make the same dataset.
-fn refuse_twins(flow: Flow, others: &[Result<Flow, Problems>]) -> Result<Flow, Problems> {
-    for other in others.iter().filter_map(|other| other.as_ref().ok()) {
+fn refuse_twins(flow: Flow, others: &[(String, Result<Flow, Problems>)]) -> Result<Flow, Problems> {
+    for other in others.iter().filter_map(|(_, other)| other.as_ref().ok()) {
         let there = other.source.name();
         let problem = if other.id().eq_ignore_ascii_case(flow.id()) {
             Problem::new("qetl::parse::same_id", flow.header.id.span, format!("`{there}` has the flow id `{}` too", other.id()))
@@ -148,4 +190,19 @@ fn refuse_twins(flow: Flow, others: &[Result<Flow, Problems>]) -> Result<Flow, P
         return Err(Problems::from(problem.label("here")).in_source(&flow.source));
     }
     Ok(flow)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_have_no_dots() {
+        let check = |path: &str, found: &str| assert_eq!(without_dots(Path::new("/shop"), path), Path::new(found), "{path}");
+        check("warehouse", "/shop/warehouse");
+        check("../wh", "/wh");
+        check("./a/../b/./c", "/shop/b/c");
+        check("../../../wh", "/wh");
+        check("/data/wh", "/data/wh");
+    }
 }

@@ -238,10 +238,10 @@ fn two_at_once(runtime: &Runtime, server: &'static Server) {
         assert!(matches!(second, Err(RunError::Locked { .. })));
         let other = project.engine.lock("another", Duration::ZERO).await.unwrap();
         assert!(load(&project, 1, example(1)).await.unwrap_err().contains("held by another run"));
-        let fence = held.fence();
+        let fence = held.fence().number();
         drop((held, other));
         assert_eq!(load(&project, 1, example(1)).await, Ok(Status::Succeeded));
         let next = project.engine.lock("orders_change_feed", Duration::ZERO).await.unwrap();
-        assert_eq!(next.fence(), fence + 2);
+        assert_eq!(next.fence().number(), fence + 1, "who does nothing takes no number");
     });
 }

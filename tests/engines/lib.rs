@@ -6,8 +6,10 @@
 
 mod crash;
 mod cut;
+mod documented;
 mod examples;
 mod histories;
 mod old;
+mod publish;
 mod server;
 mod standard;

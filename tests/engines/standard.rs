@@ -36,7 +36,7 @@ flow_type = "standard"
 
 [[tasks]]
 id = "ingest"
-task_type = "ingestion"
+type = "ingestion"
 target_dataset = "raw_sales"
 [tasks.config]
 path = "data/sales_*.csv"
@@ -44,7 +44,7 @@ columns = [{ name = "id", schema_type = "integer" }, "customer", { name = "n", s
 
 [[tasks]]
 id = "recent"
-task_type = "sql_processing"
+type = "sql_processing"
 source_dataset = "raw_sales"
 target_dataset = "recent_sales"
 source_scope = "batch"
@@ -55,7 +55,7 @@ SELECT id, TRIM(customer), amount FROM {{ source_dataset }} WHERE DAY >= BOUND
 
 [[tasks]]
 id = "sum_up"
-task_type = "sql_processing"
+type = "sql_processing"
 source_dataset = "recent_sales"
 target_dataset = "per_customer"
 sql = """
@@ -70,7 +70,7 @@ SELECT customer, sales, amount FROM recent_sales;
 
 [[tasks]]
 id = "newest"
-task_type = "sql_processing"
+type = "sql_processing"
 source_dataset = "raw_sales"
 target_dataset = "newest"
 source_scope = "batch"
@@ -163,14 +163,14 @@ flow_type = "standard"
 namespace = "raw"
 [[tasks]]
 id = "ingest"
-task_type = "ingestion"
+type = "ingestion"
 target_dataset = "t"
 [tasks.config]
 path = "data/t_*.csv"
 columns = [{ name = "id", schema_type = "integer" }]
 [[tasks]]
 id = "copy"
-task_type = "sql_processing"
+type = "sql_processing"
 source_dataset = "t"
 target_dataset = "copied"
 source_scope = "batch"
@@ -189,13 +189,13 @@ id = "widening"
 flow_type = "standard"
 [[tasks]]
 id = "ingest"
-task_type = "ingestion"
+type = "ingestion"
 target_dataset = "t"
 [tasks.config]
 path = "data/t_*.csv"
 [[tasks]]
 id = "doubled"
-task_type = "sql_processing"
+type = "sql_processing"
 source_dataset = "t"
 target_dataset = "doubled"
 sql = "SELECT id, amount + amount AS amount FROM t"

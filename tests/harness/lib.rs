@@ -6,6 +6,7 @@
 
 pub mod change_feed;
 pub mod cuts;
+pub mod documented;
 pub mod growth;
 pub mod ledger;
 pub mod names;

@@ -7,6 +7,7 @@ pub mod ledger;
 pub mod oracle;
 pub mod outcomes;
 pub mod parts;
+pub mod pipeline;
 pub mod scd2;
 pub mod sessions;
 pub mod tables;

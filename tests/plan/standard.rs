@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use qetl_core::{
     DatasetName, Flow, Problems,
-    standard::{Rendered, StandardFlow, StandardTask, StatementKind, TaskWork, TemplateContext, Variable, WriteMode, parse_var},
+    standard::{Rendered, StandardFlow, StandardTask, StatementKind, TaskWork, TemplateContext, Variable, WriteMode, parse_var, scopes},
 };
 use qetl_sql::{
     syntax::GenericDialect,
@@ -20,6 +20,7 @@ fn flow(text: &str) -> StandardFlow {
 pub(crate) fn problems_of(flow: &StandardFlow) -> Problems {
     let mut problems = flow.missing_sources(&[]);
     let vars = BTreeMap::new();
+    let (mut modes, mut texts) = (BTreeMap::new(), Vec::new());
     for task in &flow.tasks {
         match flow.render(task, &context(&vars)) {
             Err(found) => problems.append(found),
@@ -28,16 +29,22 @@ pub(crate) fn problems_of(flow: &StandardFlow) -> Problems {
                 match task::read(&rendered, &task.target, &GenericDialect {}) {
                     Err(found) => problems.append(found),
                     Ok(sql) => {
-                        if let Err(problem) = work.write.mode(sql.kind) {
-                            problems.append(Problems::from(problem).in_source(&flow.source));
+                        match work.write.mode(sql.kind) {
+                            Err(problem) => problems.append(Problems::from(problem).in_source(&flow.source)),
+                            Ok(mode) => {
+                                modes.insert(task.id.value.clone(), mode);
+                            }
                         }
-                        if sql.kind == StatementKind::Insert {
-                            problems.0.extend(flow.insert_of_everything(task));
-                        }
+                        texts.push((task, sql));
                     }
                 }
             }
         }
+    }
+    for (task, sql) in texts {
+        let reads: Vec<_> = sql.reads.iter().map(|read| (read.dataset.clone(), read.span)).collect();
+        let readings = flow.readings(&reads, &modes, &BTreeMap::new());
+        problems.append(scopes(task, sql.kind == StatementKind::Insert, &readings).1.in_source(&flow.source));
     }
     problems
 }
@@ -80,6 +87,11 @@ fn templates_are_filled_in() {
         ("{{ source_dataset }}", "raw.orders"),
         ("{{ source_dataset('Order') }}", "\"Order\""),
         ("{{ source_dataset('raw.orders') }} {{ source_dataset('orders') }}", "raw.orders raw.orders"),
+        ("{{ source_dataset('main.Order') }} {{ source_dataset('ORDER') }}", "\"Order\" \"Order\""),
+        (
+            "{{ source_datasets_dict['main.plain'] }} {{ source_datasets_dict.plain }} {{ source_datasets_dict['Orders'] }}",
+            "plain plain raw.orders",
+        ),
         ("{{ source_datasets[2] }}", "plain"),
         ("{{ source_datasets_dict['plain'] }}", "plain"),
         ("{% for name in source_datasets %}{{ name }};{% endfor %}", "raw.orders;\"Order\";plain;"),
@@ -93,9 +105,10 @@ fn templates_are_filled_in() {
         ("{{ nothing|default('x') }} {{ 'aB'|upper }} {{ 'aB'|lower }}", "x AB ab"),
         ("{{ batch_id }} {{ batch_id + 1 }}", "7 8"),
         ("{{ ds }} {{ ds_nodash }} {{ yesterday_ds }} {{ tomorrow_ds }}", "2024-03-01 20240301 2024-02-29 2024-03-02"),
-        ("{{ ts }} {{ ts_nodash }} {{ prev_ds }} {{ next_ds }}", "2024-03-01T10:20:30+00:00 20240301T102030 2024-02-29 2024-03-02"),
+        ("{{ ts }} {{ ts_nodash }} {{ prev_ds }} {{ next_ds }}", "2024-03-01T10:20:30 20240301T102030 2024-02-29 2024-03-02"),
+        ("{{ execution_date }} {{ execution_date.hour }}:{{ execution_date.minute }}", "2024-03-01 10:20:30 10:20"),
         ("{{ execution_date.year }}/{{ execution_date.month }}/{{ execution_date.second }}", "2024/3/30"),
-        ("{{ execution_date.strftime('%Y-%m') }} {{ execution_date.isoformat() }}", "2024-03 2024-03-01T10:20:30+00:00"),
+        ("{{ execution_date.strftime('%Y-%m') }} {{ execution_date.isoformat() }}", "2024-03 2024-03-01T10:20:30"),
         ("{% if region == 'us' and nothing is not defined %}yes{% endif %}", "yes"),
         ("select * from {source_dataset} -- {x}", "select * from raw.orders -- {x}"),
     ] {
@@ -174,27 +187,148 @@ fn rendered_text_is_placed_in_the_file() {
     assert_eq!(&text[place.start..place.end], "or");
 }
 
+/// What the authors of other tools know of Jinja.
 #[test]
-fn loops_and_texts_have_limits() {
-    for (template, code) in [
-        ("{% for a in range(100000) %}{% for b in range(100000) %}{% endfor %}{% endfor %}", "qetl::template::limit"),
-        ("{{ 'abcdefghij' * 9000000 }}", "qetl::template::limit"),
-        ("{% for a in range(20000) %}{{ 'abcdefghij' * 1000 }}{% endfor %}", "qetl::template::limit"),
-        ("{{ ('a' * 1000000)|replace('a', 'bbbbbbbbbbbbbbbbbbbb') }}", "qetl::template::limit"),
-        ("{% include 'x' %}", "qetl::template::syntax"),
-        ("{% macro f() %}{% endmacro %}", "qetl::template::syntax"),
-        ("{% import 'x' as y %}", "qetl::template::syntax"),
+fn templates_have_what_jinja_has() {
+    for (template, expected) in [
+        (
+            "{% macro cents(c, n=2) %}round({{ c }} / 100.0, {{ n }}){% endmacro %}{{ cents('a') }}, {{ cents('b', n=0) }}",
+            "round(a / 100.0, 2), round(b / 100.0, 0)",
+        ),
+        (
+            "{% macro all() %}{% for c in ['a', 'b'] %}{{ caller(c) }}{{ ', ' if not loop.last }}{% endfor %}{% endmacro %}\
+             {% call(c) all() %}max({{ c }}){% endcall %}",
+            "max(a), max(b)",
+        ),
+        ("{% set cols %}a, b{% endset %}select {{ cols }}", "select a, b"),
+        ("{% set cols = ['a', 'b'] %}{{ cols|map('upper')|join(', ') }}", "A, B"),
+        ("{% filter upper %}select {{ limit }} a{% endfilter %}", "SELECT 10 A"),
+        ("{% with x = 1, y = 2 %}{{ x + y }}{% endwith %}", "3"),
+        ("{% for i in range(1, 4) %}{% if i == 2 %}{% continue %}{% endif %}{{ i }}{% endfor %}", "13"),
+        ("{% for i in range(9) %}{% if i == 2 %}{% break %}{% endif %}{{ i }}{% else %}none{% endfor %}", "01"),
+        ("{% set ns = namespace(n=0) %}{% for i in range(5) %}{% set ns.n = ns.n + i %}{% endfor %}{{ ns.n }}", "10"),
+        ("{% for k, v in {'a': 1, 'b': 2}|items %}{{ k }}={{ v }};{% endfor %}", "a=1;b=2;"),
+        (
+            "{% for row in [['a', ['b', ['c']]]] recursive %}{{ row[0] }}{% if row|length > 1 %}({{ loop([row[1]]) }}){% endif %}{% endfor %}",
+            "a(b(c))",
+        ),
+        (
+            "{{ 'ab' * 3 }} {{ 2 * 3 }} {{ 2 * 1.5 }} {{ ([1] * 3)|join(',') }} {{ 7 // 2 }} {{ 7 % 4 }} {{ 2 ** 3 }}",
+            "ababab 6 3.0 1,1,1 3 3 8",
+        ),
+        ("{{ 'abc'[1:] }} {{ [1, 2, 3][:2]|join('-') }} {{ 'a' ~ 1 }} {{ (1, 2)|length }}", "bc 1-2 a1 2"),
+        ("{{ 'x' if limit > 5 else 'y' }} {{ limit is divisibleby 5 }} {{ 'eu' in ['eu', 'us'] }} {{ 1 < 2 < 3 }}", "x true true true"),
+        ("{{ [3, 1, 2]|sort|first }} {{ [1, 1, 2]|unique|list|length }} {{ [1, 2]|sum }} {{ 'a,b'|split(',')|last }}", "1 2 3 b"),
+        ("{{ 'a\nb'|indent(2) }} {{ 'ab cd'|title }}", "a\n  b Ab Cd"),
+        ("{%- if true -%}  x  {%- endif -%}", "x"),
+        ("{% raw %}{{ x }}{% endraw %}{# none #}", "{{ x }}"),
     ] {
-        let text = one_task(&format!("sql = '''{template}'''"));
-        let problems = match Flow::parse("f", &text, &qetl_plugins::registry()) {
-            Err(problems) => problems,
-            Ok(flow) => {
-                let flow = flow.standard().unwrap();
-                flow.render(&flow.tasks[0], &context(&BTreeMap::new())).unwrap_err()
-            }
-        };
-        assert_eq!(problems.0[0].code, code, "{template}: {problems}");
+        assert_eq!(sql(template), expected, "{template}");
     }
+}
+
+/// What macros and loops make is placed where it is put in.
+#[test]
+fn what_a_macro_makes_is_placed_at_its_call() {
+    let line = "sql = '''\n{% macro twice(c) %}{{ c }} + {{ c }}{% endmacro %}\nselect {{ twice('a') }},\n{% filter upper %}b{% endfilter %} from t'''";
+    let (text, rendered) = (one_task(line), rendered(line, &[]).unwrap_or_else(|problems| panic!("{problems}")));
+    assert_eq!(rendered.text, "\nselect a + a,\nB from t");
+    let file = |needle: &str| {
+        let at = rendered.text.find(needle).unwrap();
+        let span = rendered.span(at..at + needle.len());
+        text[span.start..span.end].to_owned()
+    };
+    assert_eq!(file("+ a"), "{{ twice('a') }}");
+    assert_eq!(file("from"), "from");
+    assert!(file("B").contains("filter upper"), "{}", file("B"));
+}
+
+#[test]
+fn loops_and_values_have_limits() {
+    let doubling = "{% set x = 'ab' %}".to_owned() + &"{% set x = x ~ x %}".repeat(60) + "{{ x|length }}";
+    let lists = "{% set x = [1] %}".to_owned() + &"{% set x = [x, x] %}".repeat(60) + "{{ x }}";
+    let merged = "{% set x = [1] %}".to_owned() + &"{% set x = x + x %}".repeat(60) + "{{ x|length }}";
+    let deep = "{% set x = [1] %}".to_owned() + &"{% set x = [x] %}".repeat(5000) + "{{ x }}";
+    let many = "{% if false %}{{ 'x' * 90000000 }}{% endif %}".repeat(200) + "{% set x = 'x' * 90000000 %}";
+    for template in [
+        "{% for a in range(100000) %}{% for b in range(100000) %}{% endfor %}{% endfor %}",
+        "{{ 'abcdefghij' * 9000000 }}",
+        "{% for a in range(20000) %}{{ 'abcdefghij' * 1000 }}{% endfor %}",
+        "{{ ('a' * 1000000)|replace('a', 'bbbbbbbbbbbbbbbbbbbb') }}",
+        "{{ [1] * 100000000 }}",
+        "{{ ([1] * 100000000)|length }}",
+        "{{ 5 in [1] * 100000000 }}",
+        "{{ [1] * 100000000 == [1] * 100000000 }}",
+        "{{ 100000000 * ['a'] }}",
+        "{{ (1, 2) * 100000000 }}",
+        "{{ (([1] * 1000) * 1000) * 1000 }}",
+        "{{ [[['a'] * 1000] * 1000] * 1000 }}",
+        "{% macro f(x) %}{{ f(x ~ x) }}{% endmacro %}{{ f('abc') }}",
+        "{% macro f() %}{{ f() }}{{ f() }}{% endmacro %}{{ f() }}",
+        "{% macro f(n) %}{% if n > 0 %}{{ f(n - 1) }}{{ f(n - 1) }}{% endif %}x{% endmacro %}{{ f(30) }}",
+        "{% set ns = namespace(x='ab') %}{% for i in range(60) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}{{ ns.x|length }}",
+        "{% set ns = namespace(x=[]) %}{% for i in range(50000) %}{% set ns.x = ns.x + [ns.x] %}{% endfor %}",
+        "{% for a in range(100000) %}{% if 'x' * 1000000 == 'y' * 1000000 %}{% endif %}{% endfor %}",
+        "{{ (['aaaaaaaaaa'] * 100000) | map('replace', 'a', 'b' * 100000) | list | length }}",
+        "{{ 'a\nb' | indent(100000000) }}",
+        "{{ [1] | batch(100000000, 0) }}",
+        &doubling,
+        &lists,
+        &merged,
+        &deep,
+        &many,
+    ] {
+        assert_eq!(refused(template), "qetl::template::limit", "{}", &template[..template.len().min(100)]);
+    }
+    for other in [
+        "{% include 'x' %}",
+        "{% import 'x' as y %}",
+        "{% extends 'x' %}",
+        "{% block x %}{% endblock %}",
+        "{% autoescape true %}{% endautoescape %}",
+    ] {
+        assert_eq!(refused(other), "qetl::template::syntax", "{other}");
+    }
+}
+
+/// What a template is refused with, when its file is read or when it is filled in.
+fn refused(template: &str) -> &'static str {
+    let text = one_task(&format!("sql = '''{template}'''"));
+    let problems = match Flow::parse("f", &text, &qetl_plugins::registry()) {
+        Err(problems) => problems,
+        Ok(flow) => {
+            let flow = flow.standard().unwrap();
+            match flow.render(&flow.tasks[0], &context(&BTreeMap::new())) {
+                Err(problems) => problems,
+                Ok(rendered) => panic!("{template}: {} bytes", rendered.text.len()),
+            }
+        }
+    };
+    problems.0.iter().find(|problem| !problem.warning).unwrap().code
+}
+
+#[test]
+fn variables_have_any_name() {
+    let text = "id = 'f'\nflow_type = 'standard'\n[variables]\n\"min-amount\" = 3\n\"größe\" = 'x'\nin = 1\n\"a b\" = true\n[[tasks]]\nid = 't'\n\
+                type = 'sql_processing'\ntarget_dataset = 'x'\n\
+                sql = '''{{ var(\"min-amount\") }} {{ var(\"größe\") }} {{ var(\"in\") }} {{ var('a b') }}'''\n";
+    let flow = flow(text);
+    let rendered = flow.render(&flow.tasks[0], &context(&BTreeMap::new())).unwrap_or_else(|problems| panic!("{problems}"));
+    assert_eq!(rendered.text, "3 x 1 true");
+    assert_eq!(parse_var("min-amount=4").unwrap().0, "min-amount");
+}
+
+#[test]
+fn a_flow_knows_its_variables() {
+    let names = |sql: &str| {
+        let flow = flow(&one_task(&format!("sql = '''{sql}'''")));
+        flow.variable_names().map(|names| names.into_iter().collect::<Vec<_>>().join(" "))
+    };
+    let own = "ids limit on own rate region";
+    assert_eq!(names("select 1").as_deref(), Some(own));
+    assert_eq!(names("{{ more }} {{ var('other', 1) }} {{ ds }}").as_deref(), Some("ids limit more on other own rate region"));
+    assert_eq!(names("{% for x in ids %}{{ x }}{% endfor %}{% macro m(y) %}{{ y }}{% endmacro %}{{ m(limit) }}").as_deref(), Some(own));
+    assert_eq!(names("{{ var(region) }}"), None);
 }
 
 fn order_of(tasks: &str) -> String {
@@ -364,16 +498,47 @@ fn what_is_meant_otherwise_is_taken_with_a_warning() {
     }
 }
 
+/// Two ingestions, a table that is replaced, and an INSERT of these; what is said of it, with what of the file it is at.
+fn insert(sql: &str, more: &str) -> Vec<(&'static str, String)> {
+    let files = |id: &str| format!("[[tasks]]\nid = '{id}'\ntype = 'ingestion'\ntarget_dataset = '{id}'\nconfig.path = 'a.csv'\n");
+    let whole = "[[tasks]]\nid = 'whole'\ntype = 'sql_processing'\ntarget_dataset = 'whole'\nsql = 'select 1'\n";
+    let task = format!("[[tasks]]\nid = 't'\ntype = 'sql_processing'\ntarget_dataset = 'x'\n{more}\nsql = '{sql}'\n");
+    warnings(&format!("id = 'f'\nflow_type = 'standard'\n{}{}{whole}{task}", files("raw"), files("other")))
+}
+
 #[test]
-fn an_insert_of_everything_is_a_warning() {
-    let warned = |more: &str| {
-        let files = "[[tasks]]\nid = 'i'\ntask_type = 'ingestion'\ntarget_dataset = 'raw'\nconfig.path = 'a.csv'\n";
-        let insert = format!("source_dataset = 'raw'\n{more}\nsql = 'insert into {{{{ target_dataset }}}} select * from raw'\n");
-        let task = format!("[[tasks]]\nid = 't'\ntask_type = 'sql_processing'\ntarget_dataset = 'x'\n{insert}");
-        warnings(&format!("id = 'f'\nflow_type = 'standard'\n{files}{task}")).len()
-    };
-    assert_eq!(warned(""), 1);
-    assert_eq!(warned("source_scope = 'batch'"), 0);
-    assert_eq!(warned("source_scope = 'all'"), 0);
-    assert_eq!(warned("write_mode = 'merge'\nunique_key = ['id']"), 0);
+fn an_insert_reads_its_batch_and_of_several_sources_it_is_asked() {
+    let codes = |sql: &str, more: &str| insert(sql, more).into_iter().map(|(code, at)| format!("{} {at}", &code[14..])).collect::<Vec<_>>();
+    let none: [&str; 0] = [];
+    let (one, two) = ("insert into x select * from raw", "insert into x select * from raw, other");
+    assert_eq!(codes(one, ""), none);
+    for scope in ["'batch'", "'all'", "{ raw = 'batch' }", "{ RAW = 'all' }", "{ \"main.raw\" = 'all' }"] {
+        assert_eq!(codes(one, &format!("source_scope = {scope}")), none, "{scope}");
+    }
+    assert_eq!(codes(two, ""), [format!("source_scope '{two}'")]);
+    assert_eq!(codes(two, "source_scope = 'batch'"), none);
+    assert_eq!(codes(two, "source_scope = { raw = 'batch', other = 'all' }"), none);
+    assert_eq!(codes(two, "source_scope = { raw = 'batch' }"), ["source_scope { raw = 'batch' }"]);
+    assert_eq!(codes("select * from raw, other", ""), none);
+    assert_eq!(codes(one, "source_scope = { rwa = 'batch' }"), ["unknown_dataset rwa"]);
+    assert_eq!(codes(one, "source_scope = { raw = 'batch', \"main.Raw\" = 'all' }"), ["duplicate_dataset \"main.Raw\""]);
+    // What is replaced as a whole has no batches.
+    let (of_whole, beside) = ("insert into x select * from whole", "insert into x select * from raw, whole");
+    assert_eq!(codes(of_whole, ""), [format!("insert_of_everything '{of_whole}'")]);
+    assert_eq!(codes(of_whole, "source_scope = 'all'"), none);
+    assert_eq!(codes(of_whole, "source_scope = 'batch'"), ["not_by_batch 'batch'"]);
+    assert_eq!(codes(beside, ""), [format!("insert_of_everything '{beside}'")]);
+    assert_eq!(codes(beside, "source_scope = 'batch'"), ["source_scope 'batch'"]);
+    assert_eq!(codes(beside, "source_scope = { raw = 'batch', whole = 'all' }"), none);
+    assert_eq!(codes(beside, "source_scope = { raw = 'batch', whole = 'batch' }"), ["not_by_batch 'batch'"]);
+}
+
+#[test]
+fn the_line_to_write_is_shown() {
+    let load = |id: &str| format!("[[tasks]]\nid = '{id}'\ntype = 'ingestion'\ntarget_dataset = '{id}'\nconfig.path = '{id}.csv'\n");
+    let sql = "insert into shop.x select * from shop.a, shop.b, shop.a as c";
+    let task = format!("[[tasks]]\nid = 't'\ntype = 'sql_processing'\ntarget_dataset = 'x'\nsql = '{sql}'\n");
+    let problems = problems_of(&flow(&format!("id = 'f'\nflow_type = 'standard'\nnamespace = 'shop'\n{}{}{task}", load("a"), load("b"))));
+    assert!(problems.0[0].help.ends_with("source_scope = { a = \"batch\", b = \"all\" }"), "{problems}");
+    assert!(problems.has_errors());
 }

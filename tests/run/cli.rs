@@ -276,6 +276,47 @@ fn wrong_usage_exits_2_and_says_the_way_out() {
     check(&["execute", "--execution-date", "soon"], "2024-01-31");
     check(&["plan", "--show", "sql", "--dialect", "nope"], "known: ansi, bigquery");
     check(&["-q", "-v", "check"], "cannot be used with");
+    check(&["execute", "--jobs", "0"], "--jobs");
+    check(&["query", "SELECT 1 AS n", "--out", "y.parquet", "--format", "csv"], "another format than `--format csv`");
+    check(&["query", "SELECT 1 AS n", "--out", "y.xlsx"], "names no format");
+    check(&["query", "SELECT 1 AS n", "--out", "y.csv", "--format", "table"], "for the screen");
+    fs::create_dir_all(cli.path("empty")).unwrap();
+    for command in ["check", "plan", "execute", "verify", "datasets", "history"] {
+        check(&["--project", "empty", command], "there is no project in");
+    }
+    cli.write("without/qetl.toml", "");
+    for command in ["check", "plan", "execute", "verify"] {
+        check(&["--project", "without", command], "has no flow files");
+    }
+}
+
+#[test]
+fn a_file_that_is_wrong_stops_its_own_flow() {
+    let cli = Cli::sample();
+    cli.write("flows/second.toml", "id = \"second\"\nflow_type = \"change_fed\"\n");
+    let run = cli.run(&["execute"]);
+    assert_eq!(run.code, 2, "{run:?}");
+    assert!(run.stderr.contains("[flows/second.toml:2:13]") && run.stderr.contains("did you mean `change_feed`"), "{run:?}");
+    assert_eq!(cli.query("SELECT count(*) AS n FROM orders_change_feed"), "n\n14\n");
+    let report: Value = serde_json::from_str(&cli.run(&["execute", "--format", "json"]).stdout).unwrap();
+    assert_eq!((&report["status"], &report["flows"][1]["flow"]), (&"failed".into(), &"flows/second.toml".into()));
+    assert_eq!(cli.run(&["execute", "second"]).code, 2);
+    assert_eq!(cli.run(&["execute", "orders_change_feed"]).code, 0);
+}
+
+#[test]
+fn flows_that_are_up_to_date_do_not_hide_a_refusal() {
+    let cli = Cli::sample();
+    cli.ok(&["execute"]);
+    let flow = "id = \"b\"\nflow_type = \"change_feed\"\n[input]\nprimary_key = [\"id\"]\ncolumns = [\"id\", \"v\"]\n";
+    cli.write("flows/b.toml", &format!("{flow}[properties.load]\nsource_path = \"b\"\n"));
+    cli.write("flows/c.toml", &format!("{}source_dataset = \"b_landing\"\n", flow.replace("\"b\"", "\"c\"")));
+    cli.write("b/1.csv", "id,v\n1,a\n1,b\n");
+    let run = cli.run(&["execute"]);
+    assert_eq!(run.code, 3, "one refused, one up to date, one skipped: {run:?}");
+    let report: Value = serde_json::from_str(&cli.run(&["execute", "--format", "json"]).stdout).unwrap();
+    let status: Vec<&Value> = report["flows"].as_array().unwrap().iter().map(|flow| &flow["status"]).collect();
+    assert_eq!(status, ["up_to_date", "rejected", "skipped"]);
 }
 
 #[test]

@@ -15,6 +15,7 @@ mod histories;
 mod ledger;
 mod old;
 mod project;
+mod publish;
 mod race;
 mod scd2;
 mod semantics;

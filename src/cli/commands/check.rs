@@ -22,7 +22,6 @@ pub(crate) async fn run(project: &Project, ids: &[String], format: Format, outpu
         Format::Json => {
             output.print(&format!("{}\n", json!({ "flows": flows.iter().map(|flow| flow.id()).collect::<Vec<_>>(), "warnings": warnings })))
         }
-        Format::Text if flows.is_empty() => output.print("no flows: `flows/` has no `.toml` files\n"),
         Format::Text => output.print(&format!("{} right\n", counted(flows.len(), "flow is", "flows are"))),
     }
     Ok(0)

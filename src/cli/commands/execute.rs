@@ -1,12 +1,12 @@
 //! `qetl execute`.
 
-use std::time::Duration;
+use std::{num::NonZeroUsize, time::Duration};
 
 use qetl_core::standard::parse_var;
 use qetl_runtime::{
-    RunError,
+    Interrupt, RunError,
     report::{RunReport, Status, Transactions},
-    run,
+    run, standard,
     waiting::Request,
 };
 
@@ -25,10 +25,12 @@ const VAR_HELP: &str = "`--var NAME=VALUE`, once for each variable";
 const SHOWN: usize = 50;
 
 pub(crate) struct Options {
-    /// 0: as many as qetl likes.
-    pub(crate) jobs: usize,
+    /// `None`: as many as there are processors.
+    pub(crate) jobs: Option<NonZeroUsize>,
     /// Seconds to wait for another run of the flow.
     pub(crate) wait: u64,
+    /// A version that is older than what was published, to go on from.
+    pub(crate) accepted: Option<i64>,
     pub(crate) format: Format,
 }
 
@@ -42,6 +44,7 @@ pub(crate) fn request(args: &BatchArgs) -> Result<Request, RunError> {
         accept_guards: args.accept_guards,
         vars: args.var.iter().map(|text| parse_var(text)).collect::<Result<_, _>>().map_err(|why| RunError::usage(why, VAR_HELP))?,
         jobs: 0,
+        interrupt: Interrupt::default(),
     })
 }
 
@@ -53,20 +56,32 @@ pub(crate) fn refuse_several(flows: usize, args: &BatchArgs) -> Result<(), RunEr
     Ok(())
 }
 
-pub(crate) async fn run(project: &Project, args: &BatchArgs, options: &Options, output: &Output) -> Result<i32, RunError> {
+pub(crate) async fn run(
+    project: &Project,
+    args: &BatchArgs,
+    options: &Options,
+    interrupt: &Interrupt,
+    output: &Output,
+) -> Result<i32, RunError> {
     let format = options.format;
-    let flows = project.workspace.flows(&args.flows)?;
-    refuse_several(flows.len(), args)?;
-    for flow in &flows {
-        output.warnings(&flow.warnings);
+    let (flows, wrong) = project.workspace.chosen(&args.flows)?;
+    // A flow that is named and not found among those that are right may stand in any of the others.
+    refuse_several(if args.flows.is_empty() { flows.len() + wrong.len() } else { flows.len().max(1) }, args)?;
+    let request = Request { jobs: options.jobs.map_or(0, NonZeroUsize::get), interrupt: interrupt.clone(), ..request(args)? };
+    // So may a variable.
+    if wrong.is_empty() {
+        standard::refuse_unknown_vars(&flows, &request.vars)?;
     }
     let progress = output.progress(format == Format::Text);
-    let request = Request { jobs: options.jobs, ..request(args)? };
+    if let Some(version) = options.accepted {
+        project.engine.accept_version(version).await?;
+    }
     let wait = Duration::from_secs(options.wait);
     let all = project.workspace.good_flows();
     let outcome = run::execute(&*project.engine, &flows, &all, &project.workspace.roots(), &request, wait, &progress).await;
     output.progress_done();
-    let report = outcome?;
+    let mut report = outcome?;
+    wrong.into_iter().for_each(|(file, problems)| report.add_wrong_file(file, problems));
     match format {
         Format::Json => output.print(&format!("{}\n", serde_json::to_string(&report).map_err(RunError::failed)?)),
         Format::Text => summary(&report, output),
@@ -95,20 +110,17 @@ fn summary(report: &RunReport, output: &Output) {
                     let which = if batch.derived_again.iter().all(|again| *again > batch.batch_id) { "later" } else { "other" };
                     output.print(&format!("{} batch {}: {which} batches were derived again: {ids}\n", flow.flow, batch.batch_id));
                 }
-                Status::Succeeded | Status::UpToDate | Status::Failed | Status::Rejected => (),
+                Status::Succeeded | Status::UpToDate | Status::Failed | Status::Rejected | Status::Skipped => (),
             }
             if let Some(error) = &batch.error {
-                output.failure(&error.message, &error.help);
+                output.failed(error);
             }
         }
         match (&flow.error, flow.status) {
-            (Some(error), _) => output.failure(&error.message, &error.help),
+            (Some(error), _) => output.failed(error),
             (None, Status::UpToDate) => output.print(&format!("{}: up to date\n", flow.flow)),
             (None, _) => (),
         }
-    }
-    if report.flows.is_empty() {
-        output.print("no flows: nothing to do\n");
     }
 }
 

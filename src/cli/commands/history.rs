@@ -3,7 +3,12 @@
 use qetl_runtime::RunError;
 use serde_json::json;
 
-use crate::{args::Format, library::Project, output::Output, time::show_time};
+use crate::{
+    args::Format,
+    library::Project,
+    output::Output,
+    time::{iso_time, show_time},
+};
 
 pub(crate) async fn run(project: &Project, flow: Option<&str>, limit: usize, format: Format, output: &Output) -> Result<i32, RunError> {
     let mut runs = project.engine.runs(flow).await?;
@@ -16,7 +21,7 @@ pub(crate) async fn run(project: &Project, flow: Option<&str>, limit: usize, for
             for run in &runs {
                 let line = json!({
                     "run_id": run.run_id, "flow": run.flow, "batch_id": run.batch_id, "status": run.status,
-                    "started_at": show_time(run.started_at), "seconds": run.seconds, "rows": run.rows, "message": run.message,
+                    "started_at": iso_time(run.started_at), "seconds": run.seconds, "rows": run.rows, "message": run.message,
                 });
                 output.print(&format!("{line}\n"));
             }
@@ -24,7 +29,11 @@ pub(crate) async fn run(project: &Project, flow: Option<&str>, limit: usize, for
         Format::Text if runs.is_empty() => output.print("no runs yet\n"),
         Format::Text => {
             let row = |run: &qetl_runtime::records::RunRecord| {
-                let batch = run.batch_id.map_or_else(|| "all".to_owned(), |id| id.to_string());
+                let batch = match run.batch_id {
+                    Some(id) => id.to_string(),
+                    None if run.status == "succeeded" => "all".to_owned(),
+                    None => String::new(),
+                };
                 let seconds = format!("{:.2}", run.seconds);
                 vec![
                     show_time(run.started_at),

@@ -14,7 +14,7 @@ use std::future::Future;
 
 use clap::CommandFactory;
 use qetl_core::Registry;
-use qetl_runtime::RunError;
+use qetl_runtime::{Interrupt, RunError, panics};
 
 use crate::{
     args::{Args, Command},
@@ -41,10 +41,12 @@ pub(crate) fn run(args: &Args, registry: &Registry, output: &Output) -> Result<i
             let project = open()?;
             wait(plan::run(&project, batch, &options, output))
         }
-        Command::Execute { batch, jobs, wait: seconds, format, .. } => {
+        Command::Execute { batch, jobs, wait: seconds, accept_catalog_version, format, .. } => {
             let project = open()?;
-            let options = execute::Options { jobs: *jobs, wait: *seconds, format: *format };
-            wait(execute::run(&project, batch, &options, output))
+            let accepted = *accept_catalog_version;
+            let options = execute::Options { jobs: *jobs, wait: *seconds, accepted, format: *format };
+            let interrupt = Interrupt::default();
+            wait_whole(execute::run(&project, batch, &options, &interrupt, output), &interrupt, output)
         }
         Command::Generate { flows, target, dialect, out, check, format } => {
             let options = generate::Options { target: *target, dialect: dialect.as_deref(), out, check: *check, format: *format };
@@ -83,14 +85,38 @@ pub(crate) fn run(args: &Args, registry: &Registry, output: &Output) -> Result<i
 
 /// Runs async work until it is done, or until Ctrl-C.
 fn wait(work: impl Future<Output = Result<i32, RunError>>) -> Result<i32, RunError> {
+    block_on(work, async {
+        interrupted().await;
+        RunError::interrupted()
+    })
+}
+
+/// The same for work that ends itself, once a publish under way has its outcome. Who asks twice does not wait.
+fn wait_whole(work: impl Future<Output = Result<i32, RunError>>, interrupt: &Interrupt, output: &Output) -> Result<i32, RunError> {
+    block_on(work, async {
+        interrupted().await;
+        interrupt.ask();
+        if interrupt.is_publishing() {
+            output.note("a batch is being published: its outcome is waited for; interrupt again to leave at once");
+        }
+        interrupted().await;
+        if !interrupt.is_publishing() {
+            return RunError::interrupted();
+        }
+        let message = "interrupted: a batch is being published, whole or not at all; which of them is not known yet".to_owned();
+        RunError::Interrupted { message, help: "run the same command again, or see `qetl history`".to_owned() }
+    })
+}
+
+fn block_on(work: impl Future<Output = Result<i32, RunError>>, ended: impl Future<Output = RunError>) -> Result<i32, RunError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(RunError::failed)?;
     let outcome = runtime.block_on(async {
         tokio::select! {
-            outcome = work => outcome,
-            _ = interrupted() => Err(RunError::Interrupted),
+            outcome = panics::caught(work) => outcome,
+            why = ended => Err(why),
         }
     });
-    // Blocking threads see within a batch that nobody waits for them; a commit under way ends whole.
+    // Blocking threads see within a batch that nobody waits for them.
     runtime.shutdown_timeout(std::time::Duration::from_secs(5));
     outcome
 }

@@ -5,13 +5,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use qetl_core::{
     ir::Steps,
     plan::{DatasetKind, Known, Plan},
+    standard::same_dataset,
     suggest,
 };
 use qetl_runtime::{
     RunError,
     flows::in_order,
     run::{Planned, plan_flow},
-    standard::PlannedStandard,
+    standard::{self, PlannedStandard},
 };
 use qetl_sql::dialects::{DIALECTS, Dialect, dialect};
 use serde_json::json;
@@ -37,11 +38,19 @@ pub(crate) async fn run(project: &Project, args: &BatchArgs, options: &Options<'
         let help = suggest::help(options.dialect, DIALECTS.iter().map(|dialect| dialect.name()));
         RunError::usage(format!("there is no dialect `{}`", options.dialect), help)
     })?;
-    let (request, mut obstacles) = (execute::request(args)?, qetl_core::Problems::default());
+    let (request, mut code) = (execute::request(args)?, 0);
+    standard::refuse_unknown_vars(&flows, &request.vars)?;
     let all = project.workspace.good_flows();
     let mut upcoming = Upcoming::default();
     for flow in in_order(&flows, &all) {
-        let planned = plan_flow(&*project.engine, flow, &all, &project.workspace.roots(), &request).await?;
+        let planned = match plan_flow(&*project.engine, flow, &all, &project.workspace.roots(), &request).await {
+            Ok(planned) => planned,
+            Err(error) => {
+                output.error(&error);
+                code = error.exit_code().max(code);
+                continue;
+            }
+        };
         let later = upcoming.of(&planned);
         output.warnings(&planned.plan.warnings);
         planned.notes.iter().for_each(|note| output.note(&format!("note: {}: {note}", flow.id())));
@@ -55,10 +64,13 @@ pub(crate) async fn run(project: &Project, args: &BatchArgs, options: &Options<'
             (None, None, Format::Text) => overview(&planned, &later, output),
         };
         output.print(&text);
-        obstacles.append(planned.obstacles.clone());
+        if let Err(obstacles) = planned.obstacles.clone().or(()) {
+            let error = RunError::from(obstacles);
+            output.error(&error);
+            code = error.exit_code().max(code);
+        }
     }
-    obstacles.or(())?;
-    Ok(0)
+    Ok(code)
 }
 
 /// The batches that flows would execute, by flow: who reads them reads them once they are published.
@@ -88,7 +100,11 @@ fn texts(planned: &Planned) -> String {
 fn tasks(standard: &PlannedStandard) -> String {
     let mut text = String::from("\n  tasks:\n");
     for task in &standard.tasks {
-        let reads = task.reads.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let read = |name: &qetl_core::DatasetName| {
+            let by_batch = task.by_batch.iter().any(|other| same_dataset(other, name));
+            format!("{name}{}", if by_batch { " by batch" } else { "" })
+        };
+        let reads = task.reads.iter().map(read).collect::<Vec<_>>().join(", ");
         let reads = match task.task_type {
             "ingestion" => task.text.clone(),
             _ if reads.is_empty() => "nothing".to_owned(),

@@ -1,5 +1,7 @@
 //! `qetl query` and `qetl show`.
 
+mod out;
+
 use std::{
     fs::File,
     io::{BufWriter, Write},
@@ -50,26 +52,21 @@ pub(crate) async fn show(
 }
 
 async fn write(rows: Rows, args: &RowArgs, output: &Output) -> Result<i32, RunError> {
-    match (args.format, &args.out) {
-        (RowFormat::Table, None) => table(rows, output).await?,
-        (RowFormat::Parquet, None) => return Err(RunError::usage("Parquet is no text", "name a file with `--out FILE`")),
-        (_, Some(path)) => {
-            // Written beside and renamed, so that a failed query leaves what was there.
-            let beside = path.with_extension(format!("{}.part", std::process::id()));
-            let failed = |error: &dyn std::fmt::Display| RunError::failed(format!("`{}` cannot be written: {error}", path.display()));
-            let file = File::create(&beside).map_err(|error| failed(&error))?;
-            let written = match args.format {
-                RowFormat::Parquet => parquet(rows, file).await,
-                RowFormat::Csv | RowFormat::Table => text(rows, RowFormat::Csv, &mut BufWriter::new(file)).await,
-                RowFormat::Json => text(rows, RowFormat::Json, &mut BufWriter::new(file)).await,
-            };
-            let renamed = written.and_then(|()| std::fs::rename(&beside, path).map_err(|error| failed(&error)));
-            if renamed.is_err() {
-                let _ = std::fs::remove_file(&beside);
+    match &args.out {
+        Some(path) => {
+            let format = out::format(path, args.format)?;
+            let file = out::Out::create(path);
+            match format {
+                RowFormat::Parquet => parquet(rows, file.file()?).await?,
+                RowFormat::Csv | RowFormat::Json | RowFormat::Table => text(rows, format, &mut BufWriter::new(file.file()?)).await?,
             }
-            renamed?;
+            file.done()?;
         }
-        (format, None) => text(rows, format, &mut BufWriter::new(std::io::stdout().lock())).await?,
+        None => match args.format.unwrap_or(RowFormat::Table) {
+            RowFormat::Table => table(rows, output).await?,
+            RowFormat::Parquet => return Err(RunError::usage("Parquet is not text", "name a file with `--out FILE`")),
+            format @ (RowFormat::Csv | RowFormat::Json) => text(rows, format, &mut BufWriter::new(std::io::stdout().lock())).await?,
+        },
     }
     Ok(0)
 }

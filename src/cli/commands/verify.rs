@@ -24,6 +24,9 @@ pub(crate) async fn run(project: &Project, ids: &[String], format: Format, outpu
                     (_, count, broken) => format!("{broken} of {} broken", counted(count, "invariant", "invariants")),
                 };
                 output.print(&format!("{}: {what}\n", flow.flow));
+                for found in flow.invariants.iter().filter(|found| found.broken == 0 && output.is_verbose()) {
+                    output.print(&format!("  {}: {}\n", found.name, found.about));
+                }
                 for found in flow.invariants.iter().filter(|found| found.broken > 0) {
                     output.print(&format!(
                         "  {}: {}\n    {}:\n",
@@ -36,9 +39,6 @@ pub(crate) async fn run(project: &Project, ids: &[String], format: Format, outpu
                         output.print("      and more\n");
                     }
                 }
-            }
-            if all.is_empty() {
-                output.print("no flows: nothing to verify\n");
             }
         }
     }

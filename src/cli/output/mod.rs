@@ -16,7 +16,7 @@ use qetl_core::{Problem, Problems};
 use qetl_runtime::{
     RunError,
     progress::{Event, Progress},
-    report::StepReport,
+    report::{ErrorReport, StepReport},
 };
 
 use crate::args::{Color, Global};
@@ -75,6 +75,10 @@ impl Output {
         }
     }
 
+    pub(crate) fn is_verbose(&self) -> bool {
+        self.verbose
+    }
+
     pub(crate) fn dim(&self, text: &str) -> String {
         paint(self.color_out, "2", text)
     }
@@ -88,6 +92,14 @@ impl Output {
         }
     }
 
+    /// Why a flow or a batch failed.
+    pub(crate) fn failed(&self, error: &ErrorReport) {
+        match error.problems.has_errors() {
+            true => error.problems.0.iter().for_each(|problem| self.problem(problem)),
+            false => self.failure(&error.message, &error.help),
+        }
+    }
+
     pub(crate) fn failure(&self, message: &str, help: &str) {
         self.tell(&format!("{} {message}\n", paint(self.color_err, "31;1", "error:")));
         if !help.is_empty() {
@@ -96,14 +108,7 @@ impl Output {
     }
 
     fn problem(&self, problem: &Problem) {
-        let styles = if self.color_err { ThemeStyles::ansi() } else { ThemeStyles::none() };
-        let theme = GraphicalTheme { characters: ThemeCharacters::unicode(), styles };
-        let handler = GraphicalReportHandler::new_themed(theme).with_width(width().clamp(60, 120)).with_links(false);
-        let mut text = String::new();
-        match handler.render_report(&mut text, problem) {
-            Ok(()) => self.tell(&format!("{text}\n")),
-            Err(_) => self.failure(&format!("{}: {problem}", problem.place()), &problem.help),
-        }
+        self.tell(&picture(problem, self.color_err));
     }
 
     /// A table that fits the terminal; as wide as it is where there is none.
@@ -125,7 +130,7 @@ impl Output {
     /// Listens to a run: lines of finished steps on stdout, a bar on a terminal for those that take long.
     pub(crate) fn progress(&self, lines: bool) -> Progress {
         let (bar, quiet, verbose) = (self.bar.clone(), self.quiet, self.verbose);
-        let dim = self.color_out;
+        let (dim, color_err) = (self.color_out, self.color_err);
         Progress::new(move |event| {
             let mut bar = bar.lock().unwrap_or_else(PoisonError::into_inner);
             match event {
@@ -156,6 +161,11 @@ impl Output {
                         bar.warn(&format!("{step}: {line}"));
                     }
                 }
+                Event::Warnings { problems } => {
+                    if !quiet {
+                        problems.0.iter().for_each(|problem| bar.warn(picture(problem, color_err).trim_end_matches('\n')));
+                    }
+                }
                 Event::Warning { flow, message } => {
                     if !quiet {
                         bar.warn(&format!("warning: {flow}: {message}"));
@@ -167,6 +177,18 @@ impl Output {
 
     pub(crate) fn progress_done(&self) {
         self.bar.lock().unwrap_or_else(PoisonError::into_inner).stop();
+    }
+}
+
+/// The problem with its line of the file.
+fn picture(problem: &Problem, color: bool) -> String {
+    let styles = if color { ThemeStyles::ansi() } else { ThemeStyles::none() };
+    let theme = GraphicalTheme { characters: ThemeCharacters::unicode(), styles };
+    let handler = GraphicalReportHandler::new_themed(theme).with_width(width().clamp(60, 120)).with_links(false);
+    let mut text = String::new();
+    match handler.render_report(&mut text, problem) {
+        Ok(()) => format!("{text}\n"),
+        Err(_) => format!("{}: {problem}\n{}\n", problem.place(), problem.help),
     }
 }
 

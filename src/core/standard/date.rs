@@ -39,7 +39,7 @@ impl ExecutionDate {
         [
             ("ds", day(self.at.date())),
             ("ds_nodash", self.at.format("%Y%m%d").to_string()),
-            ("ts", self.iso()),
+            ("ts", self.at.format("%Y-%m-%dT%H:%M:%S").to_string()),
             ("ts_nodash", self.at.format("%Y%m%dT%H%M%S").to_string()),
             ("yesterday_ds", day(self.yesterday)),
             ("tomorrow_ds", day(self.tomorrow)),
@@ -48,10 +48,10 @@ impl ExecutionDate {
         ]
     }
 
-    /// As Python's `isoformat`: microseconds only if there are any.
+    /// As Python's `isoformat` of a time without an offset: microseconds only if there are any.
     fn iso(&self) -> String {
         let micros = self.at.and_utc().timestamp_subsec_micros();
-        let pattern = if micros == 0 { "%Y-%m-%dT%H:%M:%S+00:00" } else { "%Y-%m-%dT%H:%M:%S%.6f+00:00" };
+        let pattern = if micros == 0 { "%Y-%m-%dT%H:%M:%S" } else { "%Y-%m-%dT%H:%M:%S%.6f" };
         self.at.format(pattern).to_string()
     }
 
@@ -69,7 +69,8 @@ impl ExecutionDate {
 
 impl fmt::Display for ExecutionDate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.iso())
+        // As Python shows it: as `isoformat`, but for the `T`.
+        f.write_str(&self.iso().replace('T', " "))
     }
 }
 

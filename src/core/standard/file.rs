@@ -9,7 +9,7 @@ use serde::{
 };
 use toml::de::{DeTable, DeValue};
 
-use super::{read::TASK_KEYS, variables::Variables};
+use super::{read::TASK_KEYS, scope::ScopeChoice, variables::Variables};
 use crate::{
     decode::{self, Sp},
     input::InputColumn,
@@ -36,7 +36,9 @@ pub struct TaskTable {
     pub id: Sp<String>,
     /// A name for people.
     pub name: Option<Sp<String>>,
-    /// `ingestion` reads files, `sql_processing` runs a query, `custom_script` runs Python.
+    /// `ingestion` reads files, `sql_processing` runs a query, `custom_script` runs Python. `task_type` is the same key.
+    #[serde(rename = "type", alias = "task_type")]
+    #[schemars(extend("x-aliases" = ["task_type"]))]
     pub task_type: Sp<TaskType>,
     /// The dataset that the task reads: of this flow, or `namespace.name` of another.
     pub source_dataset: Option<Sp<String>>,
@@ -61,8 +63,9 @@ pub struct TaskTable {
     /// The columns that name a row, for `merge`.
     #[schemars(length(min = 1))]
     pub unique_key: Option<Vec<Sp<String>>>,
-    /// Whether the task reads `all` rows of its sources (the default) or those of this `batch`.
-    pub source_scope: Option<Sp<SourceScope>>,
+    /// Which rows of its sources the task reads: `all`, or those of this `batch`; one word, or a table by source:
+    /// `{ orders = "batch", customers = "all" }`. If not given, an INSERT reads the `batch` of what is kept by batch.
+    pub source_scope: Option<Sp<ScopeChoice>>,
     /// The files that an ingestion reads.
     pub config: Option<Sp<Config>>,
     /// Values that the task's templates may use; they hide those of `[variables]`.
@@ -115,13 +118,12 @@ impl WriteMode {
 }
 
 /// Which rows of its sources a task reads.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SourceScope {
     /// All of them.
-    #[default]
     All,
-    /// Those of this batch.
+    /// Those of this batch; of another flow's dataset, those of the batches that were published since the task's last batch.
     Batch,
 }
 
@@ -214,20 +216,21 @@ impl<'de, A: MapAccess<'de>> MapAccess<'de> for AsLoad<'_, A> {
     }
 }
 
-/// A text that stands under `[tasks.variables]` or `[tasks.config]` belongs to that table by TOML's rules, though its author
-/// meant the task: `sql` and `script` are taken as the task's, with a warning. Other keys of a task are problems there.
+/// A text that stands under `[tasks.variables]` or another table of a task belongs to that table by TOML's rules, though its
+/// author meant the task: `sql` and `script` are taken as the task's, with a warning. Other keys of a task are problems there.
 pub fn hoist(file: &mut DeTable<'_>) -> Problems {
     let mut problems = Problems::default();
     let Some(DeValue::Array(tasks)) = file.get_mut("tasks").map(|tasks| tasks.get_mut()) else { return problems };
     for task in tasks.iter_mut() {
         let DeValue::Table(task) = task.get_mut() else { continue };
-        for name in ["variables", "config"] {
+        for name in ["variables", "config", "source_scope"] {
             for key in ["sql", "script"] {
                 if task.contains_key(key) {
                     continue;
                 }
                 let Some(DeValue::Table(inner)) = task.get_mut(name).map(|table| table.get_mut()) else { continue };
-                if !inner.get(key).is_some_and(|value| value.get_ref().is_str()) {
+                let is_text = |value: &DeValue<'_>| value.as_str().is_some_and(|text| !matches!(text, "all" | "batch"));
+                if !inner.get(key).is_some_and(|value| is_text(value.get_ref())) {
                     continue;
                 }
                 let Some((own_key, value)) = inner.remove_entry(key) else { continue };

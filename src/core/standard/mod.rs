@@ -5,21 +5,24 @@
 mod braces;
 mod date;
 mod file;
+mod filters;
 mod graph;
-mod growth;
+mod jinja;
 mod names;
 mod place;
 mod read;
+mod scope;
 mod template;
 mod values;
 mod variables;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub use file::{Config, SourceScope, StandardFile, TaskTable, TaskType, WriteMode, hoist};
 pub use names::same as same_dataset;
 pub(crate) use names::source as source_name;
 pub use read::read;
+pub use scope::{Kept, Reading, ScopeChoice, scopes};
 pub use template::{Language, Rendered, Template};
 pub use variables::{Variable, Variables, parse_var};
 
@@ -99,9 +102,7 @@ pub struct Ingestion {
 pub struct SqlWork {
     pub sql: Template,
     pub write: Write,
-    pub scope: SourceScope,
-    /// Whether the file says `source_scope`.
-    pub scope_is_given: bool,
+    pub scope: Option<Sp<ScopeChoice>>,
 }
 
 /// A Python program to run.
@@ -109,7 +110,7 @@ pub struct SqlWork {
 pub struct ScriptWork {
     pub script: Template,
     pub write: Write,
-    pub scope: SourceScope,
+    pub scope: Option<Sp<ScopeChoice>>,
 }
 
 /// What a task says of its target's rows.
@@ -194,6 +195,17 @@ impl StandardFlow {
         template.render(language, &values, &self.source)
     }
 
+    /// The variables that the flow knows, by its tables or because its templates ask for them; `None`: a template computes
+    /// names, so any may be known.
+    pub fn variable_names(&self) -> Option<BTreeSet<String>> {
+        let tables = [&self.variables].into_iter().chain(self.tasks.iter().map(|task| &task.variables));
+        let mut names: BTreeSet<String> = tables.flat_map(Variables::names).map(str::to_owned).collect();
+        for task in &self.tasks {
+            names.extend(task.template().names()?.into_iter().filter(|name| !template::BUILT_IN.contains(&name.as_str())));
+        }
+        Some(names)
+    }
+
     /// The datasets of other flows that tasks read, each once.
     pub fn foreign_sources(&self) -> Vec<&Source> {
         let mut found: Vec<&Source> = Vec::new();
@@ -241,37 +253,5 @@ impl StandardFlow {
         }
         let tasks = problems.or(tasks).and_then(read::ordered).map_err(|problems| problems.in_source(&self.source))?;
         Ok(StandardFlow { tasks, ..self.clone() })
-    }
-
-    /// A warning about an INSERT that reads all of a batched source on every run, so that its rows are added again and
-    /// again. Who writes `source_scope` means it.
-    pub fn insert_of_everything(&self, task: &StandardTask) -> Option<Problem> {
-        let TaskWork::Sql(work) = &task.work else { return None };
-        if work.scope_is_given || work.write.mode.as_ref().is_some_and(|mode| mode.value != WriteMode::ReplaceBatch) {
-            return None;
-        }
-        let batched = |source: &&Source| {
-            let makers = || source.made_by.iter().filter_map(|id| self.task(id));
-            source.made_by.is_empty() || makers().any(|maker| maker.is_batched())
-        };
-        let source = task.sources.iter().find(batched)?;
-        let what = format!("each run inserts all of `{}` again, not the rows of its batch alone", source.dataset);
-        let problem = Problem::new("qetl::decode::insert_of_everything", work.sql.text.span, what).label("an INSERT that reads everything");
-        let help = "`source_scope = \"batch\"` reads the batch; `source_scope = \"all\"` says that everything is meant";
-        Some(Problems::from(problem.help(help).warning()).in_source(&self.source).0.remove(0))
-    }
-}
-
-impl StandardTask {
-    /// Whether the target holds rows of many batches, as far as the file tells: an INSERT is known by its text.
-    fn is_batched(&self) -> bool {
-        match &self.work {
-            TaskWork::Ingestion(_) => true,
-            TaskWork::Sql(SqlWork { write, sql, .. }) => {
-                let inserts = || sql.text.trim_start().get(..6).is_some_and(|word| word.eq_ignore_ascii_case("insert"));
-                write.mode.as_ref().map_or_else(inserts, |mode| mode.value != WriteMode::Replace)
-            }
-            TaskWork::Script(work) => work.write.mode.as_ref().is_some_and(|mode| mode.value != WriteMode::Replace),
-        }
     }
 }

@@ -17,9 +17,10 @@ use crate::{
 };
 
 /// The keys of a task.
-pub(super) const TASK_KEYS: [&str; 15] = [
+pub(super) const TASK_KEYS: [&str; 16] = [
     "id",
     "name",
+    "type",
     "task_type",
     "source_dataset",
     "source_datasets",
@@ -35,7 +36,7 @@ pub(super) const TASK_KEYS: [&str; 15] = [
     "variables",
 ];
 /// Those of them that a variable may have the name of without doubt.
-const HARMLESS: [&str; 3] = ["id", "name", "config"];
+const HARMLESS: [&str; 4] = ["id", "name", "type", "config"];
 
 /// The flow, unless something is wrong; and all problems and warnings.
 pub fn read(file: &StandardFile, flow: &Flow) -> (Option<StandardFlow>, Problems) {
@@ -275,18 +276,14 @@ impl Reader<'_> {
         let table = self.table;
         let write = self.write();
         let sql = self.text("sql", table.sql.as_ref(), "a query, or `INSERT INTO {{ target_dataset }} SELECT …`")?;
-        Some(TaskWork::Sql(SqlWork { sql, write, scope: self.scope(), scope_is_given: table.source_scope.is_some() }))
+        Some(TaskWork::Sql(SqlWork { sql, write, scope: table.source_scope.clone() }))
     }
 
     fn script(&mut self) -> Option<TaskWork> {
         let table = self.table;
         let write = self.write();
         let script = self.text("script", table.script.as_ref(), "a Python program")?;
-        Some(TaskWork::Script(ScriptWork { script, write, scope: self.scope() }))
-    }
-
-    fn scope(&self) -> super::SourceScope {
-        self.table.source_scope.as_ref().map_or_else(Default::default, |scope| scope.value)
+        Some(TaskWork::Script(ScriptWork { script, write, scope: table.source_scope.clone() }))
     }
 
     fn write(&mut self) -> Write {

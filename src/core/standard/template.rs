@@ -1,14 +1,15 @@
 //! Templates in `sql`, `script` and paths: compiled, filled in, and each piece of the result with its place in the file.
 #![expect(clippy::wildcard_enum_match_arm, reason = "errors of any other kind keep their words")]
 
-use std::{io, ops::Range};
+use std::{collections::BTreeSet, ops::Range};
 
-use minijinja::{Environment, Error, ErrorKind, UndefinedBehavior, Value};
+use minijinja::{Error, ErrorKind};
 
 use super::{
-    braces, growth,
+    braces, filters,
+    jinja::{self, FUEL, Piece},
     place::Places,
-    values::{self, DatasetValue},
+    values,
 };
 use crate::{
     decode::Sp,
@@ -36,11 +37,6 @@ pub(super) const BUILT_IN: [&str; 17] = [
     "range",
     "loop",
 ];
-
-/// The most instructions that a template may run: loops end.
-const FUEL: u64 = 200_000;
-/// The most bytes that a template may become.
-pub(super) const MAX_BYTES: usize = 1 << 20;
 
 /// What a template becomes, which decides how names and values are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,16 +66,6 @@ pub struct Rendered {
     source: Origin,
 }
 
-/// A part of what was rendered.
-#[derive(Debug, Clone)]
-struct Piece {
-    at: usize,
-    /// In the template: as many bytes, if it was copied; else the expression that it was computed by.
-    from: usize,
-    to: usize,
-    copied: bool,
-}
-
 /// A template's text in the file.
 #[derive(Debug, Clone)]
 struct Origin {
@@ -103,18 +89,18 @@ impl Rendered {
     pub fn plain(name: &str, text: &str) -> Self {
         let source =
             Origin { places: Places::plain(text.len()), added: Vec::new(), length: text.len(), source: SourceText::new(name, text) };
-        Self { text: text.to_owned(), pieces: vec![Piece { at: 0, from: 0, to: text.len(), copied: true }], source }
+        Self { text: text.to_owned(), pieces: vec![Piece { at: 0, place: 0..text.len(), copied: true }], source }
     }
 
     /// The bytes of the flow file that these bytes of the text come from; of a value, the place where it is put in.
     pub fn span(&self, range: Range<usize>) -> Span {
         let piece_at = |at: usize| self.pieces.iter().rev().find(|piece| piece.at <= at);
         let Some(first) = piece_at(range.start) else { return self.source.span(0..0) };
-        let template = |piece: &Piece, at: usize| if piece.copied { piece.from + at - piece.at } else { piece.from };
+        let template = |piece: &Piece, at: usize| if piece.copied { piece.place.start + at - piece.at } else { piece.place.start };
         let start = template(first, range.start);
         let end = match range.end.checked_sub(1).filter(|last| *last >= range.start).and_then(|last| Some((last, piece_at(last)?))) {
             Some((last, piece)) if piece.copied => template(piece, last) + 1,
-            Some((_, piece)) => piece.to,
+            Some((_, piece)) => piece.place.end,
             None => start,
         };
         self.source.span(start..end.max(start))
@@ -160,36 +146,27 @@ impl Template {
             let problem = Problem::new("qetl::template::single_braces", places.span(name.start, name.end), what).label("single braces");
             problems.push(problem.help("double the braces").warning());
         }
-        if let Err(error) = environment(Language::Path).template_from_str(&text) {
-            problems.push(self.problem(&error, &origin, &[]));
-        } else if let Some((at, why)) = growth::refused(&text, text.len()) {
-            problems.push(Problem::new("qetl::template::limit", origin.span(at), why).label("in this template"));
+        match jinja::parse(&text) {
+            Err(error) => problems.push(self.problem(&error, &origin, &[])),
+            Ok(parsed) => {
+                let refused = parsed.refused.map(|(at, why)| Problem::new("qetl::template::syntax", origin.span(at), why));
+                problems.0.extend(refused.map(|problem| problem.label("in this template")));
+            }
         }
         problems
+    }
+
+    /// The names that the template reads; `None`: it computes some.
+    pub(super) fn names(&self) -> Option<BTreeSet<String>> {
+        jinja::parse(&braces::doubled(&self.text).0).map_or_else(|_| Some(BTreeSet::new()), |parsed| parsed.names)
     }
 
     /// Fills in the template.
     pub(super) fn render(&self, language: Language, values: &values::Values, source: &SourceText) -> Result<Rendered, Problems> {
         let (text, origin) = self.open(source);
-        let placed = |problem: Problem| Problems::from(problem).in_source(source);
-        if let Some((at, why)) = growth::refused(&text, text.len() + values.longest()) {
-            return Err(placed(Problem::new("qetl::template::limit", origin.span(at), why).label("in this template")));
-        }
-        let environment = environment(language);
-        let mut output = Output { template: &text, text: Vec::new(), pieces: Vec::new(), last: 0 };
-        let rendered = environment
-            .template_from_str(&text)
-            .and_then(|template| template.render_captured_to(values.context(), &mut output).map(|_| ()));
-        match rendered {
-            Ok(()) => {
-                let Output { text, pieces, .. } = output;
-                Ok(Rendered { text: String::from_utf8(text).unwrap_or_default(), pieces, source: origin })
-            }
-            Err(error) if error.kind() == ErrorKind::WriteFailure && output.text.len() >= MAX_BYTES => {
-                let what = format!("`{}` becomes longer than {MAX_BYTES} bytes", self.key);
-                Err(placed(Problem::new("qetl::template::limit", origin.span(0..0), what)))
-            }
-            Err(error) => Err(placed(self.problem(&error, &origin, &values.names()))),
+        match jinja::render(&text, language, values.context()) {
+            Ok((text, pieces)) => Ok(Rendered { text, pieces, source: origin }),
+            Err(error) => Err(Problems::from(self.problem(&error, &origin, &values.names())).in_source(source)),
         }
     }
 
@@ -204,7 +181,7 @@ impl Template {
     fn problem(&self, error: &Error, origin: &Origin, names: &[String]) -> Problem {
         let (text, _) = braces::doubled(&self.text);
         let range = error.range().filter(|range| text.get(range.clone()).is_some()).unwrap_or(0..0);
-        let said = text[range.clone()].trim();
+        let said = text[range.clone()].trim_start_matches("{{").trim();
         let is_name = |text: &str| !text.is_empty() && text.chars().all(|c| c.is_alphanumeric() || c == '_');
         let known = || names.iter().map(String::as_str);
         let detail = error.detail().unwrap_or_default().to_owned();
@@ -226,12 +203,15 @@ impl Template {
             ErrorKind::SyntaxError | ErrorKind::BadEscape => {
                 ("qetl::template::syntax", format!("`{}` is not a template: {detail}", self.key), String::new())
             }
-            ErrorKind::UnknownFilter => ("qetl::template::unknown_filter", detail, suggest::help(filter_of(said), values::FILTERS)),
-            ErrorKind::UnknownTest => ("qetl::template::unknown_test", detail, suggest::help(filter_of(said), values::TESTS)),
+            ErrorKind::UnknownFilter => ("qetl::template::unknown_filter", detail, suggest::help(filter_of(said), filters::FILTERS)),
+            ErrorKind::UnknownTest => ("qetl::template::unknown_test", detail, suggest::help(filter_of(said), filters::TESTS)),
             ErrorKind::UnknownFunction => {
-                ("qetl::template::unknown_function", detail, suggest::help(said.split('(').next().unwrap_or(said), values::FUNCTIONS))
+                ("qetl::template::unknown_function", detail, suggest::help(said.split('(').next().unwrap_or(said), filters::FUNCTIONS))
             }
             ErrorKind::OutOfFuel if !detail.is_empty() => ("qetl::template::limit", detail, String::new()),
+            ErrorKind::InvalidOperation if detail.contains("recursion limit") => {
+                ("qetl::template::limit", "macros call each other too deeply".to_owned(), String::new())
+            }
             ErrorKind::OutOfFuel => {
                 let what = format!("`{}` runs for more than {FUEL} instructions", self.key);
                 ("qetl::template::limit", what, "let it loop over less".to_owned())
@@ -247,68 +227,4 @@ impl Template {
 fn filter_of(text: &str) -> &str {
     let text = text.split('(').next().unwrap_or(text);
     text.rsplit(['|', ' ']).next().unwrap_or(text).trim()
-}
-
-fn environment(language: Language) -> Environment<'static> {
-    let mut environment = Environment::empty();
-    environment.set_undefined_behavior(UndefinedBehavior::Strict);
-    environment.set_debug(true);
-    environment.set_fuel(Some(FUEL));
-    environment.set_recursion_limit(100);
-    environment.set_formatter(move |out, _, value| {
-        let text = written(value, language)?;
-        out.write_str(&text).map_err(Error::from)
-    });
-    values::register(&mut environment, language);
-    environment
-}
-
-/// What a value is in the language, when a template puts it in bare.
-fn written(value: &Value, language: Language) -> Result<String, Error> {
-    if let (Some(dataset), Language::Sql { quote }) = (value.downcast_object_ref::<DatasetValue>(), language) {
-        return Ok(dataset.quoted_where_needed(quote));
-    }
-    let is_bool = value.kind() == minijinja::value::ValueKind::Bool;
-    match language {
-        Language::Sql { .. } if value.is_none() => Ok("NULL".to_owned()),
-        Language::Python if value.is_none() => Ok("None".to_owned()),
-        Language::Path if value.is_none() => Err(Error::new(ErrorKind::InvalidOperation, "a path has no place for null")),
-        Language::Python if is_bool => Ok(if value.is_true() { "True" } else { "False" }.to_owned()),
-        Language::Sql { .. } | Language::Python | Language::Path => values::text_of(value),
-    }
-}
-
-/// Collects what is rendered. A piece whose bytes are the template's own was copied; that tells its place exactly.
-struct Output<'a> {
-    template: &'a str,
-    text: Vec<u8>,
-    pieces: Vec<Piece>,
-    /// Where the last copied piece ended in the template.
-    last: usize,
-}
-
-impl io::Write for &mut Output<'_> {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.text.len() + bytes.len() > MAX_BYTES {
-            self.text.resize(MAX_BYTES, b' ');
-            return Err(io::Error::other("too long"));
-        }
-        let offset = (bytes.as_ptr() as usize).wrapping_sub(self.template.as_ptr() as usize);
-        let copied = offset.checked_add(bytes.len()).is_some_and(|end| end <= self.template.len());
-        let (from, to) = if copied {
-            self.last = offset + bytes.len();
-            (offset, self.last)
-        } else {
-            let rest = &self.template[self.last..];
-            let close = if rest.starts_with("{%") { "%}" } else { "}}" };
-            (self.last, self.last + rest.find(close).map_or(0, |end| end + close.len()))
-        };
-        self.pieces.push(Piece { at: self.text.len(), from, to, copied });
-        self.text.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        Ok(())
-    }
 }

@@ -1,29 +1,22 @@
-//! What templates see: values, filters, tests and functions.
+//! The values that templates see.
 #![expect(clippy::wildcard_enum_match_arm, reason = "values of any other kind are written as they are")]
 
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use minijinja::{
-    Environment, Error, ErrorKind, State, Value, filters, functions, tests,
-    value::{Enumerator, Object, ObjectRepr, Rest, ValueKind},
+    Error, ErrorKind, State, Value,
+    value::{Enumerator, Object, ObjectRepr, ValueKind},
 };
 
 use super::{
     StandardTask, TemplateContext,
     date::ExecutionDate,
+    jinja,
     names::{self, quoted},
-    template::{BUILT_IN, Language, MAX_BYTES},
+    template::{BUILT_IN, Language},
     variables::{Variable, Variables},
 };
 use crate::{decode::Scalar, plan::DatasetName, suggest};
-
-/// The filters, for help.
-pub(super) const FILTERS: [&str; 16] = [
-    "upper", "lower", "default", "sql", "ident", "trim", "replace", "join", "length", "first", "last", "int", "float", "round", "abs",
-    "string",
-];
-pub(super) const TESTS: [&str; 5] = ["defined", "undefined", "none", "string", "number"];
-pub(super) const FUNCTIONS: [&str; 3] = ["var", "source_dataset", "range"];
 
 /// The values of one run of a task.
 #[derive(Debug)]
@@ -40,7 +33,7 @@ impl Values {
 
         let sources: Vec<Arc<DatasetValue>> = task.sources.iter().map(|source| Arc::new(DatasetValue::of(&source.dataset))).collect();
         let made_by = task.sources.iter().map(|source| source.made_by.clone()).collect();
-        let sources = Sources { datasets: sources, made_by };
+        let sources = Sources { datasets: sources, made_by, namespace: task.target.namespace.clone() };
         let mut put = |name: &str, value: Value| values.insert(name.to_owned(), value);
         if let Some(first) = sources.datasets.first() {
             put("source_dataset", Value::from_object(DatasetValue { name: first.name.clone(), sources: Some(sources.clone()) }));
@@ -67,11 +60,6 @@ impl Values {
         let own = self.0.keys().filter(|name| !BUILT_IN.contains(&name.as_str()));
         own.cloned().chain(BUILT_IN.iter().filter(|name| self.0.contains_key(**name)).map(|name| (*name).to_owned())).collect()
     }
-
-    /// The bytes of the longest value.
-    pub(super) fn longest(&self) -> usize {
-        self.0.values().filter_map(|value| value.as_str().map(str::len)).max().unwrap_or(0)
-    }
 }
 
 fn of_variable(variable: &Variable) -> Value {
@@ -91,7 +79,7 @@ fn of_variable(variable: &Variable) -> Value {
 /// A dataset's name; `source_dataset` can be called as well, with the name of one of the sources.
 #[derive(Debug)]
 pub(super) struct DatasetValue {
-    name: DatasetName,
+    pub(super) name: DatasetName,
     sources: Option<Sources>,
 }
 
@@ -118,15 +106,13 @@ impl Object for DatasetValue {
     }
 
     fn call(self: &Arc<Self>, _: &mut State<'_, '_>, arguments: &[Value]) -> Result<Value, Error> {
-        let no_function = || Error::new(ErrorKind::InvalidOperation, "only `source_dataset` can be called");
-        let sources = self.sources.as_ref().ok_or_else(no_function)?;
-        let [id] = arguments else {
-            return Err(Error::new(ErrorKind::InvalidOperation, "`source_dataset(…)` takes the name of one dataset"));
-        };
-        let id = id.to_string();
-        sources.get(&id).ok_or_else(|| {
-            let help = suggest::help(&id, sources.datasets.iter().map(|source| source.name.name.as_str()));
-            Error::new(ErrorKind::InvalidOperation, format!("the task does not read a dataset `{id}`; {help}"))
+        let sources = self.sources.as_ref().ok_or_else(|| wrong("only `source_dataset` can be called"))?;
+        let [id] = arguments else { return Err(wrong("`source_dataset(…)` takes the name of one dataset")) };
+        let id = id.as_str().ok_or_else(|| wrong("`source_dataset(…)` takes a name in quotes"))?;
+        sources.get(id).ok_or_else(|| {
+            let known: Vec<String> = sources.datasets.iter().map(|source| source.name.to_string()).collect();
+            let help = suggest::help(id, known.iter().map(String::as_str));
+            wrong(format!("the task does not read a dataset `{id}`; {help}"))
         })
     }
 
@@ -140,12 +126,18 @@ impl Object for DatasetValue {
 struct Sources {
     datasets: Vec<Arc<DatasetValue>>,
     made_by: Vec<Vec<String>>,
+    /// The flow's.
+    namespace: String,
 }
 
 impl Sources {
+    /// Found by the names that a flow file may call it, whatever their case: with its namespace, without it if that is the
+    /// flow's or nobody else has the name, or by its maker.
     fn get(&self, id: &str) -> Option<Value> {
-        let named = self.datasets.iter().position(|source| source.name.to_string() == id);
-        let bare = || self.datasets.iter().position(|source| source.name.name == id);
+        let (namespace, name) = id.split_once('.').unwrap_or((&self.namespace, id));
+        let wanted = DatasetName { namespace: namespace.to_owned(), name: name.to_owned() };
+        let named = self.datasets.iter().position(|source| names::same(&source.name, &wanted));
+        let bare = || self.datasets.iter().position(|source| source.name.name.eq_ignore_ascii_case(id));
         let made = || self.made_by.iter().position(|tasks| tasks.iter().any(|task| task == id));
         let index = named.or_else(bare).or_else(made)?;
         self.datasets.get(index).cloned().map(Value::from_dyn_object)
@@ -183,34 +175,18 @@ impl Object for Var {
     }
 }
 
-/// Puts filters, tests and functions in. What minijinja has beyond them is left out: it is for HTML, or has no limits.
-pub(super) fn register(environment: &mut Environment<'_>, language: Language) {
-    let quote = match language {
-        Language::Sql { quote } => quote,
-        Language::Python | Language::Path => '"',
-    };
-    environment.add_filter("upper", |value: &Value| text_of(value).map(|text| text.to_uppercase()));
-    environment.add_filter("lower", |value: &Value| text_of(value).map(|text| text.to_lowercase()));
-    environment.add_filter("default", filters::default);
-    environment.add_filter("sql", |value: &Value| literal(value));
-    environment.add_filter("ident", move |value: &Value| identifier(value, quote));
-    environment.add_filter("trim", |value: &Value| text_of(value).map(|text| text.trim().to_owned()));
-    environment.add_filter("replace", replace);
-    environment.add_filter("join", join);
-    environment.add_filter("length", filters::length);
-    environment.add_filter("first", filters::first);
-    environment.add_filter("last", filters::last);
-    environment.add_filter("int", filters::int);
-    environment.add_filter("float", filters::float);
-    environment.add_filter("round", filters::round);
-    environment.add_filter("abs", filters::abs);
-    environment.add_filter("string", |value: &Value| text_of(value));
-    environment.add_test("defined", tests::is_defined);
-    environment.add_test("undefined", tests::is_undefined);
-    environment.add_test("none", tests::is_none);
-    environment.add_test("string", tests::is_string);
-    environment.add_test("number", tests::is_number);
-    environment.add_function("range", functions::range);
+/// What a value is in the language, when a template puts it in bare.
+pub(super) fn written(value: &Value, language: Language) -> Result<String, Error> {
+    if let (Some(dataset), Language::Sql { quote }) = (value.downcast_object_ref::<DatasetValue>(), language) {
+        return Ok(dataset.quoted_where_needed(quote));
+    }
+    match language {
+        Language::Sql { .. } if value.is_none() => Ok("NULL".to_owned()),
+        Language::Python if value.is_none() => Ok("None".to_owned()),
+        Language::Path if value.is_none() => Err(wrong("a path has no place for null")),
+        Language::Python if value.kind() == ValueKind::Bool => Ok(if value.is_true() { "True" } else { "False" }.to_owned()),
+        Language::Sql { .. } | Language::Python | Language::Path => text_of(value),
+    }
 }
 
 /// A value as text. Truth is written as in flow files.
@@ -218,81 +194,10 @@ pub(super) fn text_of(value: &Value) -> Result<String, Error> {
     match value.kind() {
         ValueKind::Undefined => Err(ErrorKind::UndefinedError.into()),
         ValueKind::Bool => Ok(value.is_true().to_string()),
-        _ => Ok(value.to_string()),
+        _ => jinja::text(value),
     }
 }
 
-fn wrong(why: impl Into<String>) -> Error {
+pub(super) fn wrong(why: impl Into<String>) -> Error {
     Error::new(ErrorKind::InvalidOperation, why.into())
-}
-
-/// A value as a SQL literal; a list as literals with commas between, for `IN (…)`.
-fn literal(value: &Value) -> Result<String, Error> {
-    if value.is_undefined() {
-        return Err(ErrorKind::UndefinedError.into());
-    }
-    if value.is_none() {
-        return Ok("NULL".to_owned());
-    }
-    match value.kind() {
-        ValueKind::Bool => Ok(if value.is_true() { "TRUE" } else { "FALSE" }.to_owned()),
-        ValueKind::Number => match f64::try_from(value.clone()) {
-            Ok(number) if !number.is_finite() => Err(wrong("a number that is not finite has no SQL literal")),
-            _ => Ok(value.to_string()),
-        },
-        ValueKind::Seq | ValueKind::Iterable => {
-            let items: Vec<String> = value.try_iter()?.map(|item| literal(&item)).collect::<Result<_, _>>()?;
-            if items.is_empty() {
-                return Err(wrong("an empty list has no SQL literal: `IN ()` is not SQL"));
-            }
-            bounded(items.join(", "))
-        }
-        _ => {
-            let text = value.to_string();
-            if text.contains('\0') {
-                return Err(wrong("a text with a NUL character has no SQL literal"));
-            }
-            bounded(format!("'{}'", text.replace('\'', "''")))
-        }
-    }
-}
-
-fn identifier(value: &Value, quote: char) -> Result<String, Error> {
-    if let Some(dataset) = value.downcast_object_ref::<DatasetValue>() {
-        return Ok(names::sql(&dataset.name, |part| quoted(part, quote)));
-    }
-    let text = text_of(value)?;
-    if text.is_empty() || text.contains('\0') {
-        return Err(wrong("an identifier is not empty and has no NUL character"));
-    }
-    Ok(quoted(&text, quote))
-}
-
-fn replace(value: &Value, from: &str, to: &str) -> Result<String, Error> {
-    let text = text_of(value)?;
-    let grown = text.matches(from).count().saturating_mul(to.len()).saturating_add(text.len());
-    if grown > MAX_BYTES { Err(too_long()) } else { Ok(text.replace(from, to)) }
-}
-
-fn join(value: &Value, rest: Rest<Value>) -> Result<String, Error> {
-    let between = rest.first().map(text_of).transpose()?.unwrap_or_default();
-    let mut joined = String::new();
-    for (index, item) in value.try_iter()?.enumerate() {
-        if index > 0 {
-            joined.push_str(&between);
-        }
-        joined.push_str(&text_of(&item)?);
-        if joined.len() > MAX_BYTES {
-            return Err(too_long());
-        }
-    }
-    Ok(joined)
-}
-
-fn bounded(text: String) -> Result<String, Error> {
-    if text.len() > MAX_BYTES { Err(too_long()) } else { Ok(text) }
-}
-
-fn too_long() -> Error {
-    Error::new(ErrorKind::OutOfFuel, format!("a text becomes longer than {MAX_BYTES} bytes"))
 }

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
 use qetl_core::DatasetName;
-use qetl_runtime::{Place, RunError, engine::Publish};
-use rusqlite::{OptionalExtension, Transaction, TransactionBehavior, params};
+use qetl_runtime::{Place, RunError, acknowledged::Found, engine::Publish};
+use rusqlite::{OptionalExtension, Transaction, params};
 use uuid::Uuid;
 
-use super::{Catalog, read::CatalogTable, records};
+use super::{Catalog, read::CatalogTable, records, whole::written};
 use crate::{deletes::Edit, error, stage::StagedFile};
 
 /// All that a publish makes visible.
@@ -80,16 +80,22 @@ fn live_files(transaction: &Transaction<'_>, table: i64) -> rusqlite::Result<Vec
 impl Catalog {
     /// Publishes, or changes nothing. A lock that was lost or tables that someone else changed refuse it.
     pub(crate) fn publish(&self, changes: &Changes) -> Result<(), RunError> {
-        let mut connection = self.write()?;
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(error::catalog)?;
-        self.refuse_if_stale(&transaction, changes)?;
-        self.apply(&transaction, changes).map_err(|why| {
-            if why.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation) {
-                return failed("the batch was published by another run meanwhile".to_owned());
-            }
-            error::catalog(why)
+        let mut writer = self.write()?;
+        let (version, writes) = written(&mut writer.connection, |transaction| {
+            self.refuse_if_stale(transaction, changes)?;
+            self.apply(transaction, changes).map_err(|why| {
+                if why.sqlite_error_code() == Some(rusqlite::ErrorCode::ConstraintViolation) {
+                    return failed("the batch was published by another run meanwhile".to_owned()).into();
+                }
+                why.into()
+            })
         })?;
-        transaction.commit().map_err(error::catalog)
+        let found = Found { version, writes, ..writer.found };
+        self.acknowledge(&writer.connection, found).map_err(|error| RunError::Failed {
+            place: Place::default(),
+            message: format!("the batch is published, but that could not be noted: {error}"),
+            help: "run the same command again: the batch counts as published".to_owned(),
+        })
     }
 
     fn refuse_if_stale(&self, transaction: &Transaction<'_>, changes: &Changes) -> Result<(), RunError> {
@@ -132,7 +138,8 @@ impl Catalog {
         Ok(())
     }
 
-    fn apply(&self, transaction: &Transaction<'_>, changes: &Changes) -> rusqlite::Result<()> {
+    /// Writes all of it; the version that it makes.
+    fn apply(&self, transaction: &Transaction<'_>, changes: &Changes) -> rusqlite::Result<i64> {
         let sql = "SELECT snapshot_id, schema_version, next_catalog_id, next_file_id, snapshot_time FROM ducklake_snapshot ORDER BY snapshot_id DESC LIMIT 1";
         let (mut counters, last_time) = transaction.query_row(sql, (), |row| {
             let counters = Counters {
@@ -179,21 +186,23 @@ impl Catalog {
             counters.schema_version += 1;
         }
         for table in altered {
-            transaction
-                .execute("INSERT INTO ducklake_schema_versions VALUES (?1, ?2, ?3)", [counters.snapshot, counters.schema_version, table])?;
+            let sql = "INSERT INTO ducklake_schema_versions (begin_snapshot, schema_version, table_id) VALUES (?1, ?2, ?3)";
+            transaction.execute(sql, [counters.snapshot, counters.schema_version, table])?;
         }
         let time = next_time(&last_time);
         let row = params![counters.snapshot, time, counters.schema_version, counters.next_catalog_id, counters.next_file_id];
-        transaction.execute("INSERT INTO ducklake_snapshot VALUES (?1, ?2, ?3, ?4, ?5)", row)?;
+        let sql = "INSERT INTO ducklake_snapshot (snapshot_id, snapshot_time, schema_version, next_catalog_id, next_file_id)
+                   VALUES (?1, ?2, ?3, ?4, ?5)";
+        transaction.execute(sql, row)?;
         let publish = &changes.publish;
         let message = match publish.run.batch_id {
             Some(batch) => format!("{} batch {batch}", publish.flow),
             None => format!("{} full refresh", publish.flow),
         };
-        transaction.execute(
-            "INSERT INTO ducklake_snapshot_changes VALUES (?1, ?2, 'qetl', ?3, NULL)",
-            params![counters.snapshot, words.join(","), message],
-        )?;
+        // Nothing at all is NULL in the format: other writers, when they look whether a commit disturbs theirs, refuse an empty text.
+        let words = (!words.is_empty()).then(|| words.join(","));
+        let sql = "INSERT INTO ducklake_snapshot_changes (snapshot_id, changes_made, author, commit_message) VALUES (?1, ?2, 'qetl', ?3)";
+        transaction.execute(sql, params![counters.snapshot, words, message])?;
 
         let published_at = Utc::now().timestamp_micros();
         for batch in &publish.batches {
@@ -201,7 +210,8 @@ impl Catalog {
         }
         records::replace_columns(transaction, &publish.flow, &publish.columns)?;
         records::replace_details(transaction, &publish.flow, &publish.details)?;
-        records::insert_run(transaction, &publish.run)
+        records::replace_run(transaction, &publish.run)?;
+        Ok(counters.snapshot)
     }
 }
 
@@ -213,7 +223,7 @@ impl Catalog {
         }
         let Some((batch, files)) = &change.checkpoint else { return Ok(()) };
         transaction.execute("DELETE FROM qetl_checkpoints WHERE table_id = ?1", [table])?;
-        let sql = "INSERT INTO qetl_checkpoints VALUES (?1, ?2, ?3, ?4, ?5)";
+        let sql = "INSERT INTO qetl_checkpoints (table_id, batch_id, path, row_count, bytes) VALUES (?1, ?2, ?3, ?4, ?5)";
         for file in files {
             let path = file.path.strip_prefix(&self.data).unwrap_or(&file.path).to_string_lossy();
             transaction.execute(sql, params![table, batch, path, file.rows, file.bytes])?;
@@ -242,7 +252,9 @@ fn schema_id(transaction: &Transaction<'_>, counters: &mut Counters, name: &str,
     }
     let id = counters.take_catalog_id();
     let row = params![id, Uuid::new_v4().to_string(), counters.snapshot, name, format!("{name}/")];
-    transaction.execute("INSERT INTO ducklake_schema VALUES (?1, ?2, ?3, NULL, ?4, ?5, 1)", row)?;
+    let sql = "INSERT INTO ducklake_schema (schema_id, schema_uuid, begin_snapshot, schema_name, path, path_is_relative)
+               VALUES (?1, ?2, ?3, ?4, ?5, 1)";
+    transaction.execute(sql, row)?;
     words.insert(0, format!("created_schema:{}", quoted(name)));
     Ok((id, true))
 }
@@ -252,18 +264,24 @@ fn create(transaction: &Transaction<'_>, counters: &mut Counters, schema: i64, c
     let id = counters.take_catalog_id();
     let name = &change.name.name;
     let row = params![id, Uuid::new_v4().to_string(), counters.snapshot, schema, name, format!("{name}/")];
-    transaction.execute("INSERT INTO ducklake_table VALUES (?1, ?2, ?3, NULL, ?4, ?5, ?6, 1)", row)?;
+    let sql = "INSERT INTO ducklake_table (table_id, table_uuid, begin_snapshot, schema_id, table_name, path, path_is_relative)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, 1)";
+    transaction.execute(sql, row)?;
     for (order, (column, name, ty)) in change.columns.iter().enumerate() {
         insert_column(transaction, counters, id, *column, order, name, ty)?;
     }
     if change.by_batch {
         let partition = counters.take_catalog_id();
-        transaction.execute("INSERT INTO ducklake_partition_info VALUES (?1, ?2, ?3, NULL)", [partition, id, counters.snapshot])?;
+        let sql = "INSERT INTO ducklake_partition_info (partition_id, table_id, begin_snapshot) VALUES (?1, ?2, ?3)";
+        transaction.execute(sql, [partition, id, counters.snapshot])?;
         let batch = change.columns.iter().find(|(_, name, _)| name == "xt_batch_id").map_or(0, |(column, ..)| *column);
-        transaction.execute("INSERT INTO ducklake_partition_column VALUES (?1, ?2, 0, ?3, 'identity')", [partition, id, batch])?;
+        let sql = r#"INSERT INTO ducklake_partition_column (partition_id, table_id, partition_key_index, column_id, "transform")
+                     VALUES (?1, ?2, 0, ?3, 'identity')"#;
+        transaction.execute(sql, [partition, id, batch])?;
     }
     // With this row, and no column statistics of the table, other writers take the columns' ranges as unknown.
-    transaction.execute("INSERT INTO ducklake_table_stats VALUES (?1, 0, 0, 0)", [id])?;
+    let sql = "INSERT INTO ducklake_table_stats (table_id, record_count, next_row_id, file_size_bytes) VALUES (?1, 0, 0, 0)";
+    transaction.execute(sql, [id])?;
     Ok(id)
 }
 
@@ -276,7 +294,8 @@ fn insert_column(
     name: &str,
     ty: &str,
 ) -> rusqlite::Result<()> {
-    let sql = "INSERT INTO ducklake_column VALUES (?1, ?2, NULL, ?3, ?4, ?5, ?6, NULL, 'NULL', 1, NULL, 'literal', 'duckdb')";
+    let sql = "INSERT INTO ducklake_column (column_id, begin_snapshot, table_id, column_order, column_name, column_type, default_value,
+                   nulls_allowed, default_value_type, default_value_dialect) VALUES (?1, ?2, ?3, ?4, ?5, ?6, 'NULL', 1, 'literal', 'duckdb')";
     transaction.execute(sql, params![column, counters.snapshot, table, order + 1, name, ty]).map(|_| ())
 }
 
@@ -358,8 +377,9 @@ fn write_files(
         for file in files {
             inserted = true;
             let id = insert_file(transaction, counters, table, partition, file)?;
-            transaction
-                .execute("INSERT INTO ducklake_file_partition_value VALUES (?1, ?2, 0, ?3)", params![id, table, batch.to_string()])?;
+            let sql = "INSERT INTO ducklake_file_partition_value (data_file_id, table_id, partition_key_index, partition_value)
+                       VALUES (?1, ?2, 0, ?3)";
+            transaction.execute(sql, params![id, table, batch.to_string()])?;
         }
     }
     // What is deleted from a file that has ended is of no more use.
@@ -384,11 +404,13 @@ fn insert_file(
 ) -> rusqlite::Result<i64> {
     let id = counters.take_file_id();
     let next: i64 = transaction.query_row("SELECT next_row_id FROM ducklake_table_stats WHERE table_id = ?1", [table], |row| row.get(0))?;
-    let sql = "INSERT INTO ducklake_data_file VALUES (?1, ?2, ?3, NULL, NULL, ?4, 1, 'parquet', ?5, ?6, ?7, ?8, ?9, NULL, NULL, NULL)";
+    let sql = "INSERT INTO ducklake_data_file (data_file_id, table_id, begin_snapshot, path, path_is_relative, file_format, record_count,
+                   file_size_bytes, footer_size, row_id_start, partition_id) VALUES (?1, ?2, ?3, ?4, 1, 'parquet', ?5, ?6, ?7, ?8, ?9)";
     let row = params![id, table, counters.snapshot, file.name, file.rows, file.bytes, file.footer_bytes, next, partition];
     transaction.execute(sql, row)?;
     for stats in &file.columns {
-        let sql = "INSERT INTO ducklake_file_column_stats VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, NULL, NULL)";
+        let sql = "INSERT INTO ducklake_file_column_stats (data_file_id, table_id, column_id, column_size_bytes, value_count, null_count,
+                       min_value, max_value) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
         let rows = i64::try_from(file.rows).unwrap_or(i64::MAX);
         let values = stats.nulls.map(|nulls| rows - nulls);
         transaction.execute(sql, params![id, table, stats.column_id, stats.bytes, values, stats.nulls, stats.min, stats.max])?;
@@ -408,7 +430,8 @@ fn replace_deletes(
 ) -> rusqlite::Result<()> {
     let sql = "UPDATE ducklake_delete_file SET end_snapshot = ?1 WHERE data_file_id = ?2 AND end_snapshot IS NULL";
     transaction.execute(sql, [counters.snapshot, data_file])?;
-    let sql = "INSERT INTO ducklake_delete_file VALUES (?1, ?2, ?3, NULL, ?4, ?5, 1, 'parquet', ?6, ?7, ?8, NULL, NULL)";
+    let sql = "INSERT INTO ducklake_delete_file (delete_file_id, table_id, begin_snapshot, data_file_id, path, path_is_relative, format,
+                   delete_count, file_size_bytes, footer_size) VALUES (?1, ?2, ?3, ?4, ?5, 1, 'parquet', ?6, ?7, ?8)";
     let id = counters.take_file_id();
     let row = params![id, table, counters.snapshot, data_file, deletes.name, deletes.rows, deletes.bytes, deletes.footer_bytes];
     transaction.execute(sql, row).map(|_| ())
@@ -436,7 +459,9 @@ fn replace_view(
     }
     let id = counters.take_catalog_id();
     let row = params![id, Uuid::new_v4().to_string(), counters.snapshot, schema, name.name, sql];
-    transaction.execute("INSERT INTO ducklake_view VALUES (?1, ?2, ?3, NULL, ?4, ?5, 'duckdb', ?6, '')", row)?;
+    let sql = r#"INSERT INTO ducklake_view (view_id, view_uuid, begin_snapshot, schema_id, view_name, dialect, "sql", column_aliases)
+                 VALUES (?1, ?2, ?3, ?4, ?5, 'duckdb', ?6, '')"#;
+    transaction.execute(sql, row)?;
     words.push(format!("created_view:{}.{}", quoted(&name.namespace), quoted(&name.name)));
     Ok(true)
 }

@@ -9,7 +9,7 @@ use qetl_core::{DatasetName, Type, standard::same_dataset};
 use qetl_runtime::{RunError, engine::At};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::Catalog;
+use super::{Catalog, whole::refuse_gaps};
 use crate::{deletes, error};
 
 /// The tables and views of one version of the warehouse.
@@ -211,7 +211,7 @@ impl Catalog {
     }
 
     /// The files of a folder that any version names.
-    pub(crate) fn known_files(&self, folder: &std::path::Path) -> Result<BTreeSet<PathBuf>, RunError> {
+    pub(super) fn known_files(&self, folder: &std::path::Path) -> Result<BTreeSet<PathBuf>, RunError> {
         let Some(connection) = self.read()? else { return Ok(BTreeSet::new()) };
         let read = || -> rusqlite::Result<BTreeSet<PathBuf>> {
             let sql = "SELECT s.path, t.path, f.path FROM (SELECT table_id, path, path_is_relative FROM ducklake_data_file
@@ -255,11 +255,27 @@ impl Catalog {
             }
             Ok(found)
         };
-        read().map_err(error::catalog)
+        let found = read().map_err(error::catalog)?;
+        refuse_gaps(found.iter().flat_map(|found| &found.files))?;
+        Ok(found)
     }
 
-    /// The files of a table at a version, with the batch of each; the bounds of one column come along when asked for.
+    /// The files of a table at a version, as `listed` gives them; refused when one is not there as it was written.
     pub(crate) fn files(
+        &self,
+        snapshot: i64,
+        table: &CatalogTable,
+        range: BatchRange,
+        bounds_of: Option<&str>,
+    ) -> Result<Vec<(Option<i64>, DataFile)>, RunError> {
+        let files = self.listed(snapshot, table, range, bounds_of)?;
+        refuse_gaps(files.iter().map(|(_, file)| file))?;
+        Ok(files)
+    }
+
+    /// The files of a table that the catalog names at a version, with the batch of each; the bounds of one column come along
+    /// when asked for.
+    pub(crate) fn listed(
         &self,
         snapshot: i64,
         table: &CatalogTable,

@@ -2,12 +2,18 @@
 
 use qetl_core::Type;
 use qetl_runtime::{
-    RunError,
-    records::{BatchRecord, FileRecord, FlowDetails, FlowRecords, PinnedColumn, RunRecord, details_text, read_details},
+    Fence, RunError,
+    records::{
+        BatchRecord, ENDED_EARLY, FileRecord, FlowDetails, FlowRecords, KILLED, PinnedColumn, RUNNING, RunRecord, details_text,
+        read_details,
+    },
 };
-use rusqlite::{Connection, OptionalExtension, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension, params};
 
-use super::Catalog;
+use super::{
+    Catalog,
+    whole::{Unwritten, written},
+};
 use crate::error;
 
 impl Catalog {
@@ -18,43 +24,56 @@ impl Catalog {
         }
     }
 
-    /// A new holder's number; every earlier holder's publish is refused from now on.
-    pub(crate) fn next_fence(&self, flow: &str) -> Result<i64, RunError> {
-        let mut connection = self.write()?;
-        let mut next = || -> rusqlite::Result<i64> {
-            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let sql =
-                "INSERT INTO qetl_fences (flow, fence) VALUES (?1, 1) ON CONFLICT (flow) DO UPDATE SET fence = fence + 1 RETURNING fence";
-            let fence = transaction.query_row(sql, [flow], |row| row.get(0))?;
-            transaction.commit()?;
-            Ok(fence)
-        };
-        next().map_err(error::catalog)
+    /// What a flow's lock finds. Runs of the flow that have not ended are dead: they end here, and what they may still do is
+    /// refused from now on.
+    pub(crate) fn lock(&self, flow: &str) -> Result<Fence, RunError> {
+        let Some(connection) = self.read()? else { return Ok(Fence::found(0)) };
+        let sql = "SELECT EXISTS (SELECT 1 FROM qetl_runs WHERE flow = ?1 AND status = ?2)";
+        let found = Fence::found(fence(&connection, flow).map_err(error::catalog)?);
+        if connection.query_row(sql, [flow, RUNNING], |row| row.get(0)).map_err(error::catalog)? {
+            let (number, _) = written(&mut self.write()?.connection, |transaction| {
+                let sql = "UPDATE qetl_runs SET status = ?3, message = ?4 WHERE flow = ?1 AND status = ?2";
+                transaction.execute(sql, [flow, RUNNING, KILLED, ENDED_EARLY])?;
+                next_fence(transaction, flow, &found)
+            })?;
+            found.take(number);
+        }
+        Ok(found)
+    }
+
+    /// Records a run of the lock's holder as running. With its first run the holder gets a number: every earlier holder's
+    /// publish is refused from then on.
+    pub(crate) fn begin_run(&self, held: &Fence, run: &RunRecord) -> Result<(), RunError> {
+        let mut writer = self.write()?;
+        self.catch_up(&writer)?;
+        let (number, _) = written(&mut writer.connection, |transaction| {
+            let number = next_fence(transaction, &run.flow, held)?;
+            replace_run(transaction, run)?;
+            Ok(number)
+        })?;
+        held.take(number);
+        Ok(())
     }
 
     pub(crate) fn record_run(&self, run: &RunRecord) -> Result<(), RunError> {
-        insert_run(&self.write()?, run).map_err(error::catalog)
+        written(&mut self.write()?.connection, |transaction| Ok(replace_run(transaction, run)?))?;
+        Ok(())
     }
 
     /// Records that a batch was read again, from these, and found unchanged: its record stands, they are known.
-    pub(crate) fn read_again(&self, flow: &str, held: i64, batch_id: i64, files: &[FileRecord]) -> Result<(), RunError> {
-        let mut connection = self.write()?;
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(error::catalog)?;
-        if fence(&transaction, flow).map_err(error::catalog)? != held {
-            return Err(RunError::Locked { flow: flow.to_owned() });
-        }
-        let write = || -> rusqlite::Result<()> {
+    pub(crate) fn read_again(&self, flow: &str, held: &Fence, batch_id: i64, files: &[FileRecord]) -> Result<(), RunError> {
+        written(&mut self.write()?.connection, |transaction| {
+            refuse_other_holder(transaction, flow, held)?;
             let sql = "SELECT max(generation) FROM qetl_batches WHERE flow = ?1 AND batch_id = ?2";
             let generation: i64 = transaction.query_row(sql, params![flow, batch_id], |row| row.get(0))?;
             let sql = "DELETE FROM qetl_files WHERE flow = ?1 AND batch_id = ?2 AND generation = ?3";
             transaction.execute(sql, params![flow, batch_id, generation])?;
             for (position, file) in (0..).zip(files) {
-                insert_file(&transaction, flow, (batch_id, generation, position), file)?;
+                insert_file(transaction, flow, (batch_id, generation, position), file)?;
             }
             Ok(())
-        };
-        write().map_err(error::catalog)?;
-        transaction.commit().map_err(error::catalog)
+        })?;
+        Ok(())
     }
 
     /// Newest first.
@@ -82,7 +101,27 @@ impl Catalog {
     }
 }
 
-pub(super) fn insert_run(connection: &Connection, run: &RunRecord) -> rusqlite::Result<()> {
+/// The holder's own number: the next one, unless it has one already.
+fn next_fence(connection: &Connection, flow: &str, held: &Fence) -> Result<i64, Unwritten> {
+    refuse_other_holder(connection, flow, held)?;
+    let number = held.number() + i64::from(!held.is_own());
+    let sql = "INSERT INTO qetl_fences (flow, fence) VALUES (?1, ?2) ON CONFLICT (flow) DO UPDATE SET fence = ?2";
+    connection.execute(sql, params![flow, number])?;
+    Ok(number)
+}
+
+fn refuse_other_holder(connection: &Connection, flow: &str, held: &Fence) -> Result<(), Unwritten> {
+    if fence(connection, flow)? != held.number() {
+        return Err(RunError::Locked { flow: flow.to_owned() }.into());
+    }
+    Ok(())
+}
+
+/// Records a run, in the place of itself as it was running.
+pub(super) fn replace_run(connection: &Connection, run: &RunRecord) -> rusqlite::Result<()> {
+    // Another run may have taken it for dead meanwhile.
+    let sql = "DELETE FROM qetl_runs WHERE run_id = ?1 AND flow = ?2 AND batch_id IS ?3 AND status IN (?4, ?5)";
+    connection.execute(sql, params![run.run_id, run.flow, run.batch_id, RUNNING, KILLED])?;
     let sql = "INSERT INTO qetl_runs (run_id, flow, batch_id, status, started_at, seconds, row_count, message)
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
     connection.execute(sql, params![run.run_id, run.flow, run.batch_id, run.status, run.started_at, run.seconds, run.rows, run.message])?;

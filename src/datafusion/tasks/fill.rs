@@ -22,18 +22,12 @@ use datafusion::{
     prelude::{Expr, SessionContext, lit},
     scalar::ScalarValue,
 };
-use qetl_core::{
-    Column, DatasetName, Type,
-    format::ReaderOptions,
-    load::OnExtraColumns,
-    schema::same_name,
-    standard::{SourceScope, WriteMode},
-};
+use qetl_core::{Column, DatasetName, Type, format::ReaderOptions, load::OnExtraColumns, schema::same_name, standard::WriteMode};
 use qetl_ingest::{ReadColumn, ReadSpec, SourceFile, arrow_type};
 use qetl_runtime::{
-    Place, RunError,
+    Place, RunError, panics,
     progress::Progress,
-    standard::{From, Moment, Target},
+    standard::{From, Moment, Scopes, Target},
 };
 use tokio::sync::mpsc;
 
@@ -93,11 +87,11 @@ async fn attempt(
     progress: &Progress,
     sorting: bool,
 ) -> Result<u64, Failure> {
-    let scope = match from {
-        From::Query { scope, .. } => scope,
-        From::File(_) => SourceScope::All,
+    let scopes = match from {
+        From::Query { scopes, .. } => Arc::new(scopes.clone()),
+        From::File(_) => Arc::default(),
     };
-    let seen = Seen { work: work.clone(), moment, scope, sorting };
+    let seen = Seen { work: work.clone(), moment, scopes, sorting };
     let session = seen.session()?;
     let (plan, found) = match from {
         From::Query { sql, statement, .. } => match author::plan(&session, sql, statement).await {
@@ -232,17 +226,17 @@ fn of_file(file: &SourceFile) -> Result<(LogicalPlan, Vec<ResultColumn>), Failur
     let file = file.clone();
     tokio::task::spawn_blocking(move || {
         let send = |batch| sender.blocking_send(batch).is_ok();
-        match qetl_ingest::read(&file, &spec) {
-            Ok(reader) => {
-                for rows in reader {
-                    if !send(rows.and_then(|rows| rows.whole()).map_err(|problem| external(problem.into()))) {
-                        break;
-                    }
+        let read = panics::caught_here(|| {
+            for rows in qetl_ingest::read(&file, &spec)? {
+                if !send(Ok(rows?.whole()?)) {
+                    break;
                 }
             }
-            Err(problem) => {
-                send(Err(external(problem.into())));
-            }
+            Ok(())
+        });
+        // Rows that end early must not pass for all of them.
+        if let Err(error) = read {
+            send(Err(external(error)));
         }
     });
     let pipe = Pipe { schema: schema.clone(), receiver: Mutex::new(Some(receiver)) };
@@ -270,7 +264,7 @@ async fn has_value(seen: &Seen, target: &DatasetName, column: &str) -> PlanResul
 /// Whether some stored row, of whatever batch, is like that.
 async fn has_row(seen: &Seen, target: &DatasetName, is_it: Expr) -> PlanResult<bool> {
     let all = Moment { batch_id: i64::MAX, ..seen.moment };
-    let Some(stored) = seen.work.provider(target, all, SourceScope::All)? else { return Ok(false) };
+    let Some(stored) = seen.work.provider(target, all, &Scopes::default())? else { return Ok(false) };
     let plan = scan("stored", stored)?.filter(is_it)?.limit(0, Some(1))?.build()?;
     let rows = seen.session()?.execute_logical_plan(plan).await?.collect().await?;
     Ok(rows.iter().any(|batch| batch.num_rows() > 0))
@@ -417,7 +411,7 @@ async fn refuse_equal_keys(session: &SessionContext, new: &LogicalPlan, target: 
 
 /// The target's rows of other keys, as they were.
 async fn others(seen: &Seen, columns: &[Column], new: &LogicalPlan, target: &Target) -> PlanResult<LogicalPlan> {
-    let stored = seen.work.provider(&target.dataset, seen.moment, SourceScope::All)?;
+    let stored = seen.work.provider(&target.dataset, seen.moment, &Scopes::default())?;
     let stored = stored.ok_or_else(|| DataFusionError::Internal("the target is gone".to_owned()))?;
     let there = stored.schema();
     let value = |column: &Column| {

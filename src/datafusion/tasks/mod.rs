@@ -26,21 +26,22 @@ use qetl_core::{
     Column, DatasetName, Problem, Problems,
     plan::LANDING_COLUMNS,
     schema::Schema,
-    standard::{Rendered, SourceScope, same_dataset},
+    standard::{Rendered, same_dataset},
 };
 use qetl_ingest::ReadSpec;
 use qetl_runtime::{
     RunError,
     engine::{FilePart, LandError, Landed, Publish},
+    panics,
     progress::Progress,
     run::blocking,
-    standard::{Bench, Checked, From, Known, Moment, Statement, Target},
+    standard::{Bench, Checked, Filled, From, Known, Moment, Scopes, Statement, Target},
 };
 
 use crate::{
     author::{self, Wrong},
     calendar,
-    catalog::{BatchRange, Catalog, CatalogTable, Changes, DataFile, Snapshot, TableChange},
+    catalog::{BatchRange, Catalog, CatalogTable, Changes, DataFile, Snapshot, TableChange, refuse_gaps},
     error,
     landed::LandedRows,
     landing::{Rows, StopWhenDropped, land},
@@ -48,7 +49,7 @@ use crate::{
     query::{CATALOG_PLACEHOLDER, arrow_schema, columns},
     scan::PinnedTable,
     session::Limits,
-    stage::{Layout, StagedFile, remove, sync_folder},
+    stage::{Layout, StagedFile, remove},
     staging::{external, lock},
 };
 use tables::{Datasets, Names, Unread};
@@ -144,7 +145,8 @@ struct Shared {
     made: Mutex<BTreeMap<DatasetName, Made>>,
     /// With hash joins, and with joins that sort and spill; both with one pool of memory.
     sessions: [SessionContext; 2],
-    published: AtomicBool,
+    /// Its files may be published: only the next lock of the flow takes away those that are not.
+    publishing: AtomicBool,
 }
 
 impl fmt::Debug for Shared {
@@ -155,7 +157,7 @@ impl fmt::Debug for Shared {
 
 impl Drop for Shared {
     fn drop(&mut self) {
-        if !self.published.load(Ordering::Relaxed) {
+        if !self.publishing.load(Ordering::SeqCst) {
             for made in lock(&self.made).values() {
                 made.files().for_each(|file| remove(std::slice::from_ref(file)));
             }
@@ -195,7 +197,7 @@ impl DataFusionBench {
             anew: about.anew,
             made: Mutex::default(),
             sessions: [hashing, sorting],
-            published: AtomicBool::new(false),
+            publishing: AtomicBool::new(false),
         };
         Ok(Self(Arc::new(shared)))
     }
@@ -233,18 +235,19 @@ impl Shared {
 
     fn published(&self, dataset: &DatasetName) -> Result<Vec<(Option<i64>, DataFile)>, RunError> {
         match self.table(dataset) {
-            Some(table) => self.catalog.files(self.snapshot.id, table, BatchRange::All, None),
+            Some(table) => self.catalog.listed(self.snapshot.id, table, BatchRange::All, None),
             None => Ok(Vec::new()),
         }
     }
 
-    /// The files of a dataset that a task sees, and whether all of them are of the batches in its scope.
-    fn files(&self, dataset: &DatasetName, moment: Moment, scope: SourceScope) -> Result<(Vec<DataFile>, bool), RunError> {
-        let range = match scope {
-            SourceScope::Batch => BatchRange::Only(moment.batch_id),
+    /// The files of a dataset that a task sees, and whether all of their rows are of the batches that it sees.
+    fn files(&self, dataset: &DatasetName, moment: Moment, scopes: &Scopes) -> Result<(Vec<DataFile>, bool), RunError> {
+        let scope = scopes.of(dataset);
+        let is_own = self.is_own(dataset);
+        let is_seen = |batch: i64| match scope {
+            Some(batches) => batches.contains(&batch),
             // A batch that is derived again must not find later ones.
-            SourceScope::All if self.is_own(dataset) => BatchRange::Between(0, moment.batch_id.saturating_add(1)),
-            SourceScope::All => BatchRange::All,
+            None => !is_own || batch <= moment.batch_id,
         };
         let made = lock(&self.made);
         let made = made.get(dataset);
@@ -253,17 +256,19 @@ impl Shared {
         if !made.is_some_and(|made| made.replaced) {
             for (batch, file) in self.published(dataset)? {
                 match batch {
-                    Some(batch) if !range.contains(batch) || made.is_some_and(|made| made.batches.contains_key(&batch)) => continue,
+                    Some(batch) if !is_seen(batch) || made.is_some_and(|made| made.batches.contains_key(&batch)) => continue,
                     Some(_) => (),
                     None => exact = false,
                 }
                 files.push(file);
             }
         }
+        // What was made in place of a file that is missing makes good for it.
+        refuse_gaps(files.iter())?;
         if let Some(made) = made {
             exact &= made.whole.is_empty();
-            let in_range = made.batches.iter().filter(|(batch, _)| range.contains(**batch)).flat_map(|(_, files)| files);
-            files.extend(made.whole.iter().chain(in_range).map(|file| DataFile {
+            let seen = made.batches.iter().filter(|(batch, _)| is_seen(**batch)).flat_map(|(_, files)| files);
+            files.extend(made.whole.iter().chain(seen).map(|file| DataFile {
                 id: None,
                 path: file.path.clone(),
                 rows: file.rows,
@@ -272,25 +277,29 @@ impl Shared {
                 deletes: None,
             }));
         }
-        Ok((files, exact || scope == SourceScope::All))
+        Ok((files, exact || scope.is_none()))
     }
 
     /// A stored dataset as a task sees it.
-    fn provider(&self, dataset: &DatasetName, moment: Moment, scope: SourceScope) -> PlanResult<Option<Arc<dyn TableProvider>>> {
+    fn provider(&self, dataset: &DatasetName, moment: Moment, scopes: &Scopes) -> PlanResult<Option<Arc<dyn TableProvider>>> {
         let Some(columns) = self.columns(dataset) else { return Ok(None) };
-        let (files, exact) = self.files(dataset, moment, scope).map_err(external)?;
+        let (files, exact) = self.files(dataset, moment, scopes).map_err(external)?;
         let schema = Schema::new(columns).unwrap_or_default();
         let table: Arc<dyn TableProvider> = Arc::new(PinnedTable::new(arrow_schema(&schema), files, None));
-        if exact { Ok(Some(table)) } else { of_batch(&dataset.name, table, moment.batch_id).map(Some) }
+        match scopes.of(dataset) {
+            Some(batches) if !exact => of_batches(&dataset.name, table, batches).map(Some),
+            Some(_) | None => Ok(Some(table)),
+        }
     }
 }
 
-/// The rows of a batch; a table without batches is as it is.
-fn of_batch(name: &str, table: Arc<dyn TableProvider>, batch_id: i64) -> PlanResult<Arc<dyn TableProvider>> {
+/// The rows of batches; a table without batches is as it is.
+fn of_batches(name: &str, table: Arc<dyn TableProvider>, batches: &BTreeSet<i64>) -> PlanResult<Arc<dyn TableProvider>> {
     if table.schema().field_with_name("xt_batch_id").is_err() {
         return Ok(table);
     }
-    let plan = scan(name, table)?.filter(ident("xt_batch_id").eq(lit(batch_id)))?.build()?;
+    let batches = batches.iter().map(|batch| lit(*batch)).collect();
+    let plan = scan(name, table)?.filter(ident("xt_batch_id").in_list(batches, false))?.build()?;
     Ok(Arc::new(ViewTable::new(plan, None)))
 }
 
@@ -299,7 +308,7 @@ fn of_batch(name: &str, table: Arc<dyn TableProvider>, batch_id: i64) -> PlanRes
 struct Seen {
     work: Arc<Shared>,
     moment: Moment,
-    scope: SourceScope,
+    scopes: Arc<Scopes>,
     sorting: bool,
 }
 
@@ -324,18 +333,14 @@ impl Datasets for Seen {
     }
 
     async fn table(&self, dataset: &DatasetName) -> PlanResult<Option<Arc<dyn TableProvider>>> {
-        if let Some(table) = self.work.provider(dataset, self.moment, self.scope)? {
+        if let Some(table) = self.work.provider(dataset, self.moment, &self.scopes)? {
             return Ok(Some(table));
         }
         let Some(view) = self.work.snapshot.views.get(dataset) else { return Ok(None) };
         // The text is the catalog's, which is as trusted as the data.
-        let whole = Seen { scope: SourceScope::All, ..self.clone() };
+        let whole = Seen { scopes: Arc::default(), ..self.clone() };
         let plan = Box::pin(whole.session()?.state().create_logical_plan(&view.sql.replace(CATALOG_PLACEHOLDER, CATALOG))).await?;
-        let table: Arc<dyn TableProvider> = Arc::new(ViewTable::new(plan, Some(view.sql.clone())));
-        match self.scope {
-            SourceScope::All => Ok(Some(table)),
-            SourceScope::Batch => of_batch(&dataset.name, table, self.moment.batch_id).map(Some),
-        }
+        Ok(Some(Arc::new(ViewTable::new(plan, Some(view.sql.clone())))))
     }
 }
 
@@ -371,7 +376,7 @@ impl Bench for DataFusionBench {
         let writers = self.0.limits.threads.clamp(1, 4);
         let landed =
             tokio::task::spawn_blocking(move || land(rows, &spec, batch_id, false, &staged_as, writers, &progress, &stopped)).await;
-        let (landed, staged) = landed.map_err(|panic| RunError::failed(format!("a thread ended early: {panic}")))??;
+        let (landed, staged) = landed.map_err(panics::joined)??;
         drop(stop);
         let mut all = lock(&self.0.made);
         let new = Made { layout, columns, replaced: false, whole: Vec::new(), batches: BTreeMap::new(), by_batch: true };
@@ -382,12 +387,13 @@ impl Bench for DataFusionBench {
         Ok(landed)
     }
 
-    async fn fill(&self, moment: Moment, from: From<'_>, target: &Target, progress: &Progress) -> Result<u64, RunError> {
-        fill::fill(&self.0, moment, from, target, progress).await
+    async fn fill(&self, moment: Moment, from: From<'_>, target: &Target, progress: &Progress) -> Result<Filled, RunError> {
+        let rows = fill::fill(&self.0, moment, from, target, progress).await?;
+        Ok(Filled { rows, warnings: Vec::new() })
     }
 
-    async fn export(&self, moment: Moment, dataset: &DatasetName, scope: SourceScope, path: &Path) -> Result<(), RunError> {
-        let seen = Seen { work: self.0.clone(), moment, scope, sorting: false };
+    async fn export(&self, moment: Moment, dataset: &DatasetName, scopes: &Scopes, path: &Path) -> Result<(), RunError> {
+        let seen = Seen { work: self.0.clone(), moment, scopes: Arc::new(scopes.clone()), sorting: false };
         let found = seen.names().into_iter().find(|name| same_dataset(name, dataset));
         let table = match found {
             Some(found) => seen.table(&found).await.map_err(error::engine)?,
@@ -421,12 +427,12 @@ impl Bench for DataFusionBench {
         }
         let changes = Changes { base: shared.snapshot.id, fence: shared.fence, tables, views: Vec::new(), publish };
         let catalog = shared.catalog.clone();
+        shared.publishing.store(true, Ordering::SeqCst);
+        // It goes on when nobody waits for it any more.
         blocking(move || {
-            folders.iter().try_for_each(|folder: &PathBuf| if folder.is_dir() { sync_folder(folder) } else { Ok(()) })?;
+            catalog.sync(&folders)?;
             catalog.publish(&changes)
         })
-        .await?;
-        shared.published.store(true, Ordering::Relaxed);
-        Ok(())
+        .await
     }
 }

@@ -4,6 +4,7 @@
 //! table is made without rows, and all that was done is done again.
 
 mod fill;
+mod names;
 mod read;
 
 use std::{
@@ -19,7 +20,7 @@ use async_trait::async_trait;
 use qetl_core::{
     Column, DatasetName, Problems, Type,
     plan::LANDING_COLUMNS,
-    standard::{Rendered, SourceScope, same_dataset},
+    standard::{Rendered, same_dataset},
 };
 use qetl_ingest::{ReadSpec, SourceFile};
 use qetl_runtime::{
@@ -27,7 +28,7 @@ use qetl_runtime::{
     engine::{FilePart, LandError, Landed, Publish},
     progress::Progress,
     run::blocking,
-    standard::{Bench, From, Moment, Statement, Target, TemporaryTable},
+    standard::{Bench, Filled, From, Moment, Scopes, Statement, Target, TemporaryTable},
 };
 use qetl_sql::dialects::Scratch;
 
@@ -37,6 +38,7 @@ use crate::{
     database::{Connection, Database, Failure, told},
     landing::{self, Landing},
     records::{self, Touched},
+    runs,
     tables::{self, TableName, quoted_list, table},
     work::{commit, forget_batch},
 };
@@ -178,7 +180,7 @@ fn held<T: ?Sized>(lock: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 /// Where rows come from, owned by the thread that reads them.
 enum Source {
-    Query { sql: Box<Rendered>, statement: Box<Statement>, scope: SourceScope },
+    Query { sql: Box<Rendered>, statement: Box<Statement>, scopes: Scopes },
     File(SourceFile),
 }
 
@@ -217,38 +219,38 @@ impl Bench for SqlBench {
         landed.await?
     }
 
-    async fn fill(&self, moment: Moment, from: From<'_>, target: &Target, _progress: &Progress) -> Result<u64, RunError> {
+    async fn fill(&self, moment: Moment, from: From<'_>, target: &Target, _progress: &Progress) -> Result<Filled, RunError> {
         let source = match from {
-            From::Query { sql, statement, scope } => {
-                Source::Query { sql: Box::new(sql.clone()), statement: Box::new(statement.clone()), scope }
+            From::Query { sql, statement, scopes } => {
+                Source::Query { sql: Box::new(sql.clone()), statement: Box::new(statement.clone()), scopes: scopes.clone() }
             }
             From::File(file) => Source::File(self.0.keep(file)?),
         };
         let target = target.clone();
         self.fills(
-            |_| Some((0, 0)),
+            |_: &Filled| Some((0, 0)),
             move |shared, connection| {
-                let (found, listed) = match &source {
-                    Source::Query { sql, statement, scope } => {
-                        (shared.run_statements(connection, moment, sql, statement, *scope)?, statement.columns.as_slice())
+                let ((found, warnings), listed) = match &source {
+                    Source::Query { sql, statement, scopes } => {
+                        (shared.run_statements(connection, moment, sql, statement, scopes)?, statement.columns.as_slice())
                     }
-                    Source::File(file) => (shared.read_file(connection, file)?, &[] as &[String]),
+                    Source::File(file) => ((shared.read_file(connection, file)?, Vec::new()), &[] as &[String]),
                 };
-                shared.fill(connection, moment, &target, &found, listed)
+                Ok(Filled { rows: shared.fill(connection, moment, &target, &found, listed)?, warnings })
             },
         )
         .await
     }
 
-    async fn export(&self, moment: Moment, dataset: &DatasetName, scope: SourceScope, path: &Path) -> Result<(), RunError> {
-        let (dataset, path) = (dataset.clone(), path.to_owned());
-        self.with(move |shared, connection| shared.export(connection, moment, &dataset, scope, &path)).await
+    async fn export(&self, moment: Moment, dataset: &DatasetName, scopes: &Scopes, path: &Path) -> Result<(), RunError> {
+        let (dataset, scopes, path) = (dataset.clone(), scopes.clone(), path.to_owned());
+        self.with(move |shared, connection| shared.export(connection, moment, &dataset, &scopes, &path)).await
     }
 
     async fn publish(&self, publish: Publish) -> Result<(), RunError> {
         self.with(move |shared, connection| {
             let database = &*shared.database;
-            if !records::keeps_fence(database, connection, &publish.flow, shared.fence)? {
+            if !runs::keeps_fence(database, connection, &publish.flow, shared.fence)? {
                 return Err(RunError::Locked { flow: publish.flow.clone() }.into());
             }
             let touched = held(&shared.touched);
@@ -316,7 +318,7 @@ impl Shared {
         connection: &mut dyn Connection,
         moment: Moment,
         dataset: &DatasetName,
-        scope: SourceScope,
+        scopes: &Scopes,
         path: &Path,
     ) -> Result<(), Failure> {
         let database = &*self.database;
@@ -324,7 +326,7 @@ impl Shared {
         let Some(stored) = found else {
             return Err(RunError::failed(format!("dataset `{dataset}` is not there")).into());
         };
-        let condition = self.condition(&stored, moment, scope).map_or_else(String::new, |condition| format!(" WHERE {condition}"));
+        let condition = self.condition(&stored, moment, scopes).map_or_else(String::new, |condition| format!(" WHERE {condition}"));
         let names = quoted_list(database, stored.columns.iter().map(|column| column.name.as_str()));
         let query = format!("SELECT {names} FROM {}{condition}", table(database, &stored.name));
         arrow_file::write(connection, &query, &stored.columns, path, &mut |row| {

@@ -1,25 +1,25 @@
 //! What a task gives, into the scratch table: an author's statements, of which each sees what it should, or a script's file.
 
-use std::ops::Range;
+use std::{collections::BTreeSet, ops::Range};
 
 use qetl_core::{
     Column, DatasetName, Problem, Type,
     format::ReaderOptions,
     load::OnExtraColumns,
-    standard::{Rendered, SourceScope, same_dataset},
+    standard::{Rendered, same_dataset},
 };
 use qetl_ingest::{ReadColumn, ReadSpec, SourceFile};
 use qetl_runtime::{
     RunError,
-    standard::{Moment, Statement},
+    standard::{Moment, Scopes, Statement},
 };
 
 use qetl_sql::{
-    author::{Named, Wrong},
+    author::{Named, Prepared, Wrong},
     size,
 };
 
-use super::{FILLED, Shared};
+use super::{FILLED, Shared, names::Names};
 use crate::{
     author,
     cell::joined,
@@ -36,17 +36,17 @@ struct Hidden {
 
 impl Shared {
     /// The condition that a task's rows of a dataset meet, if not all do.
-    pub(super) fn condition(&self, stored: &Stored, moment: Moment, scope: SourceScope) -> Option<String> {
+    pub(super) fn condition(&self, stored: &Stored, moment: Moment, scopes: &Scopes) -> Option<String> {
         if !stored.columns.iter().any(|column| column.name == "xt_batch_id") {
             return None;
         }
         let column = quoted(&*self.database, "xt_batch_id");
         let is_own = self.own.iter().any(|own| same_dataset(own, &stored.name));
-        match scope {
-            SourceScope::Batch => Some(format!("{column} = {}", moment.batch_id)),
+        match scopes.of(&stored.name) {
+            Some(batches) => Some(is_one_of(&column, batches)),
             // A batch that is derived again must not find later ones.
-            SourceScope::All if is_own && stored.by_batch => Some(format!("{column} <= {}", moment.batch_id)),
-            SourceScope::All => None,
+            None if is_own && stored.by_batch => Some(format!("{column} <= {}", moment.batch_id)),
+            None => None,
         }
     }
 
@@ -57,7 +57,7 @@ impl Shared {
         moment: Moment,
         sql: &Rendered,
         statement: &Statement,
-        scope: SourceScope,
+        scopes: &Scopes,
     ) -> Result<Vec<Hidden>, Failure> {
         let database = &*self.database;
         let mut hidden = Vec::new();
@@ -66,7 +66,7 @@ impl Shared {
             if !statement.reads.iter().any(|(read, _)| same(read)) {
                 continue;
             }
-            let Some(condition) = self.condition(&stored, moment, scope) else { continue };
+            let Some(condition) = self.condition(&stored, moment, scopes) else { continue };
             let name = &stored.name.name;
             let is_twin = |other: &DatasetName| !same(other) && other.name.eq_ignore_ascii_case(name);
             let twin = statement.reads.iter().find(|(read, _)| is_twin(read)).map(|(_, span)| *span);
@@ -87,57 +87,70 @@ impl Shared {
         Ok(hidden)
     }
 
-    /// The text of one of the queries. Hidden datasets go by the names of their expressions.
+    /// The text of one of the queries. Hidden datasets go by the names of their expressions, others that are named with their
+    /// namespace by those of their tables.
     fn text(&self, sql: &Rendered, statement: &Statement, query: &Range<usize>, hidden: &[Hidden]) -> String {
-        let mut names: Vec<(&Range<usize>, &Hidden)> = Vec::new();
+        let database = &*self.database;
+        let mut names: Vec<(&Range<usize>, String)> = Vec::new();
         for (range, dataset) in statement.qualified.iter().filter(|(range, _)| query.contains(&range.start)) {
-            names.extend(hidden.iter().find(|hidden| same_dataset(&hidden.dataset, dataset)).map(|hidden| (range, hidden)));
+            let expression = hidden.iter().find(|hidden| same_dataset(&hidden.dataset, dataset));
+            let name = expression.map_or_else(|| tables::table(database, dataset), |hidden| quoted(database, &hidden.dataset.name));
+            names.push((range, name));
         }
         names.sort_by_key(|(range, _)| range.start);
         let (mut text, mut at) = (String::new(), query.start);
-        for (range, hidden) in names {
+        for (range, name) in names {
             text.push_str(&sql.text[at..range.start]);
-            text.push_str(&quoted(&*self.database, &hidden.dataset.name));
+            text.push_str(&name);
             at = range.end;
         }
         text + &sql.text[at..query.end]
     }
 
-    /// Runs an author's statements, the last one's query into the scratch table; the columns of that.
+    /// Runs an author's statements, the last one's query into the scratch table; the columns of that, and warnings.
     pub(super) fn run_statements(
         &self,
         connection: &mut dyn Connection,
         moment: Moment,
         sql: &Rendered,
         statement: &Statement,
-        scope: SourceScope,
-    ) -> Result<Vec<Column>, Failure> {
-        let mut hidden = self.hidden(connection, moment, sql, statement, scope)?;
-        let (mut made, mut given) = (Vec::new(), Vec::new());
+        scopes: &Scopes,
+    ) -> Result<(Vec<Column>, Vec<String>), Failure> {
+        let mut hidden = self.hidden(connection, moment, sql, statement, scopes)?;
+        let (mut made, mut given, mut warnings) = (Vec::new(), Vec::new(), Vec::new());
         self.drop_scratch(connection, FILLED)?;
         let tables = statement.temporary.iter().map(|table| (table.written.as_str(), table.name.as_str(), &table.query));
         for (written, name, query) in tables.chain([(FILLED, FILLED, &statement.query)]) {
             let mut expressions: Vec<&str> = hidden.iter().map(|hidden| hidden.expression.as_str()).collect();
             let text = self.text(sql, statement, query, &hidden);
-            let prepared = author::prepare(&*self.database, connection, &text, Some(moment.processed_at), &made)?;
-            let prepared = prepared.map_err(|wrong| RunError::from(sql.placed(told(sql, query, &text, wrong).into())))?;
-            made.push(author::made(name, &prepared.columns));
-            given = prepared.columns;
-            let own = format!("qetl_result AS (\n{}\n)", prepared.text);
-            expressions.push(&own);
-            let made = format!("CREATE TEMPORARY TABLE {written} AS WITH {} SELECT * FROM qetl_result", expressions.join(", "));
-            size::deep(|| connection.run(&made, &[])).map_err(|why| {
+            let prepare = |connection: &mut dyn Connection, text: &str| -> Result<Prepared, Failure> {
+                let prepared = author::prepare(&*self.database, connection, text, Some(moment.processed_at), &made)?;
+                Ok(prepared.map_err(|wrong| RunError::from(sql.placed(told(sql, query, text, wrong).into())))?)
+            };
+            let wrong = |why: Failure| {
                 let Failure::Wrong(message) = why else { return why };
                 let problem = sql.problem("qetl::sql::engine", query.clone(), message).label("this query");
                 RunError::from(sql.placed(problem.into())).into()
-            })?;
+            };
+            // By their own names the tables have the same columns as with some rows hidden.
+            let prepared = prepare(connection, &text)?;
+            let plain = self.text(sql, statement, query, &[]);
+            let plain = if plain == text { prepared.text.clone() } else { prepare(connection, &plain)?.text };
+            let names = size::deep(|| Names::of(connection, &plain)).map_err(wrong)?;
+            warnings.extend(names.warnings());
+            let own = format!("qetl_result{} AS (\n{}\n)", names.list(&*self.database), prepared.text);
+            expressions.push(&own);
+            let create = format!("CREATE TEMPORARY TABLE {written} AS WITH {} SELECT * FROM qetl_result", expressions.join(", "));
+            size::deep(|| connection.run(&create, &[])).map_err(wrong)?;
+            given = names.named(prepared.columns);
+            made.push(author::made(name, &given));
             // From here on the name is the temporary table's.
             hidden.retain(|hidden| !hidden.dataset.name.eq_ignore_ascii_case(name));
         }
         for table in &statement.temporary {
             self.drop_scratch(connection, &table.written)?;
         }
-        types(connection, &given)
+        Ok((types(connection, &given)?, warnings))
     }
 
     /// Reads a script's result into the scratch table, as any Arrow file is read.
@@ -178,6 +191,26 @@ fn told(sql: &Rendered, query: &Range<usize>, text: &str, wrong: Wrong) -> Probl
     sql.problem(wrong.code, place, wrong.message).label(wrong.label).help(wrong.help)
 }
 
+/// That a column is one of these numbers; those that follow one another as a range.
+fn is_one_of(column: &str, numbers: &BTreeSet<i64>) -> String {
+    let mut ranges: Vec<(i64, i64)> = Vec::new();
+    for number in numbers {
+        match ranges.last_mut() {
+            Some((_, last)) if last.checked_add(1) == Some(*number) => *last = *number,
+            _ => ranges.push((*number, *number)),
+        }
+    }
+    let range = |(first, last): &(i64, i64)| match first == last {
+        true => format!("{column} = {first}"),
+        false => format!("{column} BETWEEN {first} AND {last}"),
+    };
+    match ranges.as_slice() {
+        [] => "1 = 0".to_owned(),
+        [one] => range(one),
+        several => format!("({})", several.iter().map(range).collect::<Vec<_>>().join(" OR ")),
+    }
+}
+
 /// The columns of the scratch table. Where neither the query nor the database says a type, the values do.
 fn types(connection: &mut dyn Connection, given: &[Named]) -> Result<Vec<Column>, Failure> {
     const UNBOUNDED: Option<Type> = Some(Type::Decimal { precision: 38, scale: 0 });
@@ -195,4 +228,21 @@ fn types(connection: &mut dyn Connection, given: &[Named]) -> Result<Vec<Column>
     let ty = |found: &Found, seen: Option<Type>| if found.ty == UNBOUNDED { joined(found.ty, seen) } else { found.ty.or(seen) };
     let all = found.iter().zip(seen).enumerate();
     Ok(all.map(|(place, (found, seen))| Column::new(&found.name, given(place).or(ty(found, seen)).unwrap_or(Type::Text))).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_that_follow_one_another_are_a_range() {
+        for (numbers, expected) in [
+            (&[][..], "1 = 0"),
+            (&[7], "b = 7"),
+            (&[1, 2, 3], "b BETWEEN 1 AND 3"),
+            (&[1, 2, 4, 9, 10], "(b BETWEEN 1 AND 2 OR b = 4 OR b BETWEEN 9 AND 10)"),
+        ] {
+            assert_eq!(is_one_of("b", &numbers.iter().copied().collect()), expected);
+        }
+    }
 }

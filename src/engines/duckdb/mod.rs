@@ -7,9 +7,8 @@ mod arrow;
 mod functions;
 
 use std::{
-    fs,
     panic::resume_unwind,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, Mutex, PoisonError, Weak},
     thread,
     time::{Duration, Instant},
@@ -20,7 +19,7 @@ use ::duckdb::{
     types::{ToSqlOutput, ValueRef},
 };
 use qetl_core::{Column, project::EngineChoice};
-use qetl_runtime::RunError;
+use qetl_runtime::{RunError, durable};
 use qetl_sql::Dialect;
 
 use crate::{
@@ -29,6 +28,7 @@ use crate::{
     lock_file, path_of,
     tables::TableName,
     watch::Watch,
+    whole::{self, Store},
 };
 use arrow::{cell, known};
 use functions::{RowsIn, send};
@@ -40,7 +40,7 @@ const DIALECT: &dyn Dialect = &qetl_sql::dialects::DuckDb::EMBEDDED;
 const PAUSE: Duration = Duration::from_millis(20);
 
 pub(crate) struct DuckDb {
-    path: PathBuf,
+    store: Store,
     lock_timeout: Duration,
     statement_timeout: Option<Duration>,
     memory_limit: u64,
@@ -63,7 +63,7 @@ fn threads(wanted: u32) -> i64 {
 impl DuckDb {
     pub(crate) fn new(choice: &EngineChoice, project: &Path) -> Result<Self, RunError> {
         Ok(Self {
-            path: path_of(&choice.config, project)?,
+            store: Store::new(path_of(&choice.config, project)?, ".wal"),
             lock_timeout: choice.config.lock_timeout(),
             statement_timeout: choice.config.statement_timeout(),
             memory_limit: choice.memory_bytes(),
@@ -111,12 +111,12 @@ impl DuckDb {
         };
         let open = || match access {
             // A database that is not there is one without tables.
-            Access::Read if !self.path.exists() => ::duckdb::Connection::open_in_memory_with_flags(config(AccessMode::Automatic)?),
-            Access::Read => ::duckdb::Connection::open_with_flags(&self.path, config(AccessMode::ReadOnly)?),
-            Access::Write => ::duckdb::Connection::open_with_flags(&self.path, config(AccessMode::ReadWrite)?),
+            Access::Read if !self.store.path.exists() => ::duckdb::Connection::open_in_memory_with_flags(config(AccessMode::Automatic)?),
+            Access::Read => ::duckdb::Connection::open_with_flags(&self.store.path, config(AccessMode::ReadOnly)?),
+            Access::Write => ::duckdb::Connection::open_with_flags(&self.store.path, config(AccessMode::ReadWrite)?),
         };
-        if let (Access::Write, Some(folder)) = (access, self.path.parent()) {
-            fs::create_dir_all(folder).map_err(|why| Failure::Other(format!("`{}`: {why}", folder.display())))?;
+        if let (Access::Write, Some(folder)) = (access, self.store.path.parent()) {
+            durable::create_folder(folder).map_err(|why| Failure::Other(format!("`{}`: {why}", folder.display())))?;
         }
         let connection = open().map_err(failure)?;
         functions::register(&connection).map_err(failure)?;
@@ -142,7 +142,7 @@ impl Database for DuckDb {
     }
 
     fn place(&self) -> String {
-        format!("the DuckDB database `{}`", self.path.display())
+        format!("the DuckDB database `{}`", self.store.path.display())
     }
 
     fn connect(&self, access: Access) -> Result<Box<dyn Connection>, Failure> {
@@ -153,7 +153,9 @@ impl Database for DuckDb {
 
     /// A lock file beside the database. While it is held the database stays open.
     fn hold(&self, flow: &str) -> Result<Option<Box<dyn Hold>>, Failure> {
-        let Some(lock) = lock_file::hold(&self.path, flow)? else { return Ok(None) };
+        let Some(lock) = lock_file::hold(&self.store.path, flow)? else { return Ok(None) };
+        // Whoever opens a file to write changes it: so it is judged first.
+        let _judged = whole::open(self, Access::Write)?;
         Ok(Some(Box::new(Held { _instance: self.instance(Access::Write)?, _lock: lock })))
     }
 
@@ -172,6 +174,10 @@ impl Database for DuckDb {
     fn count_tables(&self) -> &'static str {
         "SELECT COUNT(*) FROM information_schema.tables \
          WHERE table_catalog = CURRENT_DATABASE() AND LOWER(table_schema) = LOWER(?) AND LOWER(table_name) = LOWER(?)"
+    }
+
+    fn store(&self) -> Option<&Store> {
+        Some(&self.store)
     }
 }
 
@@ -210,6 +216,17 @@ impl Connection for Session {
         })?;
         self.in_transaction = sql.starts_with("BEGIN") || (self.in_transaction && !["COMMIT", "ROLLBACK"].contains(&sql));
         Ok(rows)
+    }
+
+    fn names(&mut self, sql: &str) -> Result<Vec<String>, Failure> {
+        let mut names = Vec::new();
+        self.query(&format!("DESCRIBE {sql}"), &[], &mut |_, row| {
+            if let Some(Cell::Text(name)) = row.into_iter().next() {
+                names.push(name.into_owned());
+            }
+            Ok(())
+        })?;
+        Ok(names)
     }
 
     fn query(&mut self, sql: &str, values: &[Cell<'_>], take: Take<'_>) -> Result<Vec<Found>, Failure> {

@@ -12,6 +12,7 @@ use super::{flow::FlowRun, judge};
 use crate::{
     engine::{BatchContext, KnownBatch, Work},
     error::{Place, RunError},
+    panics,
     progress::Event,
     records::{BatchRecord, FlowRecords},
     report::StepReport,
@@ -81,12 +82,12 @@ impl FlowRun<'_> {
             let (before, after): (Vec<_>, Vec<_>) = task.checks.iter().partition(|check| check.is_of_landing());
             let judged = |check: &&&plan::Check| !check.guard || (own && !self.request.accept_guards);
             for check in before.iter().filter(judged) {
-                let rows = work.rows(context, &check.steps).await.map_err(|error| error.at(&place))?;
+                let rows = panics::caught(work.rows(context, &check.steps)).await.map_err(|error| error.at(&place))?;
                 told.warnings.extend(judge::judge(self.flow, &plan.input, check, &rows, job).map_err(|error| error.at(&place))?);
             }
-            let done = work.run(context, task, all, self.progress).await.map_err(|error| error.at(&place))?;
+            let done = panics::caught(work.run(context, task, all, self.progress)).await.map_err(|error| error.at(&place))?;
             for check in after.iter().filter(judged) {
-                let rows = work.rows(context, &check.steps).await.map_err(|error| error.at(&place))?;
+                let rows = panics::caught(work.rows(context, &check.steps)).await.map_err(|error| error.at(&place))?;
                 told.warnings.extend(judge::judge(self.flow, &plan.input, check, &rows, job).map_err(|error| error.at(&place))?);
             }
             self.step_done(context.batch_id, done, told.steps);

@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, SystemTime},
 };
 
 use qetl_core::{
@@ -16,17 +16,20 @@ use super::{
     Done,
     derive::{Part, Told, context_of, known_batches},
     failure_status,
+    history::History,
     landing::{fingerprints, refuse_changed_files},
     planned::{Planned, plan_flow},
 };
 use crate::{
     engine::{Engine, FlowLock, KnownBatch, Publish},
     error::{Place, RunError},
+    panics,
     progress::{Event, Progress},
-    records::{BatchDetails, BatchRecord, FileRecord, FlowRecords, RunRecord},
+    records::{BatchDetails, BatchRecord, FileRecord, FlowRecords},
     report::{BatchReport, Status},
     types,
     waiting::{Job, JobInput, Request, Roots, micros},
+    warnings,
 };
 
 pub(super) struct FlowRun<'a> {
@@ -39,6 +42,7 @@ pub(super) struct FlowRun<'a> {
     pub(super) run_id: &'a str,
     /// What is read from the batch on that is executed now.
     pub(super) waiting: Vec<SourceFile>,
+    pub(super) history: History<'a>,
     pub(super) done: Done,
 }
 
@@ -54,15 +58,20 @@ impl FlowRun<'_> {
             let message = format!("nothing of `{}` is published yet: execute flow `{}` first", source.dataset, source.maker);
             self.progress.tell(Event::Warning { flow: self.flow.id().to_owned(), message });
         }
+        if !jobs.is_empty() || self.request.full_refresh {
+            warnings::once(self.flow, &mut records.details, self.request, self.progress);
+        }
         let mut input = plan.input.clone();
         if self.request.full_refresh && !records.batches.is_empty() {
+            self.history.begin(&*lock, None).await.map_err(|error| error.at(&place))?;
             self.refresh(&plan, &*lock, &mut records).await.map_err(|error| error.at(&place))?;
+            self.history.end(Status::Succeeded, "").await;
             self.done.refreshed = records.batches.iter().map(|batch| batch.batch_id).collect();
         }
         for (index, job) in jobs.iter().enumerate() {
             self.waiting = jobs[index..].iter().flat_map(Job::read_files).map(|file| file.source.clone()).collect();
-            let started = Instant::now();
-            let started_at = micros(SystemTime::now());
+            self.request.interrupt.check()?;
+            self.history.begin(&*lock, Some(job.batch_id)).await.map_err(|error| error.at(&place.batch(job.batch_id)))?;
             let mut report = BatchReport {
                 batch_id: job.batch_id,
                 status: Status::Succeeded,
@@ -74,48 +83,24 @@ impl FlowRun<'_> {
                 warnings: Vec::new(),
                 error: None,
             };
-            let outcome = self.batch(&*lock, &mut records, &mut input, job, started_at, started, &mut report).await;
+            let outcome = panics::caught(self.batch(&*lock, &mut records, &mut input, job, &mut report)).await;
             let outcome = outcome.map_err(|error| error.at(&place.batch(job.batch_id)));
             if let Err(error) = &outcome {
                 (report.status, report.error) = (failure_status(error), Some(error.into()));
             }
-            if report.status != Status::Succeeded {
-                let run =
-                    self.run_record(job, report.status, started_at, started, 0, report.error.as_ref().map_or("", |error| &error.message));
-                // What the run did not achieve is already told; that it could not be recorded must not hide that.
-                if let Err(error) = self.engine.record_run(&run).await {
-                    let message = format!("the run could not be recorded: {error}");
-                    self.progress.tell(Event::Warning { flow: self.flow.id().to_owned(), message });
-                }
-            }
+            self.history.end(report.status, report.error.as_ref().map_or("", |error| &error.message)).await;
             self.done.batches.push(report);
             outcome?;
         }
         Ok(())
     }
 
-    pub(super) fn run_record(&self, job: &Job, status: Status, started_at: i64, started: Instant, rows: u64, message: &str) -> RunRecord {
-        RunRecord {
-            run_id: self.run_id.to_owned(),
-            flow: self.flow.id().to_owned(),
-            batch_id: Some(job.batch_id),
-            status: status.name().to_owned(),
-            started_at,
-            seconds: started.elapsed().as_secs_f64(),
-            rows: i64::try_from(rows).unwrap_or(i64::MAX),
-            message: message.to_owned(),
-        }
-    }
-
-    #[expect(clippy::too_many_arguments, reason = "the state of a flow's run, passed on to one batch of it")]
     async fn batch(
         &self,
         lock: &dyn FlowLock,
         records: &mut FlowRecords,
         input: &mut [InputType],
         job: &Job,
-        started_at: i64,
-        started: Instant,
         report: &mut BatchReport,
     ) -> Result<(), RunError> {
         let (flow, known) = (self.flow.id().to_owned(), records.batch(job.batch_id).cloned());
@@ -180,14 +165,14 @@ impl FlowRun<'_> {
             content_hash: landed.content_hash,
             shape: self.flow.shape.clone(),
             files,
-            details: BatchDetails { columns: Some(had) },
+            details: BatchDetails { columns: Some(had), ..BatchDetails::default() },
         };
         let roles = if landed.rows > 0 { types::roles(self.flow, input) } else { BTreeMap::new() };
         let columns = types::pinned(input, &roles, records, Some(&landed));
         let details = records.details_now();
-        let run = self.run_record(job, Status::Succeeded, started_at, started, landed.rows, "");
+        let run = self.history.succeeded(landed.rows, "");
         let publish = Publish { flow, batches: vec![record.clone()], columns: columns.clone(), details: details.clone(), run };
-        work.publish(publish).await?;
+        self.request.interrupt.publish(work.publish(publish)).await?;
         for column in input.iter_mut() {
             column.role = columns.iter().find(|pinned| pinned.name == column.name).and_then(|pinned| pinned.details.role.clone());
         }

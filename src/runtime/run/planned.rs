@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use qetl_core::{Flow, Plan, Problems, plan, standard::StandardFlow};
+use qetl_core::{
+    DatasetName, Flow, Plan, Problems,
+    plan::{self, Dataset, DatasetKind},
+    standard::StandardFlow,
+};
 use qetl_ingest::SourceFile;
 
 use super::blocking;
@@ -38,7 +42,7 @@ pub struct Planned {
 pub async fn plan_flow(engine: &dyn Engine, flow: &Flow, project: &[&Flow], roots: &Roots, request: &Request) -> Result<Planned, RunError> {
     let place = Place::flow(flow.id());
     if let Some(tasks) = flow.standard() {
-        return plan_standard(engine, flow, &tasks, roots, request).await.map_err(|error| error.at(&place));
+        return plan_standard(engine, flow, &tasks, project, roots, request).await.map_err(|error| error.at(&place));
     }
     let mut records = engine.records(flow.id()).await.map_err(|error| error.at(&place))?;
     let mut obstacles = types::twins(flow, &records);
@@ -73,8 +77,12 @@ pub async fn plan_flow(engine: &dyn Engine, flow: &Flow, project: &[&Flow], root
     notes.extend(types::column_changes(flow, &input, &records));
     let plan = Arc::new(plan::expand(flow, input).map_err(|problems| with_notes(problems, &of_types))?);
     had::find(engine, flow, &plan, &mut records, request.full_refresh).await.map_err(|error| error.at(&place))?;
+    // A full refresh makes anew what is derived.
+    let needed = |dataset: &&Dataset| dataset.is_stored() && (!request.full_refresh || matches!(dataset.kind, DatasetKind::Landing));
+    let needed: Vec<DatasetName> = plan.datasets.iter().filter(needed).map(|dataset| dataset.name.clone()).collect();
+    engine.refuse_gaps(&needed).await.map_err(|error| error.at(&place))?;
     if !request.full_refresh {
-        obstacles.append(rules::outdated(engine, &plan, &records).await.map_err(|error| error.at(&place))?);
+        obstacles.append(rules::outdated(engine, &plan, &records, Vec::new()).await.map_err(|error| error.at(&place))?);
     }
     Ok(Planned { plan, jobs, records, obstacles, notes, standard: None, source })
 }
@@ -105,18 +113,18 @@ async fn plan_standard(
     engine: &dyn Engine,
     flow: &Flow,
     tasks: &StandardFlow,
+    project: &[&Flow],
     roots: &Roots,
     request: &Request,
 ) -> Result<Planned, RunError> {
-    let planned = standard::prepare(engine, flow, tasks, roots, request).await?;
+    let planned = standard::prepare(engine, flow, tasks, project, roots, request).await?;
     let job = |job: &StandardJob| Job { batch_id: job.batch_id, input: JobInput::Files(job.all_files()), replay: job.replay };
-    let absent = planned.absent.0.iter().map(ToString::to_string);
     Ok(Planned {
         plan: Arc::new(planned.plan(flow)?),
         jobs: planned.jobs.iter().map(job).collect(),
         records: FlowRecords::default(),
         obstacles: planned.obstacles.clone(),
-        notes: planned.reasons.iter().chain(&planned.notes).cloned().chain(absent).collect(),
+        notes: planned.notes(),
         standard: Some(Box::new(planned)),
         source: None,
     })

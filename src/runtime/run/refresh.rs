@@ -1,10 +1,6 @@
 //! A full refresh, and types that change.
 
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::{Instant, SystemTime},
-};
+use std::{collections::BTreeMap, sync::Arc};
 
 use qetl_core::{
     Plan, Problems,
@@ -22,10 +18,10 @@ use super::{
 use crate::{
     engine::{BatchContext, FlowLock, Publish, Work},
     error::{Place, RunError},
-    records::{FlowRecords, PinnedColumn, RunRecord},
-    report::Status,
+    progress::Event,
+    records::{FlowRecords, PinnedColumn},
     types,
-    waiting::{Job, JobInput, micros},
+    waiting::{Job, JobInput},
 };
 
 /// The most rows that a message shows.
@@ -67,11 +63,18 @@ impl FlowRun<'_> {
                 return Err(RunError::usage(message, "set it back, or load the data with a new flow id"));
             }
         }
-        let (started, started_at) = (Instant::now(), micros(SystemTime::now()));
         let mut batches = records.batches.clone();
         let known = known_batches(self.flow, records, &plan.input, None);
         let ledger = match Ledger::of(plan) {
-            Some(ledger) => Some((ledger.published(self.engine, plan, &known).await?, ledger)),
+            Some(ledger) => match ledger.published(self.engine, plan, &known).await {
+                Ok(before) => Some((before, ledger)),
+                Err(error) => {
+                    // The refresh may be what makes good for it.
+                    let message = format!("which transactions change is not told, since what was published cannot be read: {error}");
+                    self.progress.tell(Event::Warning { flow: self.flow.id().to_owned(), message });
+                    None
+                }
+            },
             None => None,
         };
         let mut work = self.engine.begin(plan.clone(), lock, self.run_id).await?;
@@ -105,16 +108,10 @@ impl FlowRun<'_> {
         let rows: u64 = batches.iter().map(|batch| u64::try_from(batch.rows).unwrap_or(0)).sum();
         let roles = if rows > 0 { types::roles(self.flow, &plan.input) } else { BTreeMap::new() };
         let (columns, details) = (types::pinned(&plan.input, &roles, records, None), records.details_now());
-        let job = Job { batch_id: 0, input: JobInput::Files(Vec::new()), replay: true };
-        let run = RunRecord { batch_id: None, ..self.run_record(&job, Status::Succeeded, started_at, started, rows, "full refresh") };
-        work.publish(Publish {
-            flow: self.flow.id().to_owned(),
-            batches: batches.clone(),
-            columns: columns.clone(),
-            details: details.clone(),
-            run,
-        })
-        .await?;
+        let run = self.history.succeeded(rows, "full refresh");
+        let flow = self.flow.id().to_owned();
+        let publish = Publish { flow, batches: batches.clone(), columns: columns.clone(), details: details.clone(), run };
+        self.request.interrupt.publish(work.publish(publish)).await?;
         (records.batches, records.columns, records.details) = (batches, columns, details);
         Ok(())
     }

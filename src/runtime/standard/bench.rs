@@ -1,11 +1,15 @@
 //! What an engine does for tasks that an author wrote: read their SQL, check it, fill their targets, publish.
 
-use std::{collections::BTreeMap, ops::Range, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Range,
+    path::Path,
+};
 
 use async_trait::async_trait;
 use qetl_core::{
     Column, DatasetName, Problem, Span,
-    standard::{Rendered, SourceScope, StatementKind, WriteMode},
+    standard::{Rendered, StatementKind, WriteMode, same_dataset},
 };
 use qetl_ingest::{ReadSpec, SourceFile};
 
@@ -70,6 +74,17 @@ pub struct Moment {
     pub processed_at: i64,
 }
 
+/// The batches whose rows a task sees, by dataset. Of a dataset that is not named it sees all; if that is the flow's own, all
+/// up to its batch.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Scopes(pub BTreeMap<DatasetName, BTreeSet<i64>>);
+
+impl Scopes {
+    pub fn of(&self, dataset: &DatasetName) -> Option<&BTreeSet<i64>> {
+        self.0.iter().find(|(name, _)| same_dataset(name, dataset)).map(|(_, batches)| batches)
+    }
+}
+
 /// A task's target, and what becomes of the rows that it has.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Target {
@@ -87,10 +102,19 @@ pub enum From<'a> {
     Query {
         sql: &'a Rendered,
         statement: &'a Statement,
-        scope: SourceScope,
+        scopes: &'a Scopes,
     },
     /// An Arrow file.
     File(&'a SourceFile),
+}
+
+/// What filling a target gave.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Filled {
+    /// How many are new.
+    pub rows: u64,
+    /// What is doubtful about the task's text, and could not be told before it ran.
+    pub warnings: Vec<String>,
 }
 
 /// The work on a standard flow's batch, which several tasks do at once. Nothing of it is visible until it is published;
@@ -114,11 +138,10 @@ pub trait Bench: Send + Sync {
         progress: &Progress,
     ) -> Result<Landed, LandError>;
 
-    /// Fills a target; how many rows are new.
-    async fn fill(&self, moment: Moment, from: From<'_>, target: &Target, progress: &Progress) -> Result<u64, RunError>;
+    async fn fill(&self, moment: Moment, from: From<'_>, target: &Target, progress: &Progress) -> Result<Filled, RunError>;
 
-    /// Writes a dataset's rows to an Arrow file.
-    async fn export(&self, moment: Moment, dataset: &DatasetName, scope: SourceScope, path: &Path) -> Result<(), RunError>;
+    /// Writes a dataset's rows, as far as a task sees them, to an Arrow file.
+    async fn export(&self, moment: Moment, dataset: &DatasetName, scopes: &Scopes, path: &Path) -> Result<(), RunError>;
 
     /// Makes all that was landed and filled visible, with its records, or nothing.
     async fn publish(&self, publish: Publish) -> Result<(), RunError>;

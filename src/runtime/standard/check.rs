@@ -3,16 +3,19 @@
 use std::collections::BTreeMap;
 
 use qetl_core::{
-    Column, DatasetName, Flow, Problem, Problems, Type,
+    Column, Concerns, DatasetName, Flow, Problem, Problems, RuleChange, Type,
     plan::{self, Known as KnownType},
     schema::same_name,
-    standard::{Rendered, StandardFlow, StandardTask, StatementKind, TaskWork, TemplateContext, WriteMode, same_dataset},
+    standard::{
+        Kept, Reading, Rendered, SourceScope, StandardFlow, StandardTask, StatementKind, TaskWork, TemplateContext, WriteMode,
+        same_dataset, scopes,
+    },
     suggest,
 };
 
 use super::{
     bench::{Known, KnownColumns, Statement},
-    types,
+    kept, types,
 };
 use crate::{Engine, RunError, flows, records::FlowRecords, run::plan_of};
 
@@ -54,9 +57,6 @@ pub(super) fn texts(
             Ok(text) => {
                 if let Some(statement) = &text.statement {
                     reads.insert(task.id.value.clone(), statement.reads.clone());
-                    if statement.kind == StatementKind::Insert {
-                        problems.0.extend(flow.insert_of_everything(task));
-                    }
                 }
                 texts.insert(task.id.value.clone(), text);
             }
@@ -68,6 +68,81 @@ pub(super) fn texts(
     }
     let flow = flow.with_reads(&reads)?;
     Ok((flow, texts, problems))
+}
+
+/// How a task reads each of its datasets, given how they are kept.
+#[derive(Debug, Clone)]
+pub(super) struct Read {
+    pub(super) reading: Reading,
+    pub(super) scope: SourceScope,
+}
+
+/// What the tasks of a flow make of what they read.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Keeping {
+    /// By the task's id; an ingestion has none.
+    pub(super) modes: BTreeMap<String, WriteMode>,
+    /// Datasets of other flows.
+    pub(super) foreign: BTreeMap<DatasetName, Kept>,
+}
+
+impl Keeping {
+    pub(super) fn new(texts: &BTreeMap<String, TaskText>, foreign: BTreeMap<DatasetName, Kept>) -> Self {
+        let modes = texts.iter().filter_map(|(id, text)| Some((id.clone(), text.mode?))).collect();
+        Self { modes, foreign }
+    }
+
+    /// How a task with this text reads; and what is wrong or doubtful about it.
+    pub(super) fn reads(&self, flow: &StandardFlow, task: &StandardTask, text: &TaskText) -> (Vec<Read>, Problems) {
+        let (names, inserts) = match (&task.work, &text.statement) {
+            (TaskWork::Ingestion(_), _) => return (Vec::new(), Problems::default()),
+            (_, Some(statement)) => (statement.reads.clone(), statement.kind == StatementKind::Insert),
+            (_, None) => (task.sources.iter().map(|source| (source.dataset.clone(), source.span)).collect(), false),
+        };
+        let readings = flow.readings(&names, &self.modes, &self.foreign);
+        let (found, problems) = scopes(task, inserts, &readings);
+        (readings.into_iter().zip(found).map(|(reading, scope)| Read { reading, scope }).collect(), problems.in_source(&flow.source))
+    }
+
+    /// What tasks read otherwise than by older rules.
+    pub(super) fn rule_changes(
+        &self,
+        flow: &StandardFlow,
+        texts: &BTreeMap<String, TaskText>,
+        reads: &BTreeMap<String, Vec<Read>>,
+    ) -> Vec<RuleChange> {
+        let mut changes = Vec::new();
+        for task in &flow.tasks {
+            let by_batch = || reads.get(&task.id.value).into_iter().flatten().filter(|read| read.scope == SourceScope::Batch);
+            let inserts =
+                texts.get(&task.id.value).and_then(|text| text.statement.as_ref()).is_some_and(|s| s.kind == StatementKind::Insert);
+            if let (true, None, Some(read)) = (inserts, task.source_scope(), by_batch().next()) {
+                let about =
+                    format!("the INSERT of task `{}` reads the rows of its batch of `{}`, not all", task.id.value, read.reading.dataset);
+                changes.push(RuleChange { since: 1, about, concerns: Concerns::Later });
+            }
+            if let (Some(_), Some(read)) = (task.source_scope(), by_batch().find(|read| !read.reading.own)) {
+                let about = format!(
+                    "task `{}` reads the batches of `{}` that were published since its last batch, not the one of its number",
+                    task.id.value, read.reading.dataset
+                );
+                changes.push(RuleChange { since: 1, about, concerns: Concerns::All });
+            }
+        }
+        changes
+    }
+
+    /// The same for all tasks.
+    pub(super) fn all_reads(&self, flow: &StandardFlow, texts: &BTreeMap<String, TaskText>) -> (BTreeMap<String, Vec<Read>>, Problems) {
+        let (mut reads, mut problems) = (BTreeMap::new(), Problems::default());
+        for task in &flow.tasks {
+            let Some(text) = texts.get(&task.id.value) else { continue };
+            let (found, more) = self.reads(flow, task, text);
+            problems.append(more);
+            reads.insert(task.id.value.clone(), found);
+        }
+        (reads, problems)
+    }
 }
 
 /// Ingestions whose target another task makes too: their batches replace all of a batch's rows.
@@ -193,7 +268,7 @@ pub async fn check_project(engine: &dyn Engine, all: &[&Flow], chosen: &[&Flow],
     for flow in flows::in_order(all, all) {
         let is_chosen = chosen.iter().any(|other| other.id() == flow.id());
         let records = engine.records(flow.id()).await?;
-        let Some(standard) = flow.standard() else {
+        if flow.standard().is_none() {
             match plan_of(engine, flow, all, &records, &known).await {
                 Ok((plan, source)) => {
                     if let Some(source) = source.filter(|source| is_chosen && source.columns.is_none()) {
@@ -211,9 +286,9 @@ pub async fn check_project(engine: &dyn Engine, all: &[&Flow], chosen: &[&Flow],
                 Err(other) => return Err(other),
             }
             continue;
-        };
+        }
         let others: Vec<DatasetName> = names.iter().filter(|(_, maker)| *maker != flow.id()).map(|(name, _)| name.clone()).collect();
-        match standard_flow(engine, flow, &standard, &records, &others, known.clone(), now).await {
+        match standard_flow(engine, flow, all, &records, &others, known.clone(), now).await {
             Ok(found) => {
                 known = found.known;
                 if is_chosen {
@@ -233,15 +308,22 @@ pub async fn check_project(engine: &dyn Engine, all: &[&Flow], chosen: &[&Flow],
 async fn standard_flow(
     engine: &dyn Engine,
     flow: &Flow,
-    standard: &StandardFlow,
+    project: &[&Flow],
     records: &FlowRecords,
     others: &[DatasetName],
     mut known: Known,
     now: i64,
 ) -> Result<Found, RunError> {
+    let Some(standard) = &flow.standard() else { return Ok(Found { known, ..Found::default() }) };
     let job = super::files::empty_job(records.greatest_id().unwrap_or(0) + 1, records, &Default::default(), now);
     let (standard, texts, mut warnings) = texts(engine, standard, &job.context(engine.quote()))?;
     let mut problems = standard.missing_sources(others);
+    let foreign: Vec<DatasetName> = standard.foreign_sources().into_iter().map(|source| source.dataset.clone()).collect();
+    let keeping = Keeping::new(&texts, kept::foreign(engine, flow.id(), project, &foreign).await?);
+    let (_, found) = keeping.all_reads(&standard, &texts);
+    let (doubtful, wrong): (Vec<_>, Vec<_>) = found.0.into_iter().partition(|problem| problem.warning);
+    warnings.append(Problems(doubtful));
+    problems.append(Problems(wrong));
     for task in &standard.tasks {
         if let Some(other) = others.iter().find(|other| same_dataset(other, &task.target)) {
             let what = format!("another flow makes `{other}` too");

@@ -3,23 +3,25 @@
 use std::{collections::BTreeMap, sync::Arc, time::SystemTime};
 
 use qetl_core::{
-    DatasetName, Flow, Plan, Problem, Problems,
+    DatasetName, Flow, Plan, Problems,
     plan::{self, Dag, DagNode, Dataset, DatasetKind, InputType},
     schema::Schema,
-    standard::{StandardFlow, StandardTask, TaskWork, WriteMode, same_dataset},
+    standard::{SourceScope, StandardFlow, StandardTask, TaskWork, WriteMode},
 };
 use qetl_ingest::SourceFile;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::{
     bench::{Known, KnownColumns},
-    check::{self, TaskText},
+    check::{self, Keeping, Read, TaskText},
     files::{Finder, StandardJob, empty_job},
-    types,
+    kept, known,
+    reads::{ForeignRead, Reads},
+    types, work,
 };
 use crate::{
     Engine, RunError,
-    records::{BatchRecord, FlowRecords},
+    records::FlowRecords,
     rules,
     run::blocking,
     waiting::{Request, Roots, micros},
@@ -35,6 +37,8 @@ pub struct PlannedStandard {
     pub jobs: Vec<StandardJob>,
     /// Why there is work, when not for new files alone.
     pub reasons: Vec<String>,
+    /// What stays as it was, although the text or the variables are others now.
+    pub changes: Vec<String>,
     /// Datasets of other flows that are not there yet.
     pub absent: Problems,
     /// What keeps the flow from running, although its file is right.
@@ -42,6 +46,9 @@ pub struct PlannedStandard {
     /// What is worth knowing before it runs.
     pub notes: Vec<String>,
     pub(super) records: FlowRecords,
+    /// Which batches of other flows' datasets belong to which batch.
+    pub(super) reads: Reads,
+    pub(super) keeping: Keeping,
     /// The columns of each ingestion, by the task's id.
     pub(super) inputs: BTreeMap<String, Vec<InputType>>,
     /// What a batch will be recorded with.
@@ -56,6 +63,8 @@ pub struct PlannedTask {
     pub task_type: &'static str,
     pub target: DatasetName,
     pub reads: Vec<DatasetName>,
+    /// Those of them of which it reads a batch.
+    pub by_batch: Vec<DatasetName>,
     /// The path, SQL or script, filled in for the batch that would run last.
     pub text: String,
     /// How its rows stand to what the target holds.
@@ -69,6 +78,7 @@ pub async fn prepare(
     engine: &dyn Engine,
     flow: &Flow,
     standard: &StandardFlow,
+    project: &[&Flow],
     roots: &Roots,
     request: &Request,
 ) -> Result<PlannedStandard, RunError> {
@@ -79,8 +89,17 @@ pub async fn prepare(
     let (standard, texts, mut warnings) = check::texts(engine, standard, &template.context(engine.quote()))?;
 
     let foreign: Vec<DatasetName> = standard.foreign_sources().into_iter().map(|source| source.dataset.clone()).collect();
-    let versions = engine.changed(&foreign).await?;
-    let shape = shape(flow, request, &versions);
+    let keeping = Keeping::new(&texts, kept::foreign(engine, flow.id(), project, &foreign).await?);
+    let (read, found) = keeping.all_reads(&standard, &texts);
+    let (doubtful, wrong): (Vec<_>, Vec<_>) = found.0.into_iter().partition(|problem| problem.warning);
+    warnings.append(Problems(doubtful));
+    let rule_changes = keeping.rule_changes(&standard, &texts, &read);
+    let known: Vec<DatasetName> = keeping.foreign.keys().cloned().collect();
+    let mut problems = standard.missing_sources(&known);
+    problems.append(Problems(wrong));
+    problems.or(())?;
+    let reads = Reads::new(engine, &foreign, &records.batches).await?;
+    let shape = shape(flow, request);
     let finder = Finder { flow: &standard, id: flow.id(), roots, records: &records, request, now };
     let (jobs, reasons, missed) = match request.batch_id {
         Some(batch_id) => (vec![finder.named(batch_id)?], Vec::new(), Problems::default()),
@@ -89,13 +108,20 @@ pub async fn prepare(
             return Err(RunError::usage("`--input` needs a batch to belong to", help));
         }
         None => {
-            let all_there = foreign.iter().all(|dataset| versions.contains_key(dataset));
-            waiting(&finder, &shape, all_there.then_some(!foreign.is_empty()))?
+            let own: Vec<ForeignRead> = read.iter().flat_map(|(task, read)| foreign_reads(&reads, task, read)).collect();
+            let published = records.greatest_id().is_some_and(|newest| own.iter().any(|read| reads.is_new(read, newest)));
+            let first = reads.are_there(&foreign).then_some(!foreign.is_empty());
+            work::waiting(&finder, &shape, published, first)?
         }
     };
 
+    // A full refresh makes anew what is derived.
+    let needed = |task: &&StandardTask| !request.full_refresh || matches!(task.work, TaskWork::Ingestion(_));
+    let needed: Vec<DatasetName> = standard.tasks.iter().filter(needed).map(|task| task.target.clone()).collect();
+    engine.refuse_gaps(&needed).await?;
+
     let inputs = inputs(&standard, &jobs, &records).await?;
-    let (mut known, absent) = known_foreign(engine, &standard, &foreign).await?;
+    let (mut known, absent) = known::foreign(engine, &standard, &foreign, project).await?;
     for task in &standard.tasks {
         if let Some(types) = inputs.get(&task.id.value) {
             known.insert(task.target.clone(), types::landed(types));
@@ -103,14 +129,19 @@ pub async fn prepare(
     }
     let found = check::tasks(engine, &standard, &texts, known).await?;
     warnings.append(found.warnings);
-    let tasks = standard.tasks.iter().map(|task| planned(task, &texts, &found.known)).collect();
+    let read_by = |task: &StandardTask| read.get(&task.id.value).map(Vec::as_slice).unwrap_or_default();
+    let tasks: Vec<PlannedTask> = standard.tasks.iter().map(|task| planned(task, read_by(task), &texts, &found.known)).collect();
+    let changes = if jobs.is_empty() || request.full_refresh { Vec::new() } else { work::changes(&records, &shape, &jobs, &tasks) };
     let mut planned = PlannedStandard {
         tasks,
         jobs,
         reasons,
+        changes,
         absent,
         obstacles: Problems::default(),
         notes: found.notes,
+        reads,
+        keeping,
         inputs,
         shape,
         warnings: warnings.in_source(&flow.source),
@@ -119,19 +150,20 @@ pub async fn prepare(
     };
     if !request.full_refresh {
         planned.obstacles.append(missed.in_source(&flow.source));
-        let outdated = rules::outdated(engine, &Arc::new(planned.plan(flow)?), &planned.records).await?;
+        let outdated = rules::outdated(engine, &Arc::new(planned.plan(flow)?), &planned.records, rule_changes).await?;
         planned.obstacles.append(outdated);
     }
     Ok(planned)
 }
 
-fn planned(task: &StandardTask, texts: &BTreeMap<String, TaskText>, known: &Known) -> PlannedTask {
+fn planned(task: &StandardTask, read: &[Read], texts: &BTreeMap<String, TaskText>, known: &Known) -> PlannedTask {
     let text = texts.get(&task.id.value);
     PlannedTask {
         id: task.id.value.clone(),
         task_type: task.task_type().name(),
         target: task.target.clone(),
         reads: task.sources.iter().map(|source| source.dataset.clone()).collect(),
+        by_batch: read.iter().filter(|read| read.scope == SourceScope::Batch).map(|read| read.reading.dataset.clone()).collect(),
         text: text.map(|text| text.rendered.text.clone()).unwrap_or_default(),
         mode: text.and_then(|text| text.mode).unwrap_or(WriteMode::ReplaceBatch),
         columns: known.get(&task.target).cloned(),
@@ -161,59 +193,30 @@ impl PlannedStandard {
         Ok(plan)
     }
 
+    /// What is worth knowing before it runs. What changed is told once.
+    pub fn notes(&self) -> Vec<String> {
+        let told = |reason: &&String| !self.changes.iter().any(|change| change.starts_with(reason.as_str()));
+        let absent = self.absent.0.iter().map(ToString::to_string);
+        self.reasons.iter().filter(told).chain(&self.changes).chain(&self.notes).cloned().chain(absent).collect()
+    }
+
     /// Whether some task keeps one row a key: what it was before a batch is not stored.
     pub(super) fn merges(&self) -> bool {
         self.tasks.iter().any(|task| task.mode == WriteMode::Merge)
     }
 }
 
-/// What makes a batch what it is, beside its files: the flow's text, `--var`, the versions of other flows' datasets.
-fn shape(flow: &Flow, request: &Request, versions: &BTreeMap<DatasetName, i64>) -> Value {
+/// What a task reads of other flows.
+pub(super) fn foreign_reads(reads: &Reads, task: &str, read: &[Read]) -> Vec<ForeignRead> {
+    let foreign = |read: &Read| ForeignRead { task: task.to_owned(), dataset: reads.name(&read.reading.dataset), scope: read.scope };
+    read.iter().filter(|read| !read.reading.own).map(foreign).collect()
+}
+
+/// What makes a batch what it is, beside its files and what it reads of other flows: the flow's text, `--var`.
+fn shape(flow: &Flow, request: &Request) -> Value {
     let mut shape = flow.shape.clone();
     shape["vars"] = request.vars.iter().map(|(name, value)| (name.clone(), value.to_json())).collect();
-    shape["sources"] = versions.iter().map(|(name, version)| (name.to_string(), json!(version))).collect();
     shape
-}
-
-/// Whether the flow's text or variables differ from what a batch was made with.
-pub(super) fn differs(record: &BatchRecord, shape: &Value, key: &str) -> bool {
-    let rest = |value: &Value| {
-        let entries = value.as_object().into_iter().flatten();
-        entries.filter(|(name, _)| !matches!(name.as_str(), "vars" | "sources")).map(|(k, v)| (k.clone(), v.clone())).collect::<Value>()
-    };
-    match key {
-        "" => rest(&record.shape) != rest(shape),
-        key => record.shape.get(key) != shape.get(key),
-    }
-}
-
-/// The batches that wait, and why if it is not for new files. `foreign`: whether the flow reads datasets of other flows;
-/// `None` if some of them are not there yet.
-fn waiting(finder: &Finder<'_>, shape: &Value, foreign: Option<bool>) -> Result<(Vec<StandardJob>, Vec<String>, Problems), RunError> {
-    let (new, mut jobs, missed) = finder.waiting()?;
-    let mut reasons = Vec::new();
-    let has_files = new.files.values().any(|files| !files.is_empty());
-    match finder.records.batches.last() {
-        Some(last) => {
-            for (key, reason) in [
-                ("", "the flow's text changed"),
-                ("vars", "other values are given with `--var`"),
-                ("sources", "a dataset of another flow was published"),
-            ] {
-                if differs(last, shape, key) {
-                    reasons.push(reason.to_owned());
-                }
-            }
-        }
-        None if foreign == Some(true) => reasons.push("a dataset of another flow is there".to_owned()),
-        None if foreign == Some(false) && new.files.is_empty() => reasons.push("the flow reads no files and never ran".to_owned()),
-        None => (),
-    }
-    if has_files || (!reasons.is_empty() && jobs.is_empty()) {
-        jobs.push(new);
-    }
-    jobs.sort_by_key(|job| job.batch_id);
-    Ok((jobs, reasons, missed))
 }
 
 /// The columns of each ingestion.
@@ -231,28 +234,4 @@ async fn inputs(flow: &StandardFlow, jobs: &[StandardJob], records: &FlowRecords
         inputs.extend(found.map(|found| (task.id.value.clone(), found)));
     }
     Ok(inputs)
-}
-
-/// The columns of other flows' datasets as they are stored, and those that are not there.
-async fn known_foreign(engine: &dyn Engine, flow: &StandardFlow, foreign: &[DatasetName]) -> Result<(Known, Problems), RunError> {
-    let (mut known, mut absent) = (Known::new(), Problems::default());
-    if foreign.is_empty() {
-        return Ok((known, absent));
-    }
-    let stored = engine.datasets().await?;
-    for source in flow.foreign_sources() {
-        match stored.iter().find(|info| same_dataset(&info.name, &source.dataset)) {
-            // What a view gives is known when it is read.
-            Some(info) if info.view => (),
-            Some(info) => {
-                known.insert(info.name.clone(), KnownColumns { columns: info.columns.clone(), typed: true });
-            }
-            None => {
-                let what = format!("dataset `{}` is not there", source.dataset);
-                let problem = Problem::new("qetl::plan::absent_dataset", source.span, what).label("nothing was published yet");
-                absent.push(problem.help("execute the flow that makes it first"));
-            }
-        }
-    }
-    Ok((known, absent.in_source(&flow.source)))
 }

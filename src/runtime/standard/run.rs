@@ -14,23 +14,27 @@ use qetl_core::{
 use qetl_ingest::SourceFile;
 
 use super::{
-    bench::{Bench, From, Moment, Target},
+    bench::{Bench, Filled, From, Moment, Target},
     check::{self, TaskText},
     files::{StandardJob, vars_of},
     hold::hold,
-    prepare::{PlannedStandard, differs, prepare},
+    prepare::{self, PlannedStandard},
     script::{self, Script},
+    settle::{reads_otherwise, scopes_of},
     types,
+    work::differs,
 };
 use crate::{
     Engine, FlowLock, Place, RunError,
     engine::{LandError, Landed, Publish},
+    panics,
     progress::{Event, Progress},
-    records::{BatchDetails, BatchRecord, FileRecord, FlowRecords, RunRecord},
+    records::{BatchDetails, BatchRecord, FileRecord, FlowRecords},
     report::{BatchReport, Status, StepReport},
-    run::{Done, blocking, failure_status, fingerprints, refuse_changed_files, stored_values},
+    run::{Done, History, blocking, failure_status, fingerprints, refuse_changed_files, stored_values},
     types as flow_types,
     waiting::{JobFile, Request, Roots, micros, parts},
+    warnings,
 };
 
 /// How many tasks run at once when nobody says: scripts and queries share the machine's memory.
@@ -39,40 +43,54 @@ const DEFAULT_JOBS: usize = 4;
 pub(crate) struct StandardRun<'a> {
     pub(crate) engine: &'a dyn Engine,
     pub(crate) flow: &'a Flow,
+    pub(crate) project: &'a [&'a Flow],
     pub(crate) roots: &'a Roots,
     pub(crate) request: &'a Request,
     pub(crate) progress: &'a Progress,
     pub(crate) run_id: &'a str,
+    pub(crate) history: History<'a>,
+    /// Warnings of this text were not told yet.
+    pub(crate) tells: bool,
     pub(crate) done: Done,
 }
 
-/// What the run of a batch goes by.
-struct Batch<'a> {
-    planned: &'a PlannedStandard,
-    job: &'a StandardJob,
-    started: Instant,
-    /// Microseconds since 1970.
-    started_at: i64,
+/// What the tasks of a batch made.
+struct Derived {
+    steps: Vec<StepReport>,
+    /// What is doubtful about their texts.
+    warnings: Vec<String>,
 }
 
 impl StandardRun<'_> {
     pub(crate) async fn all(&mut self, standard: &StandardFlow, wait: Duration) -> Result<(), RunError> {
         let place = Place::flow(self.flow.id());
         let lock = self.engine.lock(self.flow.id(), wait).await.map_err(|error| error.at(&place))?;
-        let mut planned = prepare(self.engine, self.flow, standard, self.roots, self.request).await.map_err(|error| error.at(&place))?;
+        let mut planned = prepare::prepare(self.engine, self.flow, standard, self.project, self.roots, self.request)
+            .await
+            .map_err(|error| error.at(&place))?;
         planned.obstacles.clone().or(())?;
         if !planned.jobs.is_empty() || self.request.full_refresh {
             planned.absent.clone().or(())?;
         }
         self.refuse_type_changes(&planned).await.map_err(|error| error.at(&place))?;
+        let mut warnings = planned.changes.clone();
+        self.tells = (!planned.jobs.is_empty() || self.request.full_refresh)
+            && warnings::once(self.flow, &mut planned.records.details, self.request, self.progress);
+        if self.tells {
+            warnings.extend(planned.warnings.0.iter().map(|warning| format!("{}: {warning}", warning.place())));
+        }
         if self.request.full_refresh && !planned.records.batches.is_empty() {
+            self.history.begin(&*lock, None).await.map_err(|error| error.at(&place))?;
             self.refresh(&mut planned, &*lock).await.map_err(|error| error.at(&place))?;
+            self.history.end(Status::Succeeded, "").await;
             // All else that makes work is done by that.
             let has_files = |job: &StandardJob| job.files.values().any(|files| !files.is_empty());
-            planned.jobs.retain(|job| has_files(job) || self.request.batch_id.is_some());
+            let more = self.has_more(&planned)?;
+            planned.jobs.retain(|job| has_files(job) || self.request.batch_id.is_some() || (more && !job.replay));
         }
         for job in planned.jobs.clone() {
-            let (started, started_at) = (Instant::now(), micros(SystemTime::now()));
+            self.request.interrupt.check()?;
+            self.history.begin(&*lock, Some(job.batch_id)).await.map_err(|error| error.at(&place.batch(job.batch_id)))?;
             let mut report = BatchReport {
                 batch_id: job.batch_id,
                 status: Status::Succeeded,
@@ -81,40 +99,20 @@ impl StandardRun<'_> {
                 source_dataset: None,
                 steps: Vec::new(),
                 derived_again: Vec::new(),
-                warnings: planned.warnings.0.iter().map(|warning| format!("{}: {warning}", warning.place())).collect(),
+                warnings: std::mem::take(&mut warnings),
                 error: None,
             };
-            let outcome = self.batch(&*lock, &mut planned, &job, (started, started_at), &mut report).await;
+            let outcome = panics::caught(self.batch(&*lock, &mut planned, &job, &mut report)).await;
             let outcome = outcome.map_err(|error| error.at(&place.batch(job.batch_id)));
             if let Err(error) = &outcome {
                 (report.status, report.error) = (failure_status(error), Some(error.into()));
             }
-            if report.status != Status::Succeeded {
-                let message = report.error.as_ref().map_or("", |error| &error.message);
-                let run = self.run_record(Some(job.batch_id), report.status, started_at, started, 0, message);
-                // What the run did not achieve is already told; that it could not be recorded must not hide that.
-                if let Err(error) = self.engine.record_run(&run).await {
-                    let message = format!("the run could not be recorded: {error}");
-                    self.progress.tell(Event::Warning { flow: self.flow.id().to_owned(), message });
-                }
-            }
+            self.history.end(report.status, report.error.as_ref().map_or("", |error| &error.message)).await;
             self.done.batches.push(report);
             outcome?;
+            self.tells = false;
         }
         Ok(())
-    }
-
-    fn run_record(&self, batch_id: Option<i64>, status: Status, started_at: i64, started: Instant, rows: u64, message: &str) -> RunRecord {
-        RunRecord {
-            run_id: self.run_id.to_owned(),
-            flow: self.flow.id().to_owned(),
-            batch_id,
-            status: status.name().to_owned(),
-            started_at,
-            seconds: started.elapsed().as_secs_f64(),
-            rows: i64::try_from(rows).unwrap_or(i64::MAX),
-            message: message.to_owned(),
-        }
     }
 
     /// A declared type may replace the recorded one only if every stored value fits it.
@@ -144,7 +142,6 @@ impl StandardRun<'_> {
         lock: &dyn FlowLock,
         planned: &mut PlannedStandard,
         job: &StandardJob,
-        (started, started_at): (Instant, i64),
         report: &mut BatchReport,
     ) -> Result<(), RunError> {
         let flow = self.flow.id().to_owned();
@@ -153,9 +150,16 @@ impl StandardRun<'_> {
         self.progress.tell(Event::BatchStarted { flow: flow.clone(), batch_id: job.batch_id, files, landed_before, dataset: None });
         let all_files = job.all_files();
         let files = self.fingerprints(planned, job, &all_files).await?;
-        let is_last = planned.records.greatest_id().is_none_or(|greatest| greatest <= job.batch_id) && known.is_none();
+        let bereft = self.settle(planned, job)?;
+        let is_last = planned.records.greatest_id().is_none_or(|greatest| greatest <= job.batch_id) && known.is_none() && bereft.is_empty();
         // What merged rows were before this batch is not stored: so it is worked out from the first batch on.
         let anew = !is_last && planned.merges();
+        let first = bereft.first().map_or(job.batch_id, |first| job.batch_id.min(*first));
+        let others = planned.records.batches.iter().filter(|other| other.batch_id != job.batch_id && (anew || other.batch_id >= first));
+        let again: Vec<StandardJob> = others.map(|other| of_record(other, &Request::default())).collect();
+        for other in &again {
+            self.settle(planned, other)?;
+        }
         let own: Vec<DatasetName> = planned.flow.tasks.iter().map(|task| task.target.clone()).collect();
         let bench = self.engine.bench(&flow, &own, lock, self.run_id, anew).await?;
         let (landed, by_task) = self.land(&*bench, planned, job, report).await?;
@@ -165,9 +169,8 @@ impl StandardRun<'_> {
         shape["vars"] = job.vars.iter().map(|(name, value)| (name.clone(), value.to_json())).collect();
         if let Some(known) = &known {
             let same_rows = (known.content_hash, known.rows) == (landed.content_hash, i64::try_from(landed.rows).unwrap_or(i64::MAX));
-            let same_rest =
-                known.processed_at == job.processed_at && ["", "vars", "sources"].iter().all(|key| !differs(known, &shape, key));
-            if same_rows && same_rest {
+            let same_rest = known.processed_at == job.processed_at && ["", "vars"].iter().all(|key| !differs(known, &shape, key));
+            if same_rows && same_rest && planned.reads.is_as_recorded(known, job.batch_id) {
                 report.status = Status::Unchanged;
                 let content = |file: &FileRecord| (file.name.clone(), file.content_hash);
                 let is_told = known.files.iter().map(content).eq(files.iter().map(content));
@@ -176,14 +179,13 @@ impl StandardRun<'_> {
                     drop(bench);
                     // Else they would be looked at again by each run.
                     self.engine.read_again(&flow, lock, job.batch_id, &files).await?;
-                    let columns = planned.records.columns.clone();
-                    published(&mut planned.records, BatchRecord { files, ..known.clone() }, columns);
+                    published(&mut planned.records, BatchRecord { files, ..known.clone() });
                 }
                 return Ok(());
             }
         }
-        let batch = Batch { planned, job, started, started_at };
-        report.derived_again = self.derive_all(&*bench, &batch, anew, &mut report.steps).await?;
+        self.derive_all(&*bench, planned, job, &again, report).await?;
+        report.derived_again = again.iter().map(|other| other.batch_id).collect();
 
         let record = BatchRecord {
             batch_id: job.batch_id,
@@ -193,42 +195,48 @@ impl StandardRun<'_> {
             content_hash: landed.content_hash,
             shape,
             files,
-            details: BatchDetails { columns: Some(types::landed_names(ingestions(planned).map(|(task, types)| (&task.target, types)))) },
+            details: BatchDetails {
+                columns: Some(types::landed_names(ingestions(planned).map(|(task, types)| (&task.target, types)))),
+                reads: planned.reads.record(job.batch_id),
+            },
         };
+        let mut records = vec![record];
+        records.extend(again.iter().filter_map(|other| reads_otherwise(planned, other.batch_id)));
         let inputs = ingestions(planned).map(|(task, types)| (&task.target, types, by_task.get(&task.id.value)));
         let columns = types::pinned(inputs, &planned.records);
-        let run = self.run_record(Some(job.batch_id), Status::Succeeded, batch.started_at, batch.started, landed.rows, "");
+        let run = self.history.succeeded(landed.rows, "");
         let details = planned.records.details_now();
-        bench.publish(Publish { flow, batches: vec![record.clone()], columns: columns.clone(), details: details.clone(), run }).await?;
-        published(&mut planned.records, record, columns);
-        planned.records.details = details;
+        let publish = Publish { flow, batches: records.clone(), columns: columns.clone(), details: details.clone(), run };
+        self.request.interrupt.publish(bench.publish(publish)).await?;
+        records.into_iter().for_each(|record| published(&mut planned.records, record));
+        (planned.records.columns, planned.records.details) = (columns, details);
         Ok(())
     }
 
-    /// Derives the batch, and those that build on it: later ones, or all of them.
+    /// Derives the batch, and those that are derived again because of it.
     async fn derive_all(
         &self,
         bench: &dyn Bench,
-        batch: &Batch<'_>,
-        anew: bool,
-        steps: &mut Vec<StepReport>,
-    ) -> Result<Vec<i64>, RunError> {
-        let (planned, job) = (batch.planned, batch.job);
-        let others = planned.records.batches.iter().filter(|other| other.batch_id != job.batch_id);
-        let mut moments: Vec<StandardJob> =
-            others.filter(|other| anew || other.batch_id > job.batch_id).map(|other| of_record(other, &Request::default())).collect();
-        let again = moments.iter().map(|other| other.batch_id).collect();
+        planned: &PlannedStandard,
+        job: &StandardJob,
+        again: &[StandardJob],
+        report: &mut BatchReport,
+    ) -> Result<(), RunError> {
+        let mut moments: Vec<StandardJob> = again.to_vec();
         moments.push(job.clone());
         moments.sort_by_key(|moment| moment.batch_id);
         for (index, moment) in moments.iter().enumerate() {
             let last = index + 1 == moments.len();
-            let mut done =
+            let done =
                 self.derive(bench, planned, moment, last).await.map_err(|error| error.at(&Place::default().batch(moment.batch_id)))?;
             if moment.batch_id == job.batch_id || last {
-                steps.append(&mut done);
+                report.steps.extend(done.steps);
+            }
+            if moment.batch_id == job.batch_id && self.tells {
+                report.warnings.extend(done.warnings);
             }
         }
-        Ok(again)
+        Ok(())
     }
 
     /// The files as they will be recorded, each once.
@@ -320,19 +328,14 @@ impl StandardRun<'_> {
 
     /// Runs SQL and scripts for one batch, several at once where they may. After a failure nothing new begins; what runs
     /// goes on to its end.
-    async fn derive(
-        &self,
-        bench: &dyn Bench,
-        planned: &PlannedStandard,
-        job: &StandardJob,
-        last: bool,
-    ) -> Result<Vec<StepReport>, RunError> {
+    async fn derive(&self, bench: &dyn Bench, planned: &PlannedStandard, job: &StandardJob, last: bool) -> Result<Derived, RunError> {
         let tasks = tasks_of(planned, last);
         let most = if self.request.jobs == 0 { DEFAULT_JOBS } else { self.request.jobs };
         let mut left: BTreeSet<&str> = tasks.iter().map(|task| task.id.as_str()).collect();
         let mut waiting = tasks.clone();
         let mut running = FuturesUnordered::new();
         let (mut done, mut failure): (Vec<(usize, StepReport)>, Option<RunError>) = (Vec::new(), None);
+        let mut warnings = Vec::new();
         loop {
             while failure.is_none() && running.len() < most {
                 let is_free = |task: &&StandardTask| task.after.iter().all(|id| !left.contains(id.as_str()));
@@ -341,8 +344,9 @@ impl StandardRun<'_> {
             }
             let Some((task, outcome)) = running.next().await else { break };
             match outcome {
-                Ok(report) => {
+                Ok((report, told)) => {
                     left.remove(task.id.as_str());
+                    warnings.extend(told.into_iter().map(|warning| format!("task `{}`: {warning}", task.id.value)));
                     self.step_done(job.batch_id, &report);
                     done.push((tasks.iter().position(|other| other.id.value == task.id.value).unwrap_or(0), report));
                 }
@@ -354,7 +358,7 @@ impl StandardRun<'_> {
             return Err(failure);
         }
         done.sort_by_key(|(place, _)| *place);
-        Ok(done.into_iter().map(|(_, report)| report).collect())
+        Ok(Derived { steps: done.into_iter().map(|(_, report)| report).collect(), warnings })
     }
 
     async fn task<'t>(
@@ -363,13 +367,13 @@ impl StandardRun<'_> {
         planned: &PlannedStandard,
         job: &StandardJob,
         task: &'t StandardTask,
-    ) -> (&'t StandardTask, Result<StepReport, RunError>) {
+    ) -> (&'t StandardTask, Result<(StepReport, Vec<String>), RunError>) {
         let step = task.target.to_string();
         let started = Instant::now();
         self.step_started(job.batch_id, &step);
-        let rows = self.run_task(bench, planned, job, task).await;
-        let report =
-            rows.map(|rows| StepReport { step: step.clone(), rows, seconds: started.elapsed().as_secs_f64(), counts: BTreeMap::new() });
+        let report = panics::caught(self.run_task(bench, planned, job, task)).await.map(|Filled { rows, warnings }| {
+            (StepReport { step: step.clone(), rows, seconds: started.elapsed().as_secs_f64(), counts: BTreeMap::new() }, warnings)
+        });
         (task, report.map_err(|error| error.at(&Place::default().step(&step))))
     }
 
@@ -379,9 +383,13 @@ impl StandardRun<'_> {
         planned: &PlannedStandard,
         job: &StandardJob,
         task: &StandardTask,
-    ) -> Result<u64, RunError> {
+    ) -> Result<Filled, RunError> {
         let moment = Moment { batch_id: job.batch_id, processed_at: job.processed_at };
-        let TaskText { rendered, statement, mode } = check::text(self.engine, &planned.flow, task, &job.context(self.engine.quote()))?;
+        let text = check::text(self.engine, &planned.flow, task, &job.context(self.engine.quote()))?;
+        let (read, problems) = planned.keeping.reads(&planned.flow, task, &text);
+        problems.or(())?;
+        let scopes = scopes_of(planned, task, job.batch_id, &read);
+        let TaskText { rendered, statement, mode } = text;
         let target = |keys: &[qetl_core::decode::Sp<String>]| Target {
             dataset: task.target.clone(),
             mode: mode.unwrap_or(WriteMode::ReplaceBatch),
@@ -392,41 +400,47 @@ impl StandardRun<'_> {
             (TaskWork::Sql(work), Some(statement)) => {
                 // An INSERT lists the columns that it fills; the query alone is run.
                 debug_assert!(statement.kind == StatementKind::Insert || statement.columns.is_empty());
-                let from = From::Query { sql: &rendered, statement, scope: work.scope };
+                let from = From::Query { sql: &rendered, statement, scopes: &scopes };
                 bench.fill(moment, from, &target(&work.write.unique_key), self.progress).await
             }
             (TaskWork::Script(work), _) => {
-                let script = Script { flow: self.flow, task, text: &rendered, scope: work.scope, job, variables: &planned.flow.variables };
+                let script = Script { flow: self.flow, task, text: &rendered, scopes: &scopes, job, variables: &planned.flow.variables };
                 let made = script::run(bench, moment, &script, self.roots, self.progress).await?;
                 bench.fill(moment, From::File(&made.file), &target(&work.write.unique_key), self.progress).await
             }
-            (TaskWork::Ingestion(_) | TaskWork::Sql(_), _) => Ok(0),
+            (TaskWork::Ingestion(_) | TaskWork::Sql(_), _) => Ok(Filled::default()),
         }
     }
 
     /// Derives every batch again from what was landed, in one publish.
     async fn refresh(&mut self, planned: &mut PlannedStandard, lock: &dyn FlowLock) -> Result<(), RunError> {
         hold(self.engine, planned).await?;
-        let (started, started_at) = (Instant::now(), micros(SystemTime::now()));
         let own: Vec<DatasetName> = planned.flow.tasks.iter().map(|task| task.target.clone()).collect();
         let bench = self.engine.bench(self.flow.id(), &own, lock, self.run_id, true).await?;
         let mut batches = planned.records.batches.clone();
         let count = batches.len();
+        for batch in &batches {
+            self.settle(planned, &of_record(batch, self.request))?;
+        }
         for (index, batch) in batches.iter_mut().enumerate() {
             let job = of_record(batch, self.request);
             let outcome = self.derive(&*bench, planned, &job, index + 1 == count).await;
-            outcome.map_err(|error| error.at(&Place::default().batch(batch.batch_id)))?;
+            let done = outcome.map_err(|error| error.at(&Place::default().batch(batch.batch_id)))?;
+            if self.tells && index + 1 == count {
+                let warning = |message| Event::Warning { flow: self.flow.id().to_owned(), message };
+                done.warnings.into_iter().for_each(|message| self.progress.tell(warning(message)));
+            }
             batch.generation += 1;
             batch.shape = planned.shape.clone();
             batch.shape["vars"] = job.vars.iter().map(|(name, value)| (name.clone(), value.to_json())).collect();
+            batch.details.reads = planned.reads.record(batch.batch_id);
         }
         let columns = types::pinned(ingestions(planned).map(|(task, types)| (&task.target, types, None)), &planned.records);
         let rows = batches.iter().map(|batch| u64::try_from(batch.rows).unwrap_or(0)).sum();
-        let run = self.run_record(None, Status::Succeeded, started_at, started, rows, "full refresh");
-        let details = planned.records.details_now();
-        let publish =
-            Publish { flow: self.flow.id().to_owned(), batches: batches.clone(), columns: columns.clone(), details: details.clone(), run };
-        bench.publish(publish).await?;
+        let run = self.history.succeeded(rows, "full refresh");
+        let (flow, details) = (self.flow.id().to_owned(), planned.records.details_now());
+        let publish = Publish { flow, batches: batches.clone(), columns: columns.clone(), details: details.clone(), run };
+        self.request.interrupt.publish(bench.publish(publish)).await?;
         self.done.refreshed = batches.iter().map(|batch| batch.batch_id).collect();
         (planned.records.batches, planned.records.columns, planned.records.details) = (batches, columns, details);
         Ok(())
@@ -465,8 +479,7 @@ fn tasks_of(planned: &PlannedStandard, last: bool) -> Vec<&StandardTask> {
     planned.flow.tasks.iter().filter(runs).collect()
 }
 
-fn published(records: &mut FlowRecords, record: BatchRecord, columns: Vec<crate::records::PinnedColumn>) {
-    records.columns = columns;
+fn published(records: &mut FlowRecords, record: BatchRecord) {
     records.ledger.extend(record.files.iter().map(|file| (record.batch_id, file.clone())));
     records.batches.retain(|batch| batch.batch_id != record.batch_id);
     records.batches.push(record);

@@ -44,7 +44,7 @@ class Context:
         )
         self.ds = self.execution_date.strftime("%Y-%m-%d")
         self.ds_nodash = self.execution_date.strftime("%Y%m%d")
-        self.ts = self.execution_date.isoformat()
+        self.ts = self.execution_date.strftime("%Y-%m-%dT%H:%M:%S")
         self.sources = [source["names"][0] for source in task["sources"]]
         self.target = task["target"][0]
 

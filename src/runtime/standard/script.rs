@@ -12,7 +12,7 @@ use std::{
 use qetl_core::{
     DatasetName, Flow,
     format::Format,
-    standard::{Rendered, SourceScope, StandardTask, Variables},
+    standard::{Rendered, StandardTask, Variables},
 };
 use qetl_ingest::SourceFile;
 use serde::Deserialize;
@@ -20,7 +20,7 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use super::{
-    bench::{Bench, Moment},
+    bench::{Bench, Moment, Scopes},
     files::StandardJob,
 };
 use crate::{
@@ -37,7 +37,7 @@ pub(super) struct Script<'a> {
     pub(super) flow: &'a Flow,
     pub(super) task: &'a StandardTask,
     pub(super) text: &'a Rendered,
-    pub(super) scope: SourceScope,
+    pub(super) scopes: &'a Scopes,
     pub(super) job: &'a StandardJob,
     /// Those of the flow.
     pub(super) variables: &'a Variables,
@@ -100,7 +100,7 @@ pub(super) async fn run(
     let mut sources = Vec::new();
     for (index, source) in script.task.sources.iter().enumerate() {
         let path = folder.0.join(format!("source-{index}.arrow"));
-        bench.export(moment, &source.dataset, script.scope, &path).await?;
+        bench.export(moment, &source.dataset, script.scopes, &path).await?;
         sources.push(json!({ "names": names(&source.dataset), "path": path }));
     }
     let result = folder.0.join("result.arrow");

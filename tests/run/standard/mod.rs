@@ -1,8 +1,11 @@
 //! Standard flows, executed.
 
 mod author;
+mod documented;
 mod pipelines;
+mod scopes;
 mod scripts;
+mod told;
 
 use crate::cli::Cli;
 
@@ -21,16 +24,14 @@ fn flow(tasks: &str) -> String {
 /// An ingestion of `data/<target>_*.csv`.
 fn ingestion(target: &str, columns: &str) -> String {
     format!(
-        "[[tasks]]\nid = \"load_{target}\"\ntask_type = \"ingestion\"\ntarget_dataset = \"{target}\"\n\
+        "[[tasks]]\nid = \"load_{target}\"\ntype = \"ingestion\"\ntarget_dataset = \"{target}\"\n\
          [tasks.config]\npath = \"data/{target}_*.csv\"\n{columns}\n"
     )
 }
 
 /// A task of SQL that names its sources in the text alone.
 fn sql(target: &str, text: &str, more: &str) -> String {
-    format!(
-        "[[tasks]]\nid = \"make_{target}\"\ntask_type = \"sql_processing\"\ntarget_dataset = \"{target}\"\n{more}\nsql = '''{text}'''\n"
-    )
+    format!("[[tasks]]\nid = \"make_{target}\"\ntype = \"sql_processing\"\ntarget_dataset = \"{target}\"\n{more}\nsql = '''{text}'''\n")
 }
 
 /// Rows without qetl's own columns, as CSV lines without a header.

@@ -14,7 +14,7 @@ region = "eu"
 
 [[tasks]]
 id = "ingest"
-task_type = "ingestion"
+type = "ingestion"
 target_dataset = "raw_sales"
 [tasks.config]
 path = "data/sales_*.csv"
@@ -22,7 +22,7 @@ columns = ["id", "customer", { name = "sold_on", schema_type = "date" }, { name 
 
 [[tasks]]
 id = "clean"
-task_type = "sql_processing"
+type = "sql_processing"
 source_dataset = "raw_sales"
 target_dataset = "sales"
 source_scope = "batch"
@@ -37,7 +37,7 @@ WHERE amount >= {{ least }} AND region = {{ var("region") | sql }}
 
 [[tasks]]
 id = "sum_up"
-task_type = "sql_processing"
+type = "sql_processing"
 source_dataset = "sales"
 target_dataset = "per_customer"
 sql = "SELECT customer, COUNT(*) AS n, SUM(amount) AS amount, MAX(sold_on) AS last FROM {source_dataset} GROUP BY customer"
@@ -311,7 +311,7 @@ fn a_flow_reads_what_another_made() {
     let cli = Cli::sample();
     cli.write(
         "flows/a_report.toml",
-        "id = \"report\"\nflow_type = \"standard\"\n[[tasks]]\nid = \"count\"\ntask_type = \"sql_processing\"\n\
+        "id = \"report\"\nflow_type = \"standard\"\n[[tasks]]\nid = \"count\"\ntype = \"sql_processing\"\n\
          source_dataset = \"orders_state\"\ntarget_dataset = \"order_count\"\nsql = \"SELECT COUNT(*) AS n FROM {{ source_dataset }}\"\n",
     );
     cli.ok(&["check"]);

@@ -8,7 +8,7 @@ use super::{flow, ingestion, project, rows, sql};
 use crate::cli::Cli;
 
 /// The Python of the tests, with pandas and pyarrow; `None` when there is none.
-fn python() -> Option<PathBuf> {
+pub(super) fn python() -> Option<PathBuf> {
     let found = venv::python("venv", &["pandas", "pyarrow", "polars"], "import pandas, pyarrow, polars");
     if found.is_none() && std::env::var_os("CI").is_some() {
         panic!("CI has no Python with pandas and pyarrow");
