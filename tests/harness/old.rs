@@ -6,6 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use qetl_core::{Column, Type};
 use qetl_runtime::{
     report::Status,
     run::{exit_code, plan_flow},
@@ -77,8 +78,15 @@ async fn execute(project: &TestProject, request: &Request) {
     assert_eq!(exit_code(&report), 0, "{}: {report:#?}", project.place.engine);
 }
 
-/// What a flow has stored: each dataset's rows, without the times of loading and execution.
-async fn tables(project: &TestProject, flow: &str) -> Vec<(String, Vec<TextRow>)> {
+/// What a flow has stored of a dataset.
+struct Table {
+    name: String,
+    columns: Vec<Column>,
+    rows: Vec<TextRow>,
+}
+
+/// What a flow has stored, without the times of loading and execution.
+async fn tables(project: &TestProject, flow: &str) -> Vec<Table> {
     let flow = project.workspace.flows(&[flow.to_owned()]).unwrap()[0].clone();
     let all = project.workspace.good_flows();
     let request = Request { full_refresh: true, ..Request::default() };
@@ -86,17 +94,42 @@ async fn tables(project: &TestProject, flow: &str) -> Vec<(String, Vec<TextRow>)
     let mut tables = Vec::new();
     for dataset in planned.plan.datasets.iter().filter(|dataset| dataset.is_stored()) {
         let stored = project.engine.stored(&dataset.name).await.unwrap().unwrap_or_default();
-        let kept = stored.columns.iter().filter(|column| !["xt_loaded_at", "xt_processed_at"].contains(&column.name.as_str()));
-        let names: Vec<String> = kept.map(|column| project.place.quoted(&column.name)).collect();
+        let is_kept = |column: &Column| !["xt_loaded_at", "xt_processed_at"].contains(&column.name.as_str());
+        let columns: Vec<Column> = stored.columns.into_iter().filter(is_kept).collect();
+        let names: Vec<String> = columns.iter().map(|column| project.place.quoted(&column.name)).collect();
         let rows = project.rows(&format!("SELECT {} FROM {}", names.join(", "), dataset.name)).await;
-        tables.push((format!("{} ({})", dataset.name, names.join(", ")), rows));
+        tables.push(Table { name: dataset.name.to_string(), columns, rows });
     }
     tables
 }
 
+/// A column that an older qetl inferred as float stays so, where today's infers a decimal: then the numbers are compared.
 async fn compare(old: &TestProject, fresh: &TestProject, flow: &str, when: &str) {
     let (own, expected) = (tables(old, flow).await, tables(fresh, flow).await);
-    assert_eq!(own, expected, "{}, {flow}, {when}: as made by the older qetl, and by this one", old.place.engine);
+    let names = |tables: &[Table]| -> Vec<String> { tables.iter().map(|table| table.name.clone()).collect() };
+    assert_eq!(names(&own), names(&expected), "{}, {flow}, {when}", old.place.engine);
+    for (own, expected) in own.into_iter().zip(expected) {
+        let differ = |(was, is): (&Column, &Column)| matches!((was.ty, is.ty), (Type::Float, Type::Decimal { .. }));
+        let differ: Vec<bool> = own.columns.iter().zip(&expected.columns).map(differ).collect();
+        let name = format!("{}, {flow}, `{}`, {when}: as made by the older qetl, and by this one", old.place.engine, own.name);
+        let columns = |table: &Table| -> Vec<(String, Option<Type>)> {
+            let typed = table.columns.iter().zip(&differ);
+            typed.map(|(column, differs)| (column.name.clone(), (!differs).then_some(column.ty))).collect()
+        };
+        assert_eq!(columns(&own), columns(&expected), "{name}");
+        assert_eq!(as_numbers(own.rows, &differ), as_numbers(expected.rows, &differ), "{name}");
+    }
+}
+
+/// The rows, sorted, with numbers in place of the texts of some columns.
+fn as_numbers(mut rows: Vec<TextRow>, columns: &[bool]) -> Vec<TextRow> {
+    for row in &mut rows {
+        for (value, _) in row.iter_mut().zip(columns).filter(|(_, is_one)| **is_one) {
+            *value = value.take().map(|text| text.parse::<f64>().unwrap().to_string());
+        }
+    }
+    rows.sort();
+    rows
 }
 
 async fn holds(project: &TestProject, flow: &str) {
