@@ -286,7 +286,7 @@ fn duckdb_commits_after_a_publish_without_changes() {
     };
     let cli = Cli::sample();
     let flow = std::fs::read_to_string(cli.path("flows/orders_change_feed.toml")).unwrap();
-    cli.write("flows/orders_change_feed.toml", &flow.replace("[input]", "[input]\nbatch_mode = \"delta\""));
+    cli.write("flows/orders_change_feed.toml", &flow.replace("batch_mode = \"snapshot\"", "batch_mode = \"delta\""));
     cli.ok(&["execute"]);
     cli.write("data/orders/orders_4.csv", "order_id,customer,status,amount\n");
     let program = cli.command(&[]).get_program().to_owned();
