@@ -316,7 +316,7 @@ fn flows_that_are_up_to_date_do_not_hide_a_refusal() {
     assert_eq!(run.code, 3, "one refused, one up to date, one skipped: {run:?}");
     let report: Value = serde_json::from_str(&cli.run(&["execute", "--format", "json"]).stdout).unwrap();
     let status: Vec<&Value> = report["flows"].as_array().unwrap().iter().map(|flow| &flow["status"]).collect();
-    assert_eq!(status, ["up_to_date", "rejected", "skipped"]);
+    assert_eq!(status, ["rejected", "skipped", "up_to_date"]);
 }
 
 #[test]

@@ -4,10 +4,12 @@
 //! page of the database, which so is part of every write: a log or a file of another time shows by it.
 
 use std::{
-    collections::BTreeSet,
-    fs::{self, File},
-    os::unix::fs::FileExt,
+    collections::{BTreeMap, BTreeSet},
+    fs::{self, File, Metadata},
+    io,
+    os::unix::fs::{FileExt, MetadataExt},
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -117,12 +119,29 @@ impl Catalog {
         let mut log = self.file.as_os_str().to_owned();
         log.push("-wal");
         let has_log = fs::metadata(log).is_ok_and(|log| log.len() > 0);
+        if has_log {
+            self.refuse_cut(connection).map_err(|why| self.unreadable(&why))?;
+        }
         Ok(Found { in_file: has_log.then(|| self.writes_in_file()).transpose()?, ..found })
+    }
+
+    /// A file may be shorter than the catalog only by pages that its log has; SQLite takes others for empty ones, and does not
+    /// see that before it needs them.
+    fn refuse_cut(&self, connection: &Connection) -> rusqlite::Result<()> {
+        let bytes = number(connection, "page_count")?.saturating_mul(number(connection, "page_size")?);
+        let is_short = fs::metadata(&self.file).is_ok_and(|file| i64::try_from(file.len()).is_ok_and(|length| length < bytes));
+        if is_short {
+            let found: String = connection.query_row("PRAGMA quick_check(1)", (), |row| row.get(0))?;
+            if found != "ok" {
+                return Err(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT), Some(found)));
+            }
+        }
+        Ok(())
     }
 
     fn writes_in_file(&self) -> Result<i64, RunError> {
         let mut bytes = [0; 4];
-        let read = File::open(&self.file).and_then(|file| file.read_exact_at(&mut bytes, WRITES_AT));
+        let read = held(&self.file).and_then(|file| file.read_exact_at(&mut bytes, WRITES_AT));
         read.map_err(|why| self.unreadable(&why))?;
         Ok(i64::from(i32::from_be_bytes(bytes)))
     }
@@ -220,6 +239,18 @@ impl Catalog {
         let kept_before = self.marker.read().ok().flatten().map_or(i64::MAX, |said| said.kept_before);
         crate::stage::reclaim(folder, &known, kept_before).map(|_| ()).map_err(|why| error::file(folder, why))
     }
+}
+
+/// The file, which stays open: a process that closes a file gives up every lock that SQLite holds in it.
+fn held(path: &Path) -> io::Result<Arc<File>> {
+    static HELD: Mutex<BTreeMap<(u64, u64), Arc<File>>> = Mutex::new(BTreeMap::new());
+    let mut all = HELD.lock().unwrap_or_else(PoisonError::into_inner);
+    let identity = |file: &Metadata| (file.dev(), file.ino());
+    if let Some(file) = all.get(&identity(&fs::metadata(path)?)) {
+        return Ok(file.clone());
+    }
+    let file = File::open(path)?;
+    Ok(all.entry(identity(&file.metadata()?)).or_insert(Arc::new(file)).clone())
 }
 
 /// Refuses files that are not there, or not as long as the catalog says.

@@ -71,7 +71,6 @@ impl FlowRun<'_> {
         for (index, job) in jobs.iter().enumerate() {
             self.waiting = jobs[index..].iter().flat_map(Job::read_files).map(|file| file.source.clone()).collect();
             self.request.interrupt.check()?;
-            self.history.begin(&*lock, Some(job.batch_id)).await.map_err(|error| error.at(&place.batch(job.batch_id)))?;
             let mut report = BatchReport {
                 batch_id: job.batch_id,
                 status: Status::Succeeded,
@@ -83,7 +82,10 @@ impl FlowRun<'_> {
                 warnings: Vec::new(),
                 error: None,
             };
-            let outcome = panics::caught(self.batch(&*lock, &mut records, &mut input, job, &mut report)).await;
+            let outcome = match self.history.begin(&*lock, Some(job.batch_id)).await {
+                Ok(()) => panics::caught(self.batch(&*lock, &mut records, &mut input, job, &mut report)).await,
+                Err(error) => Err(error),
+            };
             let outcome = outcome.map_err(|error| error.at(&place.batch(job.batch_id)));
             if let Err(error) = &outcome {
                 (report.status, report.error) = (failure_status(error), Some(error.into()));

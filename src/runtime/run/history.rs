@@ -77,7 +77,7 @@ impl<'a> History<'a> {
     pub(crate) async fn end(&mut self, status: Status, message: &str) {
         if status == Status::Succeeded {
             (self.running, self.ended) = (None, Some(status.name().to_owned()));
-        } else {
+        } else if self.running.is_some() {
             self.write(status.name(), message).await;
         }
     }

@@ -90,7 +90,6 @@ impl StandardRun<'_> {
         }
         for job in planned.jobs.clone() {
             self.request.interrupt.check()?;
-            self.history.begin(&*lock, Some(job.batch_id)).await.map_err(|error| error.at(&place.batch(job.batch_id)))?;
             let mut report = BatchReport {
                 batch_id: job.batch_id,
                 status: Status::Succeeded,
@@ -102,7 +101,10 @@ impl StandardRun<'_> {
                 warnings: std::mem::take(&mut warnings),
                 error: None,
             };
-            let outcome = panics::caught(self.batch(&*lock, &mut planned, &job, &mut report)).await;
+            let outcome = match self.history.begin(&*lock, Some(job.batch_id)).await {
+                Ok(()) => panics::caught(self.batch(&*lock, &mut planned, &job, &mut report)).await,
+                Err(error) => Err(error),
+            };
             let outcome = outcome.map_err(|error| error.at(&place.batch(job.batch_id)));
             if let Err(error) = &outcome {
                 (report.status, report.error) = (failure_status(error), Some(error.into()));

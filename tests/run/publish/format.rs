@@ -32,7 +32,7 @@ fn columns_that_a_later_format_adds_do_not_matter() {
 fn a_publish_without_changes_is_none_in_the_format() {
     let cli = Cli::sample();
     let flow = fs::read_to_string(cli.path("flows/orders_change_feed.toml")).unwrap();
-    cli.write("flows/orders_change_feed.toml", &flow.replace("[input]", "[input]\nbatch_mode = \"delta\""));
+    cli.write("flows/orders_change_feed.toml", &flow.replace("batch_mode = \"snapshot\"", "batch_mode = \"delta\""));
     cli.write("data/orders/orders_4.csv", "order_id,customer,status,amount\n");
     cli.ok(&["execute"]);
     let changes = "SELECT count(*), count(changes_made), sum(changes_made = '') FROM ducklake_snapshot_changes WHERE snapshot_id > 0";
