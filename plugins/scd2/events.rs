@@ -92,9 +92,9 @@ impl Roles {
         let of_batch = of_batch.into_iter().map(|name| (name, Expr::right(name))).chain([("xt_own", time)]);
         let kept: Vec<String> = shown.column_names().map(str::to_owned).collect();
         let on_batch = [("xt_batch_id".to_owned(), "xt_batch_id".to_owned())];
-        let mut shown = shown.join(JoinKind::Inner, batches, &on_batch, with(left(&kept), of_batch))?;
+        let mut shown = shown.join(JoinKind::Inner, batches.clone(), &on_batch, with(left(&kept), of_batch))?;
         if let Some(landing) = landing.filter(|_| !self.values.is_empty()) {
-            shown = self.with_sweeps(steps, prefix, shown, landing)?;
+            shown = self.with_sweeps(steps, prefix, shown, landing, batches)?;
         }
         Ok(steps.add(&format!("{prefix}shown"), shown))
     }

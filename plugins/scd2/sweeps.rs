@@ -18,7 +18,7 @@ impl Roles {
     }
 
     /// The rows with [`AROUND`], in snapshots of some values. `landing` are all landed rows.
-    pub(super) fn with_sweeps(&self, steps: &mut Steps, prefix: &str, shown: Rel, landing: Rel) -> Result<Rel, RelError> {
+    pub(super) fn with_sweeps(&self, steps: &mut Steps, prefix: &str, shown: Rel, landing: Rel, batches: Rel) -> Result<Rel, RelError> {
         let of = self.of();
         let kept: Vec<String> = shown.column_names().map(str::to_owned).collect();
         let on_batch = [("xt_batch_id".to_owned(), "xt_batch_id".to_owned())];
@@ -42,7 +42,7 @@ impl Roles {
             asked.filter(Expr::column(&of[0]).is_null().not())
         };
         let asked = Rel::union(vec![asked("")?, asked("_before")?])?;
-        let spans = self.spans(steps, prefix, asked, landing)?;
+        let spans = self.spans(steps, prefix, asked, landing, batches)?;
         let on = |suffix: &str| of.iter().map(|name| (format!("{name}{suffix}"), name.clone())).chain(on_batch.clone()).collect::<Vec<_>>();
         let mut columns: Vec<String> = shown.column_names().map(str::to_owned).collect();
         let after = ["xt_swept_after", "xt_swept_after_id"];
@@ -76,7 +76,7 @@ impl Roles {
     }
 
     /// Of each value and batch that is asked for, the sweeps around it.
-    fn spans(&self, steps: &mut Steps, prefix: &str, asked: Rel, landing: Rel) -> Result<Rel, RelError> {
+    fn spans(&self, steps: &mut Steps, prefix: &str, asked: Rel, landing: Rel, batches: Rel) -> Result<Rel, RelError> {
         let (of, sweeps) = (self.of(), self.sweeps(steps, landing)?);
         let by: Vec<String> = of.iter().cloned().chain(["xt_batch_id".to_owned()]).collect();
         let tell = |rel: Rel, sweeps: i64| rel.select(&by)?.project(with(own(&by), [("xt_sweeps", Expr::int(sweeps))]));
@@ -84,7 +84,7 @@ impl Roles {
         let moments = Rel::union(vec![tell(asked, 0)?, tell(sweeps, 1)?])?.aggregate(&by, vec![sweeps_here])?;
         let executed = [("xt_sweeps", Expr::left("xt_sweeps")), ("xt_executed", Expr::right("xt_executed"))];
         let on_batch = [("xt_batch_id".to_owned(), "xt_batch_id".to_owned())];
-        let moments = moments.join(JoinKind::Inner, self.batches(steps)?, &on_batch, with(left(&by), executed))?;
+        let moments = moments.join(JoinKind::Inner, batches, &on_batch, with(left(&by), executed))?;
         let count = WindowFunction::RunningSum(Expr::column("xt_sweeps"));
         let moments = moments.window("xt_count", count, &of, vec![up("xt_batch_id")])?;
         let moments = steps.add_small(&format!("{prefix}moments"), moments);

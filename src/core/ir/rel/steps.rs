@@ -29,6 +29,7 @@ impl Steps {
     }
 
     fn push(&mut self, name: &str, rel: Rel, small: bool) -> Rel {
+        debug_assert!(self.0.iter().all(|step| step.name != name), "two steps are named `{name}`");
         let read = Rel::with(Op::Ref { step: name.to_owned() }, rel.schema().clone());
         self.0.push(Step { name: name.to_owned(), rel, small });
         read
