@@ -193,7 +193,8 @@ pub(crate) fn upgrade(database: &dyn Database, connection: &mut dyn Connection) 
     }
     let text = database.dialect().column_type(Type::Text).map_err(|what| Failure::Other(what.to_string()))?;
     for name in WITH_DETAILS {
-        if connection.rows(&sql(database, &format!("SELECT [details] FROM {{{name}}} WHERE 1 = 0")), &[]).is_err() {
+        // SQLite takes a quoted name that no column has for a text, unless it says whose column it is.
+        if connection.rows(&sql(database, &format!("SELECT r.[details] FROM {{{name}}} AS r WHERE 1 = 0")), &[]).is_err() {
             connection.run(&sql(database, &format!("ALTER TABLE {{{name}}} ADD COLUMN [details] {text}")), &[])?;
         }
     }
