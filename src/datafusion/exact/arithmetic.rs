@@ -18,8 +18,9 @@ use datafusion::{
     },
     error::{DataFusionError, Result},
     logical_expr::{
-        BinaryExpr, ColumnarValue, Expr, ExprSchemable, LogicalPlan, Operator, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
-        Volatility, expr::ScalarFunction, expr_rewriter::NamePreserver, type_coercion::binary::BinaryTypeCoercer, utils::merge_schema,
+        BinaryExpr, ColumnarValue, Expr, ExprSchemable, LogicalPlan, Operator, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
+        ScalarUDFImpl, Signature, Volatility, expr::ScalarFunction, expr_rewriter::NamePreserver, type_coercion::binary::BinaryTypeCoercer,
+        utils::merge_schema,
     },
     optimizer::AnalyzerRule,
 };
