@@ -92,6 +92,10 @@ impl Database for MySql {
         &qetl_sql::syntax::MySqlDialect {}
     }
 
+    fn groups_chains(&self) -> bool {
+        true
+    }
+
     fn real_table(&self, dataset: &qetl_core::DatasetName) -> String {
         format!("{}.{}", crate::tables::quoted(self, self.opts.get_db_name().unwrap_or_default()), crate::tables::table(self, dataset))
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::{
     array::{Array, ArrayRef, AsArray, Datum, Decimal128Array, Scalar},
     compute::kernels::numeric::{add, div, mul, neg, rem, sub},
-    datatypes::{DataType, Decimal128Type, DecimalType, i256},
+    datatypes::{DataType, Decimal128Type, DecimalType, Field, FieldRef, i256},
     error::ArrowError,
 };
 use datafusion::{
@@ -18,8 +18,9 @@ use datafusion::{
     },
     error::{DataFusionError, Result},
     logical_expr::{
-        BinaryExpr, ColumnarValue, Expr, ExprSchemable, LogicalPlan, Operator, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature,
-        Volatility, expr::ScalarFunction, expr_rewriter::NamePreserver, type_coercion::binary::BinaryTypeCoercer, utils::merge_schema,
+        BinaryExpr, ColumnarValue, Expr, ExprSchemable, LogicalPlan, Operator, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDF,
+        ScalarUDFImpl, Signature, Volatility, expr::ScalarFunction, expr_rewriter::NamePreserver, type_coercion::binary::BinaryTypeCoercer,
+        utils::merge_schema,
     },
     optimizer::AnalyzerRule,
 };
@@ -145,6 +146,13 @@ impl ScalarUDFImpl for Checked {
             [left, right] => BinaryTypeCoercer::new(left, &self.op.operator(), right).get_result_type(),
             _ => internal_err!("{} takes one or two arguments", self.name()),
         }
+    }
+
+    /// As with the operator, only NULL gives NULL.
+    fn return_field_from_args(&self, args: ReturnFieldArgs<'_>) -> Result<FieldRef> {
+        let types: Vec<DataType> = args.arg_fields.iter().map(|field| field.data_type().clone()).collect();
+        let nullable = args.arg_fields.iter().any(|field| field.is_nullable());
+        Ok(Arc::new(Field::new(self.name(), self.return_type(&types)?, nullable)))
     }
 
     fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {

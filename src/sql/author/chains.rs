@@ -1,4 +1,5 @@
-//! Long chains of operators in parentheses: DuckDB takes the cube of a chain's length for it, and minutes for a thousand terms.
+//! Long chains of operators in parentheses: DuckDB takes time by the cube of a chain's length, minutes for a thousand terms, and MariaDB has not
+//! the stack for it.
 
 use std::ops::ControlFlow;
 
