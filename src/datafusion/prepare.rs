@@ -107,7 +107,8 @@ impl DataFusionWork {
     ) -> PlanResult<LogicalPlan> {
         let feed = latest.input.first_scan().cloned();
         let checkpoint = feed.as_ref().filter(|_| latest.gaps.is_none()).and_then(|feed| self.checkpoint(feed, batch.batch_id));
-        let told_to = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.batch_id);
+        // The keys of its last batch, deleted ones included, stand in that batch alone.
+        let told_to = checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.batch_id - 1);
         let lower = |lower: &dyn Fn(Lowering<'_>) -> PlanResult<LogicalPlan>| {
             let view = View { told_to, ..View::of(self, batch) };
             lower(Lowering { steps: done.clone(), ..self.lowering(batch, &view) })
