@@ -72,7 +72,7 @@ fn rows_that_stay_keep_the_names_that_they_have() {
 fn integers_and_decimals_overflow_with_an_error() {
     let most = i64::MAX;
     let check = |text: &str, told: &str| {
-        let columns = "columns = [{ name = \"d\", schema_type = \"decimal(38,2)\" }]";
+        let columns = "columns = [\"id\", \"v\", \"w\", { name = \"d\", schema_type = \"decimal(38,2)\" }]";
         let cli = project(&flow(&format!("{}{}", ingestion("raw", columns), sql("out", text, ""))));
         cli.write("data/raw_1.csv", &format!("id,v,w,d\n1,{most},-{most},{0}.99\n2,1,-2,0.01\n", "9".repeat(36)));
         let output = cli.run(&["execute"]);
