@@ -125,6 +125,10 @@ fn live(runtime: &Runtime, places: Places<'_>, history: &PartsHistory) -> Result
         if model.batches.is_empty() {
             return Ok(Lived::AsTheModelSays);
         }
+        // The run of a full refresh executes what waits, too, and would be refused again.
+        for (name, _) in waiting.values().flatten() {
+            let _ = fs::remove_file(folder.join(name));
+        }
         settled(&project, &tables::change_feed(&model)).await
     })
 }
