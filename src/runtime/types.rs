@@ -109,7 +109,9 @@ fn settled(flow: &Flow, mut types: Vec<InputType>, found: &[Option<Inferred>]) -
 
 /// How the flow's files are read.
 pub fn read_spec(flow: &Flow, types: &[InputType]) -> ReadSpec {
-    let keys = flow.properties.key_columns(flow);
+    let mut keys = flow.properties.key_columns(flow);
+    // What says an order is compared by its value.
+    keys.retain(|key| !flow.input.sequence_columns.iter().any(|column| column.value == *key));
     let amounts = flow.properties.amounts(&Expand { flow, input: types });
     let column = |column: &InputType| {
         let own = flow.input.columns.iter().find(|own| own.name.value == column.name);
