@@ -325,8 +325,10 @@ pub fn dataset_names(flow: &Flow, input: &[InputType]) -> Vec<DatasetName> {
 impl Plan {
     /// What always holds of the stored tables.
     pub fn invariants(&self) -> Result<Vec<Invariant>, Problems> {
-        let cx = Expand { flow: &self.flow, input: &self.input };
-        self.flow.properties.invariants(&cx).map_err(|problems| problems.in_source(&self.flow.source))
+        let gone: Vec<InputType> = self.input.iter().filter(|column| column.gone).cloned().collect();
+        let flow = if gone.is_empty() { self.flow.clone() } else { self.flow.with_columns(&gone, &self.input) };
+        let cx = Expand { flow: &flow, input: &self.input };
+        flow.properties.invariants(&cx).map_err(|problems| problems.in_source(&flow.source))
     }
 
     pub fn dataset(&self, name: &DatasetName) -> Option<&Dataset> {
