@@ -1,4 +1,5 @@
 //! Functions of time in the SQL of authors: SQLite's, worked out by SQLite itself, and what `now` is.
+#![expect(clippy::wildcard_enum_match_arm, reason = "of the many types, few are of time")]
 
 use std::{
     fmt,

@@ -327,7 +327,10 @@ impl Engine for DataFusionEngine {
         blocking(move || {
             let snapshot = catalog.snapshot(None)?;
             let stored = snapshot.tables.iter().filter(|(name, _)| datasets.iter().any(|dataset| same_dataset(dataset, name)));
-            stored.map(|(_, table)| catalog.files(snapshot.id, table, BatchRange::All, None).map(|_| ())).collect()
+            for (_, table) in stored {
+                catalog.files(snapshot.id, table, BatchRange::All, None)?;
+            }
+            Ok(())
         })
         .await
     }
@@ -390,7 +393,7 @@ fn show(plan: &Plan, task: &Task, batch: &BatchContext) -> datafusion::error::Re
 }
 
 fn nothing(name: &str, rel: &Rel) -> datafusion::error::Result<datafusion::logical_expr::LogicalPlan> {
-    scan(name, Arc::new(PinnedTable::new(query::arrow_schema(&rel.schema()), Vec::new(), None)))?.build()
+    scan(name, Arc::new(PinnedTable::new(query::arrow_schema(rel.schema()), Vec::new(), None)))?.build()
 }
 
 /// Tables of a plan that have no rows.
@@ -402,7 +405,7 @@ impl Tables for Unread<'_> {
     fn table(&self, dataset: &DatasetName, rel: &Rel, _: AsOf) -> datafusion::error::Result<Arc<dyn datafusion::catalog::TableProvider>> {
         let classified = |task: &&Task| task.target == *dataset && classify::parts(&task.steps).is_some();
         let with_hash = self.plan.tasks.iter().any(|task| classified(&task));
-        let schema = query::arrow_schema(&rel.schema());
+        let schema = query::arrow_schema(rel.schema());
         let fields = schema.fields().iter().map(|field| field.as_ref().clone());
         let hash = with_hash.then(|| arrow::datatypes::Field::new(ROW_HASH, arrow::datatypes::DataType::FixedSizeBinary(16), true));
         let schema = Arc::new(arrow::datatypes::Schema::new(fields.chain(hash).collect::<Vec<_>>()));

@@ -379,9 +379,8 @@ async fn rows(database: Arc<dyn Database>, sql: String) -> Result<Rows, RunError
             let found = connection.query(&prepared.text, &[], &mut |found, row| output.row(found, row))?;
             output.end(&found)
         };
-        let told = |why| match why {
-            Failure::Wrong(why) => RunError::usage(why, "`qetl datasets` lists what there is"),
-            why => told(&*database, why),
+        let told = |why| {
+            if let Failure::Wrong(why) = why { RunError::usage(why, "`qetl datasets` lists what there is") } else { told(&*database, why) }
         };
         // Rows that end early must not pass for all of them.
         let Err(failed) = panics::caught_here(|| run().map_err(told)) else { return };

@@ -202,7 +202,7 @@ impl Connection for Session {
 
     fn names(&mut self, sql: &str) -> Result<Vec<String>, Failure> {
         let statement = self.connection.prepare(sql).map_err(failure)?;
-        Ok(statement.column_names().into_iter().map(str::to_owned).collect())
+        Ok(statement.column_names().map(str::to_owned).collect())
     }
 
     fn load(&mut self, table: &TableName, columns: &[Column], rows: Batches<'_>) -> Result<(), Failure> {

@@ -161,6 +161,8 @@ impl Constants {
 
 #[cfg(test)]
 mod tests {
+    use qetl_core::format::Format;
+
     use super::*;
     use crate::{infer, read, testing::spec};
 

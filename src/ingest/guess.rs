@@ -85,9 +85,11 @@ impl Guess {
 
     /// The same, with as few digits as the values have.
     pub(crate) fn least(&self) -> Type {
-        match self.ty() {
-            Type::Decimal { scale, .. } => Type::Decimal { precision: (self.whole + self.decimals).clamp(1, 38) as u8, scale },
-            other => other,
+        let ty = self.ty();
+        if let Type::Decimal { scale, .. } = ty {
+            Type::Decimal { precision: (self.whole + self.decimals).clamp(1, 38) as u8, scale }
+        } else {
+            ty
         }
     }
 

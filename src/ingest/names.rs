@@ -29,12 +29,11 @@ pub struct FileColumns {
 /// that folders give.
 pub fn columns_of(files: &[SourceFile], options: &ReaderOptions) -> Result<FileColumns, DataProblem> {
     for file in files {
-        let mut found = match file.format {
-            Format::Csv if options.header => {
-                let (names, other_delimiter) = CsvRows::names(file, &spec_of(options))?;
-                FileColumns { names, other_delimiter }
-            }
-            _ => FileColumns { names: column_names(file, options)?, other_delimiter: None },
+        let mut found = if file.format == Format::Csv && options.header {
+            let (names, other_delimiter) = CsvRows::names(file, &spec_of(options))?;
+            FileColumns { names, other_delimiter }
+        } else {
+            FileColumns { names: column_names(file, options)?, other_delimiter: None }
         };
         if !found.names.is_empty() {
             found.names.retain(|name| !options.partition_columns.contains(name));

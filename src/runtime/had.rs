@@ -18,7 +18,13 @@ use crate::{
 
 /// Looks at what is landed, where that has to be known: for columns that the flow has no more, and in a full refresh for those that it
 /// requires.
-pub(crate) async fn find(engine: &dyn Engine, flow: &Flow, plan: &Arc<Plan>, records: &mut FlowRecords, refresh: bool) -> Result<(), RunError> {
+pub(crate) async fn find(
+    engine: &dyn Engine,
+    flow: &Flow,
+    plan: &Arc<Plan>,
+    records: &mut FlowRecords,
+    refresh: bool,
+) -> Result<(), RunError> {
     let asked = |column: &&InputType| column.gone || (refresh && column.required);
     let columns: Vec<&str> = plan.input.iter().filter(asked).map(|column| column.name.as_str()).collect();
     let unsaid = |records: &FlowRecords| -> Vec<i64> {

@@ -15,9 +15,14 @@ pub struct Workspace {
     /// The project's folder, without links in it.
     pub root: PathBuf,
     pub project: Project,
-    /// Each file by its name, with its flow or what is wrong.
-    flows: Vec<(String, Result<Flow, Problems>)>,
+    flows: Vec<FlowFile>,
 }
+
+/// A flow file by its name, with its flow or what is wrong.
+type FlowFile = (String, Result<Flow, Problems>);
+
+/// A flow file by its name, and what is wrong with it.
+pub type WrongFile<'a> = (&'a str, &'a Problems);
 
 impl Workspace {
     /// Opens the project of a folder; `None` looks from the current folder upward for `qetl.toml` or `flows/`.
@@ -57,10 +62,9 @@ impl Workspace {
     }
 
     /// The flows of these ids, or all; and beside all of them, the files that are wrong.
-    pub fn chosen(&self, ids: &[String]) -> Result<(Vec<&Flow>, Vec<(&str, &Problems)>), RunError> {
+    pub fn chosen(&self, ids: &[String]) -> Result<(Vec<&Flow>, Vec<WrongFile<'_>>), RunError> {
         let good = self.good_flows();
-        let wrong: Vec<(&str, &Problems)> =
-            self.flows.iter().filter_map(|(name, flow)| Some((name.as_str(), flow.as_ref().err()?))).collect();
+        let wrong: Vec<WrongFile<'_>> = self.flows.iter().filter_map(|(name, flow)| Some((name.as_str(), flow.as_ref().err()?))).collect();
         if ids.is_empty() {
             return if self.flows.is_empty() { Err(no_flows(&self.root)) } else { Ok((good, wrong)) };
         }
@@ -145,7 +149,7 @@ fn no_flows(root: &Path) -> RunError {
     RunError::usage(message, "a flow is a `.toml` file in that folder; `qetl init DIR` makes a project that has one")
 }
 
-fn read_flows(root: &Path, registry: &Registry) -> Result<Vec<(String, Result<Flow, Problems>)>, RunError> {
+fn read_flows(root: &Path, registry: &Registry) -> Result<Vec<FlowFile>, RunError> {
     let folder = root.join("flows");
     let mut names: Vec<String> = match fs::read_dir(&folder) {
         Ok(entries) => {
@@ -155,7 +159,7 @@ fn read_flows(root: &Path, registry: &Registry) -> Result<Vec<(String, Result<Fl
         Err(error) => return Err(RunError::failed(format!("`{}` cannot be read: {error}", folder.display()))),
     };
     names.sort_by(|a, b| natural::compare(a, b));
-    let mut flows: Vec<(String, Result<Flow, Problems>)> = Vec::new();
+    let mut flows: Vec<FlowFile> = Vec::new();
     for name in names {
         let shown = format!("flows/{name}");
         let flow = match fs::read(folder.join(&name)).map(String::from_utf8) {

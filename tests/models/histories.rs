@@ -14,8 +14,8 @@ use proptest::{
 use self::flow::unusual;
 use crate::oracle::{BatchMode, Column, ColumnType, LateBatches, OnDuplicateKey, OnNullKey, Options, Row, Value};
 
-pub(crate) use flow::{csv_text, usual};
 pub use flow::{column_names, first_flow_toml, flow_text, flow_toml, properties_toml, toml_text, type_name};
+pub(crate) use flow::{csv_text, usual};
 
 /// What happens to one flow, from its first batch on.
 #[derive(Debug, Clone)]

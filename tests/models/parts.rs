@@ -91,10 +91,8 @@ pub fn flow_toml(history: &PartsHistory) -> String {
 /// Where a file stands, below the project.
 pub fn path(history: &PartsHistory, event: &Event) -> String {
     let folder = history.folder.as_ref().map_or_else(String::new, |(column, values)| {
-        let value = match &values[event.part] {
-            Value::Null => "__HIVE_DEFAULT_PARTITION__".to_owned(),
-            value => percent(&value.text()),
-        };
+        let value = &values[event.part];
+        let value = if *value == Value::Null { "__HIVE_DEFAULT_PARTITION__".to_owned() } else { percent(&value.text()) };
         format!("{}={value}/", percent(&history.options.columns[*column].name))
     });
     format!("data/{folder}b_{}_{}.csv", event.batch_id, PARTS[event.part])

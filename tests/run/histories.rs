@@ -6,7 +6,8 @@ use std::{
 };
 
 use qetl_test_harness::{
-    Place, Search, TestProject, change_feed, cuts, growth, ledger, names, parts, scd2, search::cases, sessions, slt, source, standard, wholes,
+    Place, Search, TestProject, change_feed, cuts, growth, ledger, names, parts, scd2, search::cases, sessions, slt, source, standard,
+    wholes,
 };
 
 use crate::project::{delete_files, place};

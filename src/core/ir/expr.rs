@@ -153,6 +153,9 @@ pub enum Expr {
     },
 }
 
+/// What gives the type of a column.
+pub type TypeOfColumn<'a> = dyn Fn(Option<Side>, &str) -> Result<Type, RelError> + 'a;
+
 impl Expr {
     pub fn column(name: &str) -> Self {
         Expr::Column { side: None, name: name.to_owned() }
@@ -314,7 +317,7 @@ impl Expr {
     }
 
     /// The expression's type, where `column` gives that of a column.
-    pub fn ty_over(&self, column: &dyn Fn(Option<Side>, &str) -> Result<Type, RelError>) -> Result<Type, RelError> {
+    pub fn ty_over(&self, column: &TypeOfColumn<'_>) -> Result<Type, RelError> {
         let same = |exprs: &[&Expr]| -> Result<Type, RelError> {
             let types = exprs.iter().map(|expr| expr.ty_over(column)).collect::<Result<Vec<_>, _>>()?;
             match types.iter().find(|ty| **ty != types[0]) {

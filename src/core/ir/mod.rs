@@ -11,7 +11,7 @@ mod text;
 mod walk;
 
 pub use expand::expand;
-pub use expr::{BinaryOp, Expr, Function, Param, Period, Side, Value};
+pub use expr::{BinaryOp, Expr, Function, Param, Period, Side, TypeOfColumn, Value};
 pub use rel::{
     AggregateFunction, AsOf, Classify, Gone, JoinKind, LatestPerKey, Op, Order, Rel, RelError, Sessionize, Sessions, Step, Steps,
     WindowFunction,

@@ -23,10 +23,10 @@ impl Expr {
 
     /// Tells every column that it reads, as often as it does.
     pub fn each_column<'a>(&'a self, tell: &mut dyn FnMut(Option<Side>, &'a str)) {
-        match self {
-            Expr::Column { side, name } => tell(*side, name),
-            other => other.parts().into_iter().for_each(|part| part.each_column(tell)),
+        if let Expr::Column { side, name } = self {
+            tell(*side, name);
         }
+        self.parts().into_iter().for_each(|part| part.each_column(tell));
     }
 }
 

@@ -38,10 +38,8 @@ fn of_plan(plan: &LogicalPlan, exprs: impl IntoIterator<Item = Expr>) -> Result<
     let names: HashMap<&str, Column> = plan.schema().iter().map(|found| (found.1.name().as_str(), column(found))).collect();
     let full = |expr: Expr| {
         expr.transform(|expr| {
-            let found = match &expr {
-                Expr::Column(column) if column.relation.is_none() => names.get(column.name.as_str()),
-                _ => None,
-            };
+            let named = if let Expr::Column(column) = &expr { Some(column).filter(|column| column.relation.is_none()) } else { None };
+            let found = named.and_then(|column| names.get(column.name.as_str()));
             Ok(found.map_or_else(|| Transformed::no(expr), |found| Transformed::yes(Expr::Column(found.clone()))))
         })
     };

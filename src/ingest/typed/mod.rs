@@ -302,10 +302,8 @@ fn unsupported(file: &SourceFile, column: &ReadColumn, what: &str) -> DataProble
 
 fn unlike(name: &str, what: &str, column: &ReadColumn, own: &str) -> DataProblem {
     let to = column.ty.unwrap_or(Type::Text);
-    let help = match to {
-        Type::Timestamp if own == "integer" => "; `timestamp_unit = \"ms\"` reads numbers since 1970",
-        _ => "",
-    };
+    let is_number = to == Type::Timestamp && own == "integer";
+    let help = if is_number { "; `timestamp_unit = \"ms\"` reads numbers since 1970" } else { "" };
     DataProblem::new("qetl::ingest::type", name, format!("is {own} in the {what} and {to} in the flow"))
         .of_column(&column.name)
         .help(format!("declare `schema_type = \"{own}\"`, or write the column as {to}{help}"))

@@ -115,6 +115,9 @@ struct Listed {
     single: bool,
 }
 
+/// The files that an ingestion has read for a batch.
+type Recorded<'f, 'r> = (&'f StandardTask, &'f Ingestion, Vec<&'r FileRecord>);
+
 impl Finder<'_> {
     /// The batch that was named.
     pub(super) fn named(&self, batch_id: i64) -> Result<StandardJob, RunError> {
@@ -161,11 +164,7 @@ impl Finder<'_> {
     }
 
     /// The files that each ingestion has read for a batch.
-    fn recorded<'r>(
-        &self,
-        record: &'r BatchRecord,
-        job: &StandardJob,
-    ) -> Result<Vec<(&StandardTask, &Ingestion, Vec<&'r FileRecord>)>, RunError> {
+    fn recorded<'r>(&self, record: &'r BatchRecord, job: &StandardJob) -> Result<Vec<Recorded<'_, 'r>>, RunError> {
         let ingestions: Vec<_> = self.ingestions().collect();
         let mut left: BTreeSet<&str> = record.files.iter().map(|file| file.name.as_str()).collect();
         let mut recorded = Vec::new();

@@ -368,7 +368,7 @@ impl Model {
 mod tests {
     use super::*;
     use crate::{
-        growth::{DAILY, DAILY_WITH_LATE_EVENT, MONTHLY, WEEKLY},
+        growth::{DAILY, DAILY_WITH_LATE_EVENT, MONTHLY, MONTHLY_BY_PERIOD, WEEKLY},
         oracle::ColumnType,
     };
 
