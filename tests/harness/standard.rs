@@ -227,7 +227,8 @@ impl Life {
     }
 }
 
-fn live(runtime: &Runtime, places: Places<'_>, steps: &[Step]) -> Result<Lived, TestCaseError> {
+#[expect(clippy::ptr_arg, reason = "a search gives its histories as they are")]
+fn live(runtime: &Runtime, places: Places<'_>, steps: &Vec<Step>) -> Result<Lived, TestCaseError> {
     runtime.block_on(async {
         let mut life = Life::new(places);
         // In the end all is read, and deriving it again changes nothing.
