@@ -87,8 +87,8 @@ impl Database for Postgres {
         &qetl_sql::syntax::PostgreSqlDialect {}
     }
 
-    fn author_rules(&self, _now: Option<i64>) -> Option<Box<dyn Rules>> {
-        Some(Box::new(PostgresRules::default()))
+    fn author_rules(&self, now: Option<i64>) -> Option<Box<dyn Rules>> {
+        Some(Box::new(PostgresRules::new(now)))
     }
 
     fn real_table(&self, dataset: &qetl_core::DatasetName) -> String {

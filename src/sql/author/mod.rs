@@ -3,6 +3,7 @@
 //! A name is what stands where a name can stand: a column `Group` is no reason to read `GROUP BY` otherwise. Names are found
 //! whatever their case; how they are written decides where two differ in case only.
 
+mod calendar;
 mod chains;
 mod postgres;
 mod scope;

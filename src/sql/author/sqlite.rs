@@ -12,7 +12,7 @@ use sqlparser::ast::{
 
 use super::{
     Case, Kinds, Rules, Wrong,
-    types::{self, arguments, beside, decimal, is_null, plain_decimal, plain_number, scale_of_average},
+    types::{self, arguments, arguments_mut, beside, decimal, is_null, plain_decimal, plain_number, scale_of_average, take},
 };
 use crate::{dialects::decimals as names, tree};
 
@@ -34,10 +34,6 @@ fn scale_of(expr: &Expr, kinds: &Kinds) -> Option<u8> {
         Some(Type::Decimal { scale, .. }) => Some(scale),
         _ => None,
     }
-}
-
-fn take(expr: &mut Expr) -> Expr {
-    std::mem::replace(expr, Expr::Value(Value::Null.into()))
 }
 
 /// A text of a decimal, with that many digits behind the point.
@@ -445,17 +441,6 @@ impl Rules for SqliteRules {
 
 fn is_now(value: &Value) -> bool {
     matches!(value, Value::SingleQuotedString(text) if text.eq_ignore_ascii_case("now"))
-}
-
-fn arguments_mut(function: &mut Function) -> Vec<&mut Expr> {
-    let FunctionArguments::List(list) = &mut function.args else { return Vec::new() };
-    list.args
-        .iter_mut()
-        .filter_map(|argument| match argument {
-            FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr),
-            _ => None,
-        })
-        .collect()
 }
 
 fn a(ty: Type) -> String {

@@ -146,6 +146,22 @@ pub(crate) fn arguments(function: &Function) -> Vec<&Expr> {
     .collect()
 }
 
+pub(crate) fn arguments_mut(function: &mut Function) -> Vec<&mut Expr> {
+    let FunctionArguments::List(list) = &mut function.args else { return Vec::new() };
+    list.args
+        .iter_mut()
+        .filter_map(|argument| match argument {
+            FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr),
+            _ => None,
+        })
+        .collect()
+}
+
+/// What stands there, to be put back in other words.
+pub(crate) fn take(expr: &mut Expr) -> Expr {
+    std::mem::replace(expr, Expr::Value(Value::Null.into()))
+}
+
 /// A function's name in lower case.
 pub(crate) fn name(function: &Function) -> String {
     function.name.to_string().to_lowercase()
