@@ -94,14 +94,19 @@ impl Promises<'_> {
     /// Whether a row differs in the column from its key's row before. A batch that lacks it does not, nor the first one after
     /// such a batch if the column is carried then.
     fn differs(&self, column: &str) -> Expr {
-        let mut differs = Expr::column(column).is_distinct(Expr::column(&before(column)));
-        if self.added.iter().any(|added| added == column) {
-            let had_it = Expr::column(&before("xt_batch_id")).call(Function::BatchHas { column: column.to_owned() });
-            differs = differs.and(had_it);
-        }
-        match self.cx.input.iter().any(|input| input.gone && input.name == column) {
-            true => self.cx.batch_had(column).and(differs),
+        let differs = self.is_other(column);
+        match self.added.iter().any(|added| added == column) {
+            true => differs.and(Expr::column(&before("xt_batch_id")).call(Function::BatchHas { column: column.to_owned() })),
             false => differs,
+        }
+    }
+
+    /// Whether a row has another value than its key's row before. A batch that lacks the column has none.
+    fn is_other(&self, column: &str) -> Expr {
+        let is_other = Expr::column(column).is_distinct(Expr::column(&before(column)));
+        match self.cx.input.iter().any(|input| input.gone && input.name == column) {
+            true => self.cx.batch_had(column).and(is_other),
+            false => is_other,
         }
     }
 
@@ -149,7 +154,7 @@ impl Promises<'_> {
         // The sequence is that of the deletion.
         let is_own = |name: &str| self.keys.iter().chain(&self.sequence).any(|own| own == name);
         let others: Vec<String> = self.cx.flow.input.column_names().filter(|name| !is_own(name)).map(str::to_owned).collect();
-        let differs = Expr::any(others.iter().map(|column| Expr::column(column).is_distinct(Expr::column(&before(column)))));
+        let differs = Expr::any(others.iter().map(|column| self.is_other(column)));
         let wrong = self.with_before(&others)?.filter(is("DELETED").and(differs))?;
         Ok(wrong.select(self.keys_and(&["xt_batch_id", "xt_record_type"]))?)
     }

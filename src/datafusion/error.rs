@@ -50,6 +50,13 @@ pub(crate) fn is_exhausted(error: &DataFusionError) -> bool {
     }
 }
 
+/// Whether an expression has no value, whatever it is computed from.
+pub(crate) fn is_computed(error: &DataFusionError) -> bool {
+    use ArrowError as A;
+    matches!(error.find_root(), DataFusionError::ArrowError(arrow, _)
+        if matches!(**arrow, A::ArithmeticOverflow(_) | A::ComputeError(_) | A::CastError(_) | A::DivideByZero))
+}
+
 fn first_line(text: &str) -> &str {
     text.lines().next().unwrap_or_default()
 }

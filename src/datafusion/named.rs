@@ -127,6 +127,8 @@ fn named<T>(file: &Arc<PathBuf>, done: Result<Result<T>, Box<dyn Any + Send>>) -
         // It says where it is from.
         Ok(Err(told @ DataFusionError::External(_))) => return Err(told),
         Ok(Err(exhausted)) if error::is_exhausted(&exhausted) => return Err(exhausted),
+        // What is computed while a file is read: that is no fault of the file.
+        Ok(Err(computed)) if error::is_computed(&computed) => return Err(computed),
         Ok(Err(why)) => why.strip_backtrace(),
         Err(panic) => panics::told(&*panic),
     };
