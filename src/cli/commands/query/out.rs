@@ -37,9 +37,12 @@ pub(super) fn format(path: &Path, asked: Option<RowFormat>) -> Result<RowFormat,
     }
 }
 
-/// Whether the path is a regular file, or nothing yet; what the system has for open files is neither.
+/// What the system has for files that are open, which may be regular ones.
+const OPEN_FILES: [&str; 5] = ["/proc", "/dev/fd", "/dev/stdin", "/dev/stdout", "/dev/stderr"];
+
+/// Whether the path is a regular file, or nothing yet.
 fn is_ordinary(path: &Path) -> bool {
-    !path.starts_with("/dev") && !path.starts_with("/proc") && fs::metadata(path).map_or(true, |meta| meta.is_file())
+    !OPEN_FILES.iter().any(|open| path.starts_with(open)) && fs::metadata(path).map_or(true, |meta| meta.is_file())
 }
 
 /// A file that is being written.
