@@ -163,7 +163,8 @@ impl DataFusionWork {
         // What must be held to tell the latest rows has to fit beside everything else.
         let Some(layout) = self.layouts.get(owner) else { return false };
         let fits = held_bytes(layout.schema(), &of.latest.keys, new + kept) < self.limits.pool_bytes() as u64 / 4;
-        let is_complete = self.has_usable_hash(owner) || layout.schema().field_with_name(ROW_HASH).is_err();
+        let has_all_columns = self.plan.input.iter().all(|column| !column.gone);
+        let is_complete = has_all_columns && (self.has_usable_hash(owner) || layout.schema().field_with_name(ROW_HASH).is_err());
         is_newest && !is_staged && is_much && fits && is_complete
     }
 
