@@ -97,7 +97,7 @@ fn values_of_every_type() {
     column(r#""double""#, &[f64::NAN.to_le_bytes().to_vec()], "float", &["NaN"], "");
     column(r#""boolean""#, &[vec![1], vec![0]], "boolean", &["true", "false"], "");
     column(r#""string""#, &[text(""), text("longer than twelve bytes")], "string", &["", "longer than twelve bytes"], "");
-    let null = || vec![long(0)].concat();
+    let null = || [long(0)].concat();
     let given = |bytes: Vec<u8>| [long(1), bytes].concat();
     column(r#"["null","string"]"#, &[null(), given(text("")), given(text("x"))], "string", &["∅", "", "x"], "");
     column(r#"["string","null"]"#, &[long(1), [long(0), text("")].concat(), [long(0), text("x")].concat()], "string", &["∅", "", "x"], "");
