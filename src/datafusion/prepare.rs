@@ -195,8 +195,7 @@ impl DataFusionWork {
 
     /// Executes a plan and gives one that reads its rows.
     pub(crate) async fn compute(&self, name: &str, plan: LogicalPlan) -> PlanResult<LogicalPlan> {
-        let schema: SchemaRef = Arc::new(plan.schema().as_arrow().clone());
-        let scratch = Arc::new(Mutex::new(Scratch::new(schema, self.spill_folder())));
+        let scratch = Arc::new(Mutex::new(Scratch::new(plan.schema().as_arrow(), self.spill_folder())));
         let shared = scratch.clone();
         let empty = empty_like(&plan);
         drain(&self.session, plan, move |batch| lock(&shared).push(&batch)).await?;

@@ -2,7 +2,10 @@
 
 use std::{fs::File, path::PathBuf, sync::Arc};
 
-use arrow::{array::RecordBatch, datatypes::SchemaRef};
+use arrow::{
+    array::RecordBatch,
+    datatypes::{Field, FieldRef, Schema, SchemaRef},
+};
 use datafusion::{catalog::TableProvider, datasource::MemTable, error::Result};
 use parquet::{
     arrow::ArrowWriter,
@@ -27,7 +30,11 @@ pub(crate) struct Scratch {
 }
 
 impl Scratch {
-    pub(crate) fn new(schema: SchemaRef, folder: PathBuf) -> Self {
+    /// Rows of these columns. What a plan says of NULL may differ from what its execution does: so NULL may stand in all of them.
+    pub(crate) fn new(schema: &Schema, folder: PathBuf) -> Self {
+        let nullable = |field: &FieldRef| field.as_ref().clone().with_nullable(true);
+        let fields: Vec<Field> = schema.fields().iter().map(nullable).collect();
+        let schema = Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()));
         Self { schema, folder, memory: Vec::new(), memory_bytes: 0, rows: 0, file: None }
     }
 
@@ -36,11 +43,12 @@ impl Scratch {
             return Ok(());
         }
         self.rows += batch.num_rows() as u64;
+        let batch = RecordBatch::try_new(self.schema.clone(), batch.columns().to_vec())?;
         if let Some((_, writer)) = &mut self.file {
-            return Ok(writer.write(batch)?);
+            return Ok(writer.write(&batch)?);
         }
         self.memory_bytes += batch.get_array_memory_size();
-        self.memory.push(batch.clone());
+        self.memory.push(batch);
         if self.memory_bytes > MEMORY_BYTES {
             std::fs::create_dir_all(&self.folder)?;
             let path = self.folder.join(format!("scratch-{}.parquet", Uuid::now_v7()));

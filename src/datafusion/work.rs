@@ -148,7 +148,7 @@ impl DataFusionWork {
             classify::compare(&lowering, parts.classify)?
         };
         let schema: SchemaRef = Arc::new(compare.schema().as_arrow().clone());
-        let open = Arc::new(Mutex::new(Scratch::new(schema.clone(), self.spill_folder())));
+        let open = Arc::new(Mutex::new(Scratch::new(&schema, self.spill_folder())));
 
         // First stage: complete rows go on to the steps after, the others are kept for the second.
         let physical = self.session.state().create_physical_plan(&compare).await?;

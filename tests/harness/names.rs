@@ -138,7 +138,7 @@ fn standard(project_quote: char, [key, text, amount, _]: &Names, columns: &str) 
     };
     let (key, text, amount) = (in_sql(key), in_sql(text), in_sql(amount));
     let sql = format!(
-        "SELECT r.{key}, COUNT(*) AS {text}, SUM({amount}) AS {amount} FROM raw r WHERE {amount} > 0 GROUP BY {key} ORDER BY MAX({amount}) DESC"
+        "SELECT r.{key}, COUNT(*) AS {text}, SUM({amount}) AS {amount} FROM raw r WHERE {amount} > 0 GROUP BY {key} ORDER BY MAX(r.{amount}) DESC"
     );
     // Braces are a template's.
     let sql = quoted(&format!("{{% raw %}}{sql}{{% endraw %}}"));

@@ -372,7 +372,7 @@ fn tagged(plan: LogicalPlan, moment: Moment) -> PlanResult<LogicalPlan> {
 async fn distinct(work: &Shared, session: &SessionContext, plan: LogicalPlan) -> PlanResult<LogicalPlan> {
     let plan = LogicalPlanBuilder::new(plan).distinct()?.build()?;
     let schema = Arc::new(plan.schema().as_arrow().clone());
-    let scratch = Arc::new(Mutex::new(Scratch::new(schema.clone(), work.spill.clone())));
+    let scratch = Arc::new(Mutex::new(Scratch::new(&schema, work.spill.clone())));
     let shared = scratch.clone();
     drain(session, plan, move |batch| lock(&shared).push(&batch)).await?;
     let table = match take(scratch).finish()? {
