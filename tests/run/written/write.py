@@ -332,7 +332,7 @@ def to_csv(columns, path, r):
         frame.to_pandas(types_mapper=pandas.ArrowDtype).to_csv(path, index=False, quoting=quoting)
         # It quotes what is missing like what is empty, or leaves both bare, as it likes.
         for column in columns:
-            column.blank = quoting == csv.QUOTE_NONNUMERIC
+            column.blank = True
     elif writer == "polars":
         options["delimiter"] = r.choice([",", ";"])
         polars.from_arrow(frame).write_csv(path, separator=options["delimiter"], quote_style=r.choice(["necessary", "non_numeric"]))
