@@ -15,7 +15,7 @@ type Names = [String; 4];
 
 pub const SEARCH: Search<Names> = Search { flow_type: "names", histories: names, told: |names| format!("{names:?}"), live };
 
-const WORDS: [&str; 40] = [
+const WORDS: [&str; 39] = [
     "Group",
     "Order",
     "Count",
@@ -32,7 +32,6 @@ const WORDS: [&str; 40] = [
     "Case",
     "When",
     "Null",
-    "True",
     "User",
     "Values",
     "Table",

@@ -55,7 +55,9 @@ fn finds(flow: &str, batches: &[&str], cases: &[Case]) {
     assert!(missed.is_empty(), "{}", missed.join("\n"));
 
     let tried: BTreeSet<&str> = cases.iter().map(|(_, _, _, breaks, _)| *breaks).collect();
-    let promised: BTreeSet<&str> = before.invariants.iter().map(|invariant| invariant.name.as_str()).collect();
+    // What every flow promises of its landing is tried with files.
+    let own = before.invariants.iter().map(|invariant| invariant.name.as_str()).filter(|name| *name != "landed_rows_are_there");
+    let promised: BTreeSet<&str> = own.collect();
     assert_eq!(tried, promised, "invariants with a case, and all of the flow");
 }
 
@@ -574,7 +576,7 @@ fn corrupt_versions_are_found() {
         ("a current version has an end", VERSIONS, Set(SECOND, &[("xt_effective_to", "DATE '2024-01-09'")]), "current_is_open", "id = K"),
         ("an open version is not current", VERSIONS, Set("id = 'M'", &[("xt_is_current", "false")]), "current_is_open", "id = M"),
         ("two versions are current", VERSIONS, Set(FIRST, &[("xt_is_current", "true")]), "one_current_version", "id = K"),
-        ("a type-1 value is an old one", VERSIONS, Set(FIRST, &[("mail", "'k@a'")]), "type1_values_are_one", "id = K"),
+        ("a type-1 value is an old one", VERSIONS, Set(FIRST, &[("mail", "'k@a'")]), "versions_are_as_landed", "id = K"),
         ("a value differs from landing", VERSIONS, Set(SECOND, &[("v", "v + 1")]), "versions_are_as_landed", "id = K"),
         ("a key is lost", VERSIONS, Remove("id = 'M'"), "versions_are_as_landed", "id = M"),
         ("a key was never landed", VERSIONS, Repeat("id = 'M'", &[("id", "'Z'")]), "versions_are_as_landed", "id = Z"),
