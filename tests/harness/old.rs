@@ -18,7 +18,7 @@ use qetl_test_models::text::TextRow;
 use crate::{Place, TestProject, project::temporary, project::workspace};
 
 /// The flows that stop, each with the batches that its message names.
-const STOPS: &[(&str, &str)] = &[("growth", "batches 1, 2"), ("marked", "batch 1")];
+const STOPS: &[(&str, &str)] = &[("growth", "batches 1, 2"), ("marked", "batch 1"), ("pipeline", "batch 2")];
 
 /// What the older qetl executed: the day, and which files came.
 const STEPS: [(u32, &str); 4] = [(1, "_1.csv"), (2, "_2.csv"), (4, "orders_4.csv"), (3, "orders_3.csv")];
