@@ -68,6 +68,9 @@ pub enum RunError {
     Locked { flow: String },
     #[error("interrupted")]
     Interrupted,
+    /// Work of a batch whose transaction ended with the failure of other work.
+    #[error("another task of the batch failed")]
+    Abandoned,
 }
 
 impl RunError {
@@ -90,6 +93,7 @@ impl RunError {
             RunError::Data { problem, .. } => problem.help.clone(),
             RunError::Locked { .. } => "wait for it to end, or give `--wait SECONDS`".to_owned(),
             RunError::Interrupted => "nothing is half-visible: run the same command again".to_owned(),
+            RunError::Abandoned => String::new(),
             RunError::Problems(problems) => {
                 problems.0.iter().map(|problem| problem.help.clone()).find(|help| !help.is_empty()).unwrap_or_default()
             }
@@ -99,7 +103,7 @@ impl RunError {
     /// The process's exit code, as the contract has it.
     pub fn exit_code(&self) -> i32 {
         match self {
-            RunError::Failed { .. } => 1,
+            RunError::Failed { .. } | RunError::Abandoned => 1,
             RunError::Problems(_) | RunError::Usage { .. } => 2,
             RunError::Refused { .. } => 3,
             RunError::Data { problem, .. } if problem.kind == ProblemKind::Unreadable => 1,

@@ -206,3 +206,37 @@ sql = "SELECT id, amount + amount AS amount FROM t"
         assert_eq!(rows, ["1", "2"], "{kind:?}");
     }
 }
+
+#[test]
+fn of_tasks_that_end_together_the_one_that_failed_is_told() {
+    let task = |id: &str, sql: &str| {
+        format!(
+            "[[tasks]]\nid = \"{id}\"\ntask_type = \"sql_processing\"\nsource_dataset = \"t\"\ntarget_dataset = \"{id}\"\nsql = \"{sql}\"\n"
+        )
+    };
+    let mut flow = r#"
+id = "several"
+flow_type = "standard"
+[[tasks]]
+id = "ingest"
+task_type = "ingestion"
+target_dataset = "t"
+[tasks.config]
+path = "data/t_*.csv"
+"#
+    .to_owned();
+    // The first sum is too large for its type on every engine.
+    flow += &task("wrong", "SELECT id, 9223372036854775807 + id AS amount FROM t");
+    flow.extend((1..8).map(|number| task(&format!("right_{number}"), "SELECT id FROM t")));
+    for kind in [Kind::DuckDb, Kind::Postgres] {
+        let Some(server) = kind.server() else { continue };
+        let project = TestProject::new(server.place(), &flow);
+        std::fs::write(project.folder.path().join("data/t_1.csv"), "id\n9\n").unwrap();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        for _ in 0..10 {
+            let report = runtime.block_on(project.execute(&Request { jobs: 8, ..Request::default() })).unwrap();
+            let error = report.flows[0].batches[0].error.clone().unwrap();
+            assert!(error.message.contains("step `wrong`"), "{kind:?}: {error:?}");
+        }
+    }
+}

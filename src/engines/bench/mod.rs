@@ -130,7 +130,7 @@ impl SqlBench {
             let mut connection = held(&shared.connection);
             // The transaction may be gone with what failed in it.
             if shared.failed.load(Ordering::Relaxed) {
-                return Err(RunError::failed("another task of the batch failed"));
+                return Err(RunError::Abandoned);
             }
             let outcome = work(&shared, &mut **connection);
             shared.failed.store(outcome.is_err(), Ordering::Relaxed);

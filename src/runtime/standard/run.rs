@@ -293,7 +293,8 @@ impl StandardRun<'_> {
                     self.step_done(job.batch_id, &report);
                     done.push((tasks.iter().position(|other| other.id.value == task.id.value).unwrap_or(0), report));
                 }
-                Err(error) => failure = failure.or(Some(error)),
+                // The cause is told, not what ended with it.
+                Err(error) => failure = failure.filter(|first| !matches!(first, RunError::Abandoned)).or(Some(error)),
             }
         }
         if let Some(failure) = failure {
