@@ -4,6 +4,7 @@
 //! and synced first, and becomes visible in one transaction of the catalog.
 
 mod author;
+mod by_name;
 mod calendar;
 mod catalog;
 mod classify;

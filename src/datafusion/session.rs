@@ -6,6 +6,7 @@ use datafusion::{
     config::{ConfigNonZeroUsize, SpillCompression},
     error::Result,
     execution::{
+        SessionStateBuilder,
         disk_manager::{DiskManagerBuilder, DiskManagerMode},
         memory_pool::{FairSpillPool, TrackConsumersPool},
         runtime_env::RuntimeEnvBuilder,
@@ -14,9 +15,7 @@ use datafusion::{
 };
 use qetl_ingest::batch_rows;
 
-use crate::exact;
-
-use crate::engine::Tuning;
+use crate::{by_name, engine::Tuning, exact};
 
 /// What a session may use.
 #[derive(Debug, Clone)]
@@ -76,7 +75,8 @@ impl Limits {
         options.execution.time_zone = Some("UTC".to_owned());
         options.sql_parser.parse_float_as_decimal = true;
         options.sql_parser.collect_spans = true;
-        let session = SessionContext::new_with_config_rt(config, runtime);
+        let state = SessionStateBuilder::new().with_config(config).with_runtime_env(runtime).with_default_features();
+        let session = SessionContext::new_with_state(state.with_physical_optimizer_rules(by_name::rules()).build());
         exact::register(&session);
         Ok(session)
     }
