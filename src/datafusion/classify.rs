@@ -193,12 +193,10 @@ pub(crate) fn complete(lowering: &Lowering<'_>, classify: &Classify, open: Logic
         parts: classify.tracked.iter().map(|name| IrExpr::case(vec![differs(name)], None)).collect(),
     };
     let changed = scope.lower(&changed)?;
-    let mut record_type = column_of("l", "xt_record_type");
-    if !classify.added.is_empty() {
-        // The hashes told only that something differs.
-        let is_stale = record_type.clone().eq(text("CHANGED")).and(changed.clone().is_null());
-        record_type = case(is_stale).when(lit(true), text("STALE")).otherwise(record_type)?;
-    }
+    // The hashes told only that something may differ: columns that are added are carried, or NULL before and after.
+    let record_type = column_of("l", "xt_record_type");
+    let is_stale = record_type.clone().eq(text("CHANGED")).and(changed.clone().is_null());
+    let record_type = case(is_stale).when(lit(true), text("STALE")).otherwise(record_type)?;
     let changed = choose(lit(ScalarValue::Utf8View(None)), changed)?;
     let mut columns = Vec::new();
     for name in classify.columns().map(|column| &column.name) {
