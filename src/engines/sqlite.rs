@@ -46,6 +46,10 @@ impl Database for Sqlite {
         &qetl_sql::dialects::Sqlite::EMBEDDED
     }
 
+    fn refuses_name(&self, name: &str) -> Option<&'static str> {
+        (!self.dialect().keeps_name(name)).then_some("it is read as a value there, even in quotes")
+    }
+
     fn syntax(&self) -> &'static dyn qetl_sql::syntax::Dialect {
         &qetl_sql::syntax::SQLiteDialect {}
     }

@@ -40,6 +40,7 @@ impl Sql<'_> {
         if let Of::Parameters(_) = self.batch {
             plain = prepare::with_file_positions(&plain).map_err(|error| self.unsupported(&error.to_string()))?;
         }
+        self.refuse_names(&plain)?;
         let (named, body) = compose(self, &plain)?;
         let widest = named.iter().map(|named| &named.body).chain([&body]).map(Body::width).max();
         self.refuse_width("a result", widest.unwrap_or(0), self.dialect.most_columns().map(|most| most.result))?;
@@ -87,6 +88,14 @@ impl Sql<'_> {
     pub(crate) fn refuse_width(&self, what: &str, columns: usize, most: Option<usize>) -> Result<(), Unsupported> {
         match most.filter(|most| columns > *most) {
             Some(most) => Err(self.unsupported(&format!("{what} of {columns} columns: it takes {most} at most"))),
+            None => Ok(()),
+        }
+    }
+
+    fn refuse_names(&self, steps: &Steps) -> Result<(), Unsupported> {
+        let mut names = steps.0.iter().flat_map(|step| step.rel.column_names());
+        match names.find(|name| !self.dialect.keeps_name(name)) {
+            Some(name) => Err(self.unsupported(&format!("a column called `{name}`"))),
             None => Ok(()),
         }
     }

@@ -141,7 +141,13 @@ impl Drop for Dropped {
 fn place(kind: Kind, config: &str) -> Place {
     let (engine, name, quote, holds, refuses): (_, _, _, fn(&Value) -> bool, &'static [&'static str]) = match kind {
         Kind::DuckDb => ("duckdb", "duckdb", '"', |_| true, &[]),
-        Kind::Sqlite => ("sqlite", "sqlite", '"', |value| !matches!(value, Value::Float(value) if value.is_nan()), &[]),
+        Kind::Sqlite => (
+            "sqlite",
+            "sqlite",
+            '"',
+            |value| !matches!(value, Value::Float(value) if value.is_nan()),
+            &["cannot say a column called", "it is read as a value there"],
+        ),
         Kind::Postgres => ("postgres", "postgres", '"', |_| true, &[]),
         Kind::MariaDb => (
             "mariadb",

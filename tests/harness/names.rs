@@ -15,7 +15,7 @@ type Names = [String; 4];
 
 pub const SEARCH: Search<Names> = Search { flow_type: "names", histories: names, told: |names| format!("{names:?}"), live };
 
-const WORDS: [&str; 39] = [
+const WORDS: [&str; 41] = [
     "Group",
     "Order",
     "Count",
@@ -32,6 +32,8 @@ const WORDS: [&str; 39] = [
     "Case",
     "When",
     "Null",
+    "True",
+    "False",
     "User",
     "Values",
     "Table",

@@ -109,6 +109,11 @@ pub trait Dialect: Sync {
         None
     }
 
+    /// Whether a query's column of that name can be read by it from another query.
+    fn keeps_name(&self, _name: &str) -> bool {
+        true
+    }
+
     /// Puts to a `CREATE TABLE` what the database needs besides.
     fn finish_table(&self, _create: &mut ast::CreateTable) {}
 

@@ -62,6 +62,11 @@ impl Dialect for Sqlite {
         Some(MostColumns { table: 2000, result: 2000 })
     }
 
+    /// `true` and `false` are words for it even in quotes: it calls such a column of a subquery or view `column1`.
+    fn keeps_name(&self, name: &str) -> bool {
+        !["true", "false"].iter().any(|word| name.eq_ignore_ascii_case(word))
+    }
+
     fn type_name(&self, ty: Type) -> Result<String, Unsupported> {
         Ok(match ty {
             Type::Bool | Type::Int => "INTEGER",
