@@ -187,7 +187,8 @@ fn formatted(format: Option<&Expr>, instant: &Expr) -> Result<Expr, Wrong> {
     let mut letters = text.chars();
     let told = |open: &mut String, parts: &mut Vec<Expr>| {
         if !open.is_empty() {
-            parts.push(tree::fill("TO_CHAR(a, b)", &[instant.clone(), tree::text(&std::mem::take(open))]));
+            let format = Expr::Value(Value::SingleQuotedString(std::mem::take(open)).into());
+            parts.push(tree::fill("TO_CHAR(a, b)", &[instant.clone(), format]));
         }
     };
     while let Some(letter) = letters.next() {

@@ -8,6 +8,7 @@ use sqlparser::{
     ast::{BinaryOperator, Expr, Statement, Value, VisitMut, VisitorMut},
     dialect::Dialect,
     parser::Parser,
+    tokenizer::Tokenizer,
 };
 
 use crate::{size, tree};
@@ -18,7 +19,9 @@ const LONG: usize = 64;
 /// The query with its long chains of `+`, `-`, `*` and `||` in groups; `None` if there are none.
 pub fn grouped(text: &str, syntax: &dyn Dialect) -> Option<String> {
     size::deep(|| {
-        let mut statements = Parser::new(syntax).try_with_sql(text).and_then(|mut parser| parser.parse_statements()).ok()?;
+        // Names and texts keep their escapes, and are printed as they are written.
+        let tokens = Tokenizer::new(syntax, text).with_unescape(false).tokenize_with_location().ok()?;
+        let mut statements = Parser::new(syntax).with_tokens_with_locations(tokens).parse_statements().ok()?;
         let [Statement::Query(query)] = statements.as_mut_slice() else { return None };
         let mut group = Group { changed: false };
         let _ = query.visit(&mut group);
@@ -88,7 +91,7 @@ fn group(mut terms: Vec<(BinaryOperator, Expr)>, flipped: bool) -> Expr {
 
 #[cfg(test)]
 mod tests {
-    use sqlparser::dialect::DuckDbDialect;
+    use sqlparser::dialect::{DuckDbDialect, MySqlDialect};
 
     use super::*;
 
@@ -123,5 +126,16 @@ mod tests {
         }
         assert_eq!(grouped("SELECT 1 + 2 - 3", &DuckDbDialect {}), None);
         assert!(grouped(&format!("SELECT 'a'{}", " || 'b'".repeat(100)), &DuckDbDialect {}).is_some());
+    }
+
+    #[test]
+    fn names_and_texts_stay_as_they_are_written() {
+        let check = |written: [&str; 2], syntax: &dyn Dialect| {
+            let chain = format!("SELECT {}{}", written.join(" + "), " + 1".repeat(100));
+            let grouped = grouped(&chain, syntax).unwrap();
+            assert!(written.iter().all(|part| grouped.contains(part)), "{grouped}");
+        };
+        check([r#""a\""b""""#, r"'\'''"], &DuckDbDialect {});
+        check([r"'a\\b\'c'", r"`a``b\`"], &MySqlDialect {});
     }
 }

@@ -6,6 +6,7 @@
 mod calendar;
 mod chains;
 mod postgres;
+mod print;
 mod scope;
 mod sqlite;
 mod types;
@@ -128,7 +129,7 @@ fn prepared(
     };
     let [Statement::Query(query)] = statements.as_mut_slice() else { return Ok(as_it_is()) };
     let columns = read(query, tables, rules)?.unwrap_or_default();
-    Ok(Prepared { text: if rules.changed() { query.to_string() } else { text.to_owned() }, columns })
+    Ok(Prepared { text: if rules.changed() { print::printed(query) } else { text.to_owned() }, columns })
 }
 
 /// Whether a name of a query is that name.

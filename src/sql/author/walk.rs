@@ -728,7 +728,7 @@ fn done(outcome: Result<(), Wrong>) -> ControlFlow<Wrong> {
 mod tests {
     use sqlparser::{ast::Statement, dialect::GenericDialect, parser::Parser};
 
-    use super::super::{ExactNames, read};
+    use super::super::{ExactNames, print::printed, read};
     use super::*;
 
     fn named(names: &[&str]) -> Vec<Named> {
@@ -750,7 +750,7 @@ mod tests {
         let mut statements = Parser::parse_sql(&GenericDialect {}, sql).unwrap();
         let [Statement::Query(query)] = statements.as_mut_slice() else { panic!("`{sql}` is no query") };
         let columns = read(query, &tables, &mut ExactNames).map_err(|wrong| wrong.message)?;
-        Ok((query.to_string(), columns.unwrap_or_default().into_iter().map(|column| column.name).collect()))
+        Ok((printed(query), columns.unwrap_or_default().into_iter().map(|column| column.name).collect()))
     }
 
     #[track_caller]
