@@ -1,6 +1,6 @@
 //! Functions of text that also take other values, cast to text, as databases do: `TRIM` of a date.
 
-use std::sync::Arc;
+use std::{ops::ControlFlow, sync::Arc};
 
 use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion::{
@@ -11,6 +11,10 @@ use datafusion::{
         type_coercion::functions::fields_with_udf,
     },
     prelude::SessionContext,
+    sql::sqlparser::ast::{
+        Expr as Ast, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, ObjectName, Query, Value,
+        visit_expressions_mut,
+    },
 };
 
 /// Functions whose first argument is text, as the engine calls them.
@@ -44,6 +48,30 @@ pub(crate) fn register(session: &SessionContext) {
         let signature = Signature::user_defined(inner.signature().volatility);
         session.register_udf(ScalarUDF::new_from_impl(Lenient { inner, signature }));
     }
+}
+
+/// Writes `SUBSTRING(…)`, which is syntax, as a call: the planner would take the engine's own function.
+pub(super) fn call(query: &mut Query) {
+    let _ = visit_expressions_mut(query, |expr| {
+        if let Ast::Substring { expr: text, substring_from, substring_for, .. } = expr {
+            let from = substring_from.take().map_or_else(|| Ast::Value(Value::Number("1".to_owned(), false).into()), |from| *from);
+            let text = std::mem::replace(&mut **text, Ast::Value(Value::Null.into()));
+            let arguments = [text, from].into_iter().chain(substring_for.take().map(|length| *length));
+            let argument = |argument: Ast| FunctionArg::Unnamed(FunctionArgExpr::Expr(argument));
+            let args = FunctionArgumentList { duplicate_treatment: None, args: arguments.map(argument).collect(), clauses: Vec::new() };
+            *expr = Ast::Function(Function {
+                name: ObjectName::from(vec![Ident::new("substr")]),
+                uses_odbc_syntax: false,
+                parameters: FunctionArguments::None,
+                args: FunctionArguments::List(args),
+                filter: None,
+                null_treatment: None,
+                over: None,
+                within_group: Vec::new(),
+            });
+        }
+        ControlFlow::<()>::Continue(())
+    });
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]

@@ -156,6 +156,7 @@ impl Text<'_> {
         {
             names::resolve(session, query).await.map_err(wrong)?.map_err(|wrong| Wrong::Name(self.misnamed(wrong)))?;
             chains::shorten(query);
+            lenient::call(query);
             if let (ast::SetExpr::Select(select), Some(warnings)) = (&mut *query.body, warnings) {
                 self.tell_apart(&mut select.projection, warnings);
             }

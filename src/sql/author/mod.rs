@@ -5,6 +5,7 @@
 
 mod calendar;
 mod chains;
+mod keys;
 mod postgres;
 mod print;
 mod scope;

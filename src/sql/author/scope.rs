@@ -78,26 +78,37 @@ impl Scope {
         {
             return Ok(result);
         }
-        let columns =
-            self.relations.iter().enumerate().flat_map(|(place, relation)| {
-                relation.columns.iter().filter(|(_, merged)| !merged).map(move |(column, _)| (place, column))
-            });
-        let found: Vec<(usize, &Named)> = columns.filter(|(_, column)| is_named(&column.name, written, case)).collect();
-        if let Some((first, column)) = found.first() {
-            // Of names that differ in case alone the one that is written so counts, if they stand in one table.
-            let exact = found.iter().find(|(_, column)| column.name == written.value);
-            let differ = found.iter().any(|(_, other)| other.name != column.name);
-            let apart = found.iter().any(|(place, _)| place != first);
-            if case == Case::Exact && differ && (exact.is_none() || (apart && written.quote_style.is_none())) {
-                return Err(ambiguous(written, found.iter().map(|(_, column)| column.name.as_str())));
-            }
-            let (_, column) = exact.unwrap_or(&found[0]);
-            return Ok(Found::Column((*column).clone(), None));
+        if let Some((column, _)) = self.input(written, case)? {
+            return Ok(Found::Column(column.clone(), None));
         }
         if let Some(result) = result() {
             return Ok(result);
         }
         Ok(if self.relations.iter().any(|relation| relation.open) { Found::Open } else { Found::Nothing })
+    }
+
+    /// The column of a relation that a name without one before it leads to.
+    pub(super) fn input(&self, written: &Ident, case: Case) -> Result<Option<(&Named, &Relation)>, Wrong> {
+        let columns =
+            self.relations.iter().enumerate().flat_map(|(place, relation)| {
+                relation.columns.iter().filter(|(_, merged)| !merged).map(move |(column, _)| (place, column))
+            });
+        let found: Vec<(usize, &Named)> = columns.filter(|(_, column)| is_named(&column.name, written, case)).collect();
+        let Some((first, column)) = found.first() else { return Ok(None) };
+        // Of names that differ in case alone the one that is written so counts, if they stand in one table.
+        let exact = found.iter().find(|(_, column)| column.name == written.value);
+        let differ = found.iter().any(|(_, other)| other.name != column.name);
+        let apart = found.iter().any(|(place, _)| place != first);
+        if case == Case::Exact && differ && (exact.is_none() || (apart && written.quote_style.is_none())) {
+            return Err(ambiguous(written, found.iter().map(|(_, column)| column.name.as_str())));
+        }
+        let (place, column) = exact.unwrap_or(&found[0]);
+        Ok(Some((column, &self.relations[*place])))
+    }
+
+    /// Whether a USING has made one column of several of that name.
+    pub(super) fn is_merged(&self, name: &str) -> bool {
+        self.relations.iter().flat_map(|relation| &relation.columns).any(|(column, merged)| *merged && same_name(&column.name, name))
     }
 
     /// A name with a relation before it.

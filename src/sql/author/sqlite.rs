@@ -533,6 +533,11 @@ mod tests {
             "SELECT qetl_sum(amount) AS total FROM t GROUP BY id HAVING total COLLATE qetl_decimal > '100' \
              ORDER BY total COLLATE qetl_decimal",
         );
+        // Within an expression the name is the column's, which is a decimal.
+        check(
+            "SELECT COUNT(*) AS amount FROM t GROUP BY id ORDER BY MAX(amount), amount",
+            "SELECT COUNT(*) AS amount FROM t GROUP BY id ORDER BY MAX(amount COLLATE qetl_decimal) COLLATE qetl_decimal, amount",
+        );
         check(
             "SELECT ROW_NUMBER() OVER (ORDER BY amount) AS n FROM t",
             "SELECT ROW_NUMBER() OVER (ORDER BY amount COLLATE qetl_decimal) AS n FROM t",

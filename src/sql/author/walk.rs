@@ -2,7 +2,10 @@
 //! before the query behind it, ORDER BY last.
 #![expect(clippy::wildcard_enum_match_arm, reason = "of the parser's many nodes, few have names")]
 
-use std::{collections::HashMap, ops::ControlFlow};
+use std::{
+    collections::{HashMap, HashSet},
+    ops::ControlFlow,
+};
 
 use qetl_core::{Type, schema::same_name};
 use sqlparser::ast::{
@@ -12,7 +15,7 @@ use sqlparser::ast::{
 };
 
 use super::{
-    Case, Rules, Table, Wrong,
+    Case, Rules, Table, Wrong, keys,
     scope::{Found, Named, Relation, Scope, is_named},
 };
 
@@ -36,7 +39,7 @@ impl Kinds {
     }
 }
 
-fn place<T>(node: &T) -> usize {
+pub(super) fn place<T>(node: &T) -> usize {
     std::ptr::from_ref(node).addr()
 }
 
@@ -77,12 +80,14 @@ pub(super) struct Walk<'a> {
     frames: Vec<Frame>,
     /// What the queries and SELECTs that are done give, by where they stand.
     given: HashMap<usize, Columns>,
+    /// Where names stand that are a column's before they are a result's.
+    of_columns: HashSet<usize>,
 }
 
 impl<'a> Walk<'a> {
     pub(super) fn new(tables: &'a dyn Fn(&ObjectName) -> Option<Table>, rules: &'a mut dyn Rules) -> Self {
         let case = rules.case();
-        Self { tables, rules, case, kinds: Kinds::default(), frames: Vec::new(), given: HashMap::new() }
+        Self { tables, rules, case, kinds: Kinds::default(), frames: Vec::new(), given: HashMap::new(), of_columns: HashSet::new() }
     }
 
     pub(super) fn query(mut self, query: &mut Query) -> Result<Columns, Wrong> {
@@ -276,6 +281,26 @@ impl<'a> Walk<'a> {
             }
         }
         Ok(Found::Nothing)
+    }
+
+    /// In a key that rows are sorted by: the column that a name is, if there is one, with its relation.
+    fn of_column(&self, expr: &Expr) -> Result<Option<(Expr, Option<Type>)>, Wrong> {
+        let (Expr::Identifier(written), Some(Frame::Query(Within { order: Some(scope), .. }))) = (expr, self.frames.last()) else {
+            return Ok(None);
+        };
+        if !self.of_columns.contains(&place(expr)) || !scope.aliases.iter().any(|(alias, _)| is_named(&alias.name, written, self.case)) {
+            return Ok(None);
+        }
+        let Some((column, relation)) = scope.input(written, self.case)? else { return Ok(None) };
+        let mut ident = written.clone();
+        self.write(&mut ident, &column.name);
+        // Without its relation, such an engine would take it for the result.
+        let is_told = self.exact() && !relation.name.is_empty() && !scope.is_merged(&column.name);
+        let expr = match is_told {
+            true => Expr::CompoundIdentifier(relation.name.iter().map(|part| Ident::with_quote('"', part)).chain([ident]).collect()),
+            false => Expr::Identifier(ident),
+        };
+        Ok(Some((expr, column.ty)))
     }
 
     /// Finds what a name leads to, and writes it so; its type.
@@ -661,6 +686,7 @@ impl VisitorMut for Walk<'_> {
             }
         }
         self.frames.push(Frame::Query(within));
+        self.of_columns.extend(keys::of_columns(query, self.case));
         ControlFlow::Continue(())
     }
 
@@ -685,6 +711,15 @@ impl VisitorMut for Walk<'_> {
     }
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<Wrong> {
+        match self.of_column(expr) {
+            Err(wrong) => return ControlFlow::Break(wrong),
+            Ok(Some((column, ty))) => {
+                *expr = column;
+                self.kinds.set(expr, ty);
+                return ControlFlow::Continue(());
+            }
+            Ok(None) => (),
+        }
         let found = match expr {
             Expr::Identifier(ident) => self.resolve(std::slice::from_mut(ident)),
             Expr::CompoundIdentifier(parts) => self.resolve(parts),
@@ -795,6 +830,16 @@ mod tests {
             r#"WITH RECURSIVE "n" ("I") AS (SELECT 1 UNION ALL SELECT "I" + 1 FROM "n" WHERE "I" < 3) SELECT "I" FROM "n""#,
             &["I"],
         );
+    }
+
+    #[test]
+    fn what_groups_rows_is_of_columns_where_they_are_sorted() {
+        let sorted = |key: &str| format!("SELECT SUM(id) AS id FROM raw ORDER BY {key}");
+        let written = |key: &str| format!("SELECT SUM(\"id\") AS \"id\" FROM \"raw\" ORDER BY {key}");
+        check(&sorted("MAX(id) DESC"), &written("MAX(\"raw\".\"id\") DESC"), &["id"]);
+        check(&sorted("id"), &written("\"id\""), &["id"]);
+        check(&sorted("id + 1"), &written("\"id\" + 1"), &["id"]);
+        check("SELECT SUM(id) AS n FROM raw ORDER BY SUM(id)", "SELECT SUM(\"id\") AS \"n\" FROM \"raw\" ORDER BY SUM(\"id\")", &["n"]);
     }
 
     #[test]

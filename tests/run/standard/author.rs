@@ -45,6 +45,36 @@ fn a_column_named_like_a_word_of_sql_is_no_reason_to_read_the_word_otherwise() {
 }
 
 #[test]
+fn rows_are_sorted_by_sums_of_a_column_whose_name_a_result_took() {
+    let cli = raw("g,m,day\na,10.5,2024-01-31\nb,9.25,2023-01-31\nb,9.25,2023-02-01\n", "");
+    cli.ok(&["execute"]);
+    let first = |sql: &str| rows(&cli, &format!("{sql} LIMIT 1"))[0].clone();
+    assert_eq!(first("SELECT g, -SUM(m) AS m FROM raw GROUP BY g ORDER BY SUM(m) DESC"), "b,-18.50");
+    assert_eq!(first("SELECT g, COUNT(*) AS m FROM raw GROUP BY g HAVING MAX(m) > 1 ORDER BY MAX(m) DESC"), "a,1");
+    assert_eq!(
+        first("SELECT x.g, SUM(x.m) AS m FROM (SELECT * FROM raw) x JOIN raw y ON x.day = y.day GROUP BY x.g ORDER BY SUM(x.m)"),
+        "a,10.50"
+    );
+    assert_eq!(first("SELECT g, SUM(m) AS m FROM raw GROUP BY g ORDER BY m + 1"), "a,10.50");
+    assert_eq!(first("SELECT SUBSTR(day, 1, 4) AS y, SUBSTRING(m FROM 2) AS s FROM raw ORDER BY y DESC"), "2024,0.50");
+}
+
+#[test]
+fn a_filter_over_a_join_reads_the_column_that_it_names() {
+    let tasks = sql("paid", "SELECT id, amount - 10 AS amount FROM raw WHERE id <> 3", "");
+    let cli = raw("id,amount\n1,10\n2,20\n3,30\n", &tasks);
+    cli.ok(&["execute"]);
+    let joined = "raw r LEFT JOIN paid p ON r.id = p.id";
+    let late =
+        format!("SELECT r.id, r.amount, p.amount FROM {joined} WHERE CASE WHEN p.amount < r.amount THEN 1 END IS NOT NULL ORDER BY 1");
+    assert_eq!(rows(&cli, &late), ["1,10,0", "2,20,10"]);
+    let open = format!("SELECT r.id FROM {joined} WHERE COALESCE(p.amount, 0) <> r.amount ORDER BY r.id");
+    assert_eq!(rows(&cli, &open), ["1", "2", "3"]);
+    let least = "SELECT r.amount, p.amount FROM raw r JOIN paid p ON r.id = p.id JOIN raw q ON p.id = q.id ORDER BY p.amount DESC LIMIT 1";
+    assert_eq!(rows(&cli, least), ["20,10"]);
+}
+
+#[test]
 fn an_alias_is_stored_as_it_is_written_and_found_whatever_its_case() {
     let tasks = sql("marts", "SELECT Plan AS plan, count(*) AS N FROM raw GROUP BY PLAN", "")
         + &sql("again", "SELECT n AS Total, PLAN FROM marts ORDER BY total", "");
