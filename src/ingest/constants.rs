@@ -17,7 +17,7 @@ use crate::{
     cells::{Cell, Sink},
     problem::{DataProblem, shown},
     spec::{ReadColumn, ReadSpec, SourceFile, arrow_type},
-    value::Rules,
+    value::{Rules, unfit::Unfit},
 };
 
 /// What a folder is called whose rows have no value: `dt=__HIVE_DEFAULT_PARTITION__`.
@@ -94,22 +94,27 @@ pub(crate) struct Constants {
     pub(crate) wider: Vec<(usize, Type)>,
     pub(crate) untyped: Vec<usize>,
     pub(crate) emptied: Vec<usize>,
+    /// What is wrong with every row of the file, if it has any.
+    refused: Option<DataProblem>,
 }
 
 impl Constants {
     /// `None` where all columns stand in the file.
     pub(crate) fn of(file: &SourceFile, spec: &ReadSpec) -> Result<Option<Self>, DataProblem> {
-        let given = spec.of_folders();
+        let mut given = spec.of_folders();
         if given.columns.is_empty() {
             return Ok(Self::of_gone(spec));
         }
+        let lacking = given.columns.iter().zip(values(file, &given)?).find(|(column, value)| column.required && value.is_none());
+        let refused = lacking.map(|(column, _)| Unfit::Null.problem(&file.name, column, ""));
+        given.columns.iter_mut().for_each(|column| column.required = false);
         let mut one = Batch::new(&given, Rules::new(&given.options));
         put(file, &given, &mut one)?;
         let number = |index: usize| spec.columns.iter().position(|own| own.name == given.columns[index].name).unwrap_or(index);
         let all = |indexes: Vec<usize>| indexes.into_iter().map(number).collect();
         let wider = one.wider().into_iter().map(|(index, ty)| (number(index), ty)).collect();
         let (untyped, emptied) = (all(one.untyped()), all(one.emptied()));
-        Ok(Some(Self { wider, untyped, emptied, ..Self::with(spec, &one.finish(1)) }))
+        Ok(Some(Self { wider, untyped, emptied, refused, ..Self::with(spec, &one.finish(1)) }))
     }
 
     /// The columns alone that are gone; `None` where there are none.
@@ -132,7 +137,7 @@ impl Constants {
             }
         });
         let columns = columns.collect();
-        Self { columns, schema: spec.schema(), numbers, wider: Vec::new(), untyped: Vec::new(), emptied: Vec::new() }
+        Self { columns, schema: spec.schema(), numbers, wider: Vec::new(), untyped: Vec::new(), emptied: Vec::new(), refused: None }
     }
 
     /// Where a column of the file stands among all.
@@ -141,10 +146,16 @@ impl Constants {
     }
 
     /// The rows with all columns.
-    pub(crate) fn add(&self, rows: Rows) -> Rows {
+    ///
+    /// # Errors
+    /// There are rows, and a folder gives no value to a column that needs one.
+    pub(crate) fn add(&self, rows: Rows) -> Result<Rows, DataProblem> {
+        if let (Some(problem), true) = (&self.refused, rows.good.num_rows() + rows.bad.len() > 0) {
+            return Err(problem.clone());
+        }
         let Rows { good, before, mut bad, bad_values } = rows;
         bad.iter_mut().flat_map(|row| &mut row.unreadable).for_each(|column| *column = self.number(*column));
-        Rows { good: self.widened(&good), before, bad, bad_values: self.widened(&bad_values) }
+        Ok(Rows { good: self.widened(&good), before, bad, bad_values: self.widened(&bad_values) })
     }
 
     fn widened(&self, rows: &RecordBatch) -> RecordBatch {
@@ -212,6 +223,14 @@ mod tests {
             Err("dt=%ff/a.csv: column `dt`: `%ff` is not UTF-8 once its percent signs are decoded"),
         );
         check("a.csv", "id integer; dt string", Err("a.csv: column `dt`: no folder on its path is called `dt=…`"));
+    }
+
+    #[test]
+    fn a_folder_without_a_value_matters_to_rows_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let empty = file(dir.path(), "dt=__HIVE_DEFAULT_PARTITION__/a.csv", "id\n");
+        let rows: Result<Vec<Rows>, _> = read(&empty, &of_folders("id integer; dt string!", &["dt"])).and_then(Iterator::collect);
+        assert!(rows.unwrap().iter().all(|rows| rows.good.num_rows() == 0));
     }
 
     #[test]

@@ -33,10 +33,10 @@ impl DatasetRows {
                 bad.problem.message = format!("{}; the row: {}", bad.problem.message, values(batch, row));
             }
         }
-        Ok(match &self.1 {
+        match &self.1 {
             Some(gone) => gone.add(rows),
-            None => rows,
-        })
+            None => Ok(rows),
+        }
     }
 
     /// The inferred columns that need another type, so that everything fits.

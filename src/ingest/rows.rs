@@ -157,11 +157,12 @@ impl Iterator for RowReader {
             Inner::Avro(rows) => rows.next_batch(),
         };
         self.ended = !matches!(next, Ok(Some(_)));
-        let rows = next.transpose()?;
-        Some(rows.map(|rows| match &self.constants {
+        let rows = next.transpose()?.and_then(|rows| match &self.constants {
             Some(constants) => constants.add(rows),
-            None => rows,
-        }))
+            None => Ok(rows),
+        });
+        self.ended |= rows.is_err();
+        Some(rows)
     }
 }
 
