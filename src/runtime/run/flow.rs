@@ -128,18 +128,36 @@ impl FlowRun<'_> {
             }
             JobInput::Dataset(batch) => vec![batch.record(now)],
         };
-        let (plan, mut work, landed) = self.land(lock, input, job, &context, report).await?;
+        let told_before = (report.steps.clone(), report.warnings.clone());
+        let (mut plan, mut work, mut landed) = self.land(lock, input, job, &context, report).await?;
         refuse_changed_files(job.files(), &files)?;
         for (_, column) in input.iter().enumerate().filter(|(index, _)| landed.filled.has(*index)) {
             report.warnings.extend(types::settles(column, records.columns.iter().find(|old| old.name == column.name)));
         }
-        if let Some(known) = &known
-            && self.is_unchanged(&plan, &context, known, input, &landed).await?
-        {
-            report.status = Status::Unchanged;
-            // Its transaction would keep the records from being written.
-            drop(work);
-            return self.read_again(lock, records, job, known, files).await;
+        if let Some(known) = &known {
+            let mut open = Some(work);
+            let is_unchanged = match Self::is_as_recorded(known, &landed) {
+                Some(is_unchanged) => is_unchanged,
+                None => {
+                    // Nobody else may read a table that this work has altered, and it has replaced the batch's rows itself.
+                    open = open.filter(|_| !is_altered(records, input));
+                    self.is_as_stored(&plan, &context, known, input, &landed).await?
+                }
+            };
+            if is_unchanged {
+                report.status = Status::Unchanged;
+                // Its transaction would keep the records from being written.
+                drop(open);
+                return self.read_again(lock, records, job, known, files).await;
+            }
+            work = match open {
+                Some(work) => work,
+                None => {
+                    (report.steps, report.warnings) = told_before;
+                    (plan, work, landed) = self.land(lock, input, job, &context, report).await?;
+                    work
+                }
+            };
         }
         self.refuse_times_that_fall(&known_batches, job.batch_id)?;
         let builds = self.flow.properties.batches(self.flow).build_on_earlier;
@@ -229,6 +247,12 @@ impl FlowRun<'_> {
         let help = format!("load it as a new batch{next}, or set `late_batches = \"cascade\"` to derive the later batches again");
         Err(RunError::refused(Place::default(), message, help))
     }
+}
+
+/// Whether the columns are not those of the stored tables.
+fn is_altered(records: &FlowRecords, input: &[InputType]) -> bool {
+    let is_stored = |column: &InputType| records.columns.iter().any(|stored| stored.name == column.name && stored.ty == column.ty);
+    !input.iter().all(is_stored)
 }
 
 /// The columns that the batch's rows have: those of the flow; and where rows of it are landed already and stay, those that it had.

@@ -72,9 +72,17 @@ impl FlowRun<'_> {
             || self.flow.properties.batches(self.flow).row_order_counts
     }
 
-    /// Whether the batch has the content that it has already. What is recorded tells, unless columns or their types are others
-    /// since: then the rows that are stored tell.
-    pub(super) async fn is_unchanged(
+    /// Whether the batch has the content that it has already, as far as what is recorded tells. Where columns or their types are
+    /// others since, only the rows that are stored can tell: `None`.
+    pub(super) fn is_as_recorded(known: &BatchRecord, landed: &Landed) -> Option<bool> {
+        if i64::try_from(landed.rows) != Ok(known.rows) {
+            return Some(false);
+        }
+        (known.content_hash == landed.content_hash).then_some(true)
+    }
+
+    /// Whether the rows that are stored of the batch have that content.
+    pub(super) async fn is_as_stored(
         &self,
         plan: &Arc<Plan>,
         context: &BatchContext,
@@ -82,12 +90,6 @@ impl FlowRun<'_> {
         input: &[InputType],
         landed: &Landed,
     ) -> Result<bool, RunError> {
-        if i64::try_from(landed.rows) != Ok(known.rows) {
-            return Ok(false);
-        }
-        if known.content_hash == landed.content_hash {
-            return Ok(true);
-        }
         let today = types::read_spec(self.flow, input).present();
         let files: Vec<String> = known.files.iter().map(|file| file.name.clone()).collect();
         let stored = self.engine.look(plan.clone()).await?.landed(context, &files, &today, self.order_counts()).await?;
