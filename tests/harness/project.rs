@@ -16,7 +16,7 @@ use arrow::{
 use futures::TryStreamExt;
 use proptest::test_runner::TestCaseError;
 use qetl_core::Flow;
-use qetl_runtime::{Engine, RunError, RunReport, Workspace, progress::Progress, run, verify, waiting::Request};
+use qetl_runtime::{Engine, RunError, RunReport, Workspace, engine::Rows, progress::Progress, run, verify, waiting::Request};
 use qetl_test_models::{
     tables::TextTable,
     text::{TextRow, float_text},
@@ -139,9 +139,10 @@ impl TestProject {
     pub async fn has(&self, tables: &[TextTable]) -> Result<(), TestCaseError> {
         for TextTable { dataset, columns, rows } in tables {
             let quoted: Vec<String> = columns.iter().map(|column| self.place.quoted(column)).collect();
-            let mut found = match self.asked(&format!("SELECT {} FROM {dataset}", quoted.join(", "))).await {
+            let sql = format!("SELECT {} FROM {dataset}", quoted.join(", "));
+            let mut found = match self.asked(&sql).await {
                 Ok(rows) => rows,
-                Err(_) => self.of_stored(dataset, columns).await,
+                Err(error) => self.of_stored(dataset, columns).await.unwrap_or_else(|| panic!("{error}: {sql}")),
             };
             found.sort();
             equal(dataset, &found, rows)?;
@@ -149,18 +150,15 @@ impl TestProject {
         Ok(())
     }
 
-    /// The rows of a dataset. A column that its flow has got is not stored before a batch is published that has it.
-    async fn of_stored(&self, dataset: &str, columns: &[impl AsRef<str>]) -> Vec<TextRow> {
-        let datasets = self.engine.datasets().await.unwrap();
-        let stored = datasets.iter().find(|info| info.name.name == dataset).unwrap_or_else(|| panic!("there is no `{dataset}`"));
-        let is_stored = |column: &str| stored.columns.iter().any(|own| own.name == column);
-        let names: Vec<&str> = columns.iter().map(AsRef::as_ref).collect();
-        let quoted: Vec<String> = names.iter().filter(|name| is_stored(name)).map(|name| self.place.quoted(name)).collect();
-        let rows = self.ordered(&format!("SELECT {} FROM {dataset}", quoted.join(", "))).await.into_iter().map(|row| {
-            let mut cells = row.into_iter();
-            names.iter().map(|name| if is_stored(name) { cells.next().flatten() } else { None }).collect()
-        });
-        rows.collect()
+    /// The rows of a dataset that lacks some of the columns: one that its flow has got is not stored before a batch is published
+    /// that has it. `None` if it lacks none.
+    async fn of_stored(&self, dataset: &str, columns: &[String]) -> Option<Vec<TextRow>> {
+        let Rows { schema, stream } = self.engine.query(&format!("SELECT * FROM {dataset}"), None).await.ok()?;
+        let places: Vec<Option<usize>> = columns.iter().map(|column| schema.index_of(column).ok()).collect();
+        places.contains(&None).then_some(())?;
+        let batches: Vec<RecordBatch> = stream.try_collect().await.ok()?;
+        let row = |row: TextRow| places.iter().map(|place| place.and_then(|place| row[place].clone())).collect();
+        Some(batches.iter().flat_map(texts).map(row).collect())
     }
 }
 
