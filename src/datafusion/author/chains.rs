@@ -3,10 +3,7 @@
 
 use std::ops::ControlFlow;
 
-use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, ObjectName, Query,
-    SetExpr, SetOperator, SetQuantifier, Value, VisitMut, VisitorMut,
-};
+use datafusion::sql::sqlparser::ast::{BinaryOperator, Expr, Query, SetExpr, SetOperator, SetQuantifier, Value, VisitMut, VisitorMut};
 
 use crate::exact::CHAIN;
 
@@ -113,17 +110,7 @@ fn tree(mut operands: Vec<Expr>, op: &BinaryOperator) -> Expr {
 fn call(operands: Vec<Expr>, ops: &[BinaryOperator]) -> Expr {
     let ops: String = ops.iter().filter_map(symbol).collect();
     let first = Expr::Value(Value::SingleQuotedString(ops).into());
-    let args = std::iter::once(first).chain(operands).map(|expr| FunctionArg::Unnamed(FunctionArgExpr::Expr(expr))).collect();
-    Expr::Function(Function {
-        name: ObjectName::from(vec![Ident::new(CHAIN)]),
-        uses_odbc_syntax: false,
-        parameters: FunctionArguments::None,
-        args: FunctionArguments::List(FunctionArgumentList { duplicate_treatment: None, args, clauses: Vec::new() }),
-        filter: None,
-        null_treatment: None,
-        over: None,
-        within_group: Vec::new(),
-    })
+    super::call(CHAIN, std::iter::once(first).chain(operands))
 }
 
 /// SELECTs that are united in any grouping.

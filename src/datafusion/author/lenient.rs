@@ -11,10 +11,7 @@ use datafusion::{
         type_coercion::functions::fields_with_udf,
     },
     prelude::SessionContext,
-    sql::sqlparser::ast::{
-        Expr as Ast, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident, ObjectName, Query, Value,
-        visit_expressions_mut,
-    },
+    sql::sqlparser::ast::{Expr as Ast, Query, Value, visit_expressions_mut},
 };
 
 /// Functions whose first argument is text, as the engine calls them.
@@ -51,24 +48,13 @@ pub(crate) fn register(session: &SessionContext) {
 }
 
 /// Writes `SUBSTRING(…)`, which is syntax, as a call: the planner would take the engine's own function.
-pub(super) fn call(query: &mut Query) {
+pub(super) fn as_calls(query: &mut Query) {
     let _ = visit_expressions_mut(query, |expr| {
         if let Ast::Substring { expr: text, substring_from, substring_for, .. } = expr {
             let from = substring_from.take().map_or_else(|| Ast::Value(Value::Number("1".to_owned(), false).into()), |from| *from);
             let text = std::mem::replace(&mut **text, Ast::Value(Value::Null.into()));
             let arguments = [text, from].into_iter().chain(substring_for.take().map(|length| *length));
-            let argument = |argument: Ast| FunctionArg::Unnamed(FunctionArgExpr::Expr(argument));
-            let args = FunctionArgumentList { duplicate_treatment: None, args: arguments.map(argument).collect(), clauses: Vec::new() };
-            *expr = Ast::Function(Function {
-                name: ObjectName::from(vec![Ident::new("substr")]),
-                uses_odbc_syntax: false,
-                parameters: FunctionArguments::None,
-                args: FunctionArguments::List(args),
-                filter: None,
-                null_treatment: None,
-                over: None,
-                within_group: Vec::new(),
-            });
+            *expr = super::call("substr", arguments);
         }
         ControlFlow::<()>::Continue(())
     });

@@ -156,7 +156,7 @@ impl Text<'_> {
         {
             names::resolve(session, query).await.map_err(wrong)?.map_err(|wrong| Wrong::Name(self.misnamed(wrong)))?;
             chains::shorten(query);
-            lenient::call(query);
+            lenient::as_calls(query);
             if let (ast::SetExpr::Select(select), Some(warnings)) = (&mut *query.body, warnings) {
                 self.tell_apart(&mut select.projection, warnings);
             }
@@ -283,6 +283,21 @@ impl Text<'_> {
         let plan = LogicalPlanBuilder::new(raw).project(exprs).and_then(LogicalPlanBuilder::build).map_err(Wrong::Engine)?;
         Ok((plan, columns))
     }
+}
+
+/// A call of a function, as an author would write it.
+fn call(name: &str, arguments: impl Iterator<Item = ast::Expr>) -> ast::Expr {
+    let args = arguments.map(|expr| ast::FunctionArg::Unnamed(ast::FunctionArgExpr::Expr(expr))).collect();
+    ast::Expr::Function(ast::Function {
+        name: ast::ObjectName::from(vec![ast::Ident::new(name)]),
+        uses_odbc_syntax: false,
+        parameters: ast::FunctionArguments::None,
+        args: ast::FunctionArguments::List(ast::FunctionArgumentList { duplicate_treatment: None, args, clauses: Vec::new() }),
+        filter: None,
+        null_treatment: None,
+        over: None,
+        within_group: Vec::new(),
+    })
 }
 
 /// The name, or the first of `name_1`, `name_2`, … that is not taken.

@@ -128,7 +128,6 @@ impl FlowRun<'_> {
             }
             JobInput::Dataset(batch) => vec![batch.record(now)],
         };
-        let told_before = (report.steps.clone(), report.warnings.clone());
         let (mut plan, mut work, mut landed) = self.land(lock, input, job, &context, report).await?;
         refuse_changed_files(job.files(), &files)?;
         for (_, column) in input.iter().enumerate().filter(|(index, _)| landed.filled.has(*index)) {
@@ -153,8 +152,11 @@ impl FlowRun<'_> {
             work = match open {
                 Some(work) => work,
                 None => {
-                    (report.steps, report.warnings) = told_before;
+                    // It tells what the first landing told.
+                    let told = (report.steps.len(), report.warnings.len());
                     (plan, work, landed) = self.land(lock, input, job, &context, report).await?;
+                    report.steps.truncate(told.0);
+                    report.warnings.truncate(told.1);
                     work
                 }
             };

@@ -6,6 +6,7 @@
 mod calendar;
 mod chains;
 mod keys;
+mod parts;
 mod postgres;
 mod print;
 mod scope;

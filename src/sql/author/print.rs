@@ -4,9 +4,11 @@
 use std::ops::ControlFlow;
 
 use sqlparser::ast::{
-    Expr, FunctionArg, FunctionArguments, Ident, JoinConstraint, JoinOperator, NamedWindowExpr, ObjectName, ObjectNamePart, Query, Select,
-    SelectItem, SelectItemQualifiedWildcardKind, TableAlias, TableFactor, Value, ValueWithSpan, VisitMut, VisitorMut, WindowType,
+    Expr, FunctionArg, FunctionArguments, Ident, JoinConstraint, JoinOperator, NamedWindowExpr, ObjectName, Query, Select, SelectItem,
+    SelectItemQualifiedWildcardKind, TableAlias, TableFactor, Value, ValueWithSpan, VisitMut, VisitorMut, WindowType,
 };
+
+use super::parts::{alias_of, constraint, ident_mut};
 
 /// The text of a query whose names and values are as they are, without escapes.
 pub(super) fn printed(query: &Query) -> String {
@@ -30,18 +32,12 @@ fn ident(ident: &mut Ident) {
 }
 
 fn name(name: &mut ObjectName) {
-    for part in &mut name.0 {
-        if let ObjectNamePart::Identifier(part) = part {
-            ident(part);
-        }
-    }
+    name.0.iter_mut().filter_map(ident_mut).for_each(ident);
 }
 
-fn alias(alias: Option<&mut TableAlias>) {
-    if let Some(alias) = alias {
-        ident(&mut alias.name);
-        alias.columns.iter_mut().for_each(|column| ident(&mut column.name));
-    }
+fn alias(alias: &mut TableAlias) {
+    ident(&mut alias.name);
+    alias.columns.iter_mut().for_each(|column| ident(&mut column.name));
 }
 
 fn window(window: &mut WindowType) {
@@ -53,18 +49,7 @@ fn window(window: &mut WindowType) {
 
 /// `JOIN … USING (…)`.
 fn using(join: &mut JoinOperator) {
-    let (JoinOperator::Join(on)
-    | JoinOperator::Inner(on)
-    | JoinOperator::Left(on)
-    | JoinOperator::LeftOuter(on)
-    | JoinOperator::Right(on)
-    | JoinOperator::RightOuter(on)
-    | JoinOperator::FullOuter(on)
-    | JoinOperator::CrossJoin(on)) = join
-    else {
-        return;
-    };
-    if let JoinConstraint::Using(names) = on {
+    if let Some(JoinConstraint::Using(names)) = constraint(join) {
         names.iter_mut().for_each(name);
     }
 }
@@ -74,7 +59,7 @@ impl VisitorMut for Escape {
     type Break = ();
 
     fn pre_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
-        query.with.iter_mut().flat_map(|with| &mut with.cte_tables).for_each(|table| alias(Some(&mut table.alias)));
+        query.with.iter_mut().flat_map(|with| &mut with.cte_tables).for_each(|table| alias(&mut table.alias));
         ControlFlow::Continue(())
     }
 
@@ -103,18 +88,10 @@ impl VisitorMut for Escape {
     }
 
     fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
-        match factor {
-            TableFactor::NestedJoin { table_with_joins, alias: called } => {
-                table_with_joins.joins.iter_mut().for_each(|join| using(&mut join.join_operator));
-                alias(called.as_mut());
-            }
-            TableFactor::Table { alias: called, .. }
-            | TableFactor::Derived { alias: called, .. }
-            | TableFactor::TableFunction { alias: called, .. }
-            | TableFactor::Function { alias: called, .. }
-            | TableFactor::UNNEST { alias: called, .. } => alias(called.as_mut()),
-            _ => (),
+        if let TableFactor::NestedJoin { table_with_joins, .. } = factor {
+            table_with_joins.joins.iter_mut().for_each(|join| using(&mut join.join_operator));
         }
+        alias_of(factor).into_iter().for_each(alias);
         ControlFlow::Continue(())
     }
 

@@ -7,7 +7,7 @@ use sqlparser::ast::{
     Value,
 };
 
-use super::{Kinds, walk::wider};
+use super::Kinds;
 
 /// The most digits of a decimal.
 pub(crate) const DIGITS: u8 = 38;
@@ -160,6 +160,23 @@ pub(crate) fn arguments_mut(function: &mut Function) -> Vec<&mut Expr> {
 /// What stands there, to be put back in other words.
 pub(crate) fn take(expr: &mut Expr) -> Expr {
     std::mem::replace(expr, Expr::Value(Value::Null.into()))
+}
+
+/// The type that holds values of both; `None`: nobody knows.
+pub(super) fn wider(a: Option<Type>, b: Option<Type>) -> Option<Type> {
+    match (a?, b?) {
+        (a, b) if a == b => Some(a),
+        (Type::Decimal { precision: p, scale: s }, Type::Decimal { precision, scale }) => {
+            let (whole, scale) = ((p - s).max(precision - scale), s.max(scale));
+            Some(Type::Decimal { precision: (whole + scale).min(38), scale })
+        }
+        (decimal @ Type::Decimal { .. }, Type::Int) | (Type::Int, decimal @ Type::Decimal { .. }) => {
+            let Type::Decimal { precision, scale } = decimal else { return None };
+            Some(Type::Decimal { precision: precision.max(19 + scale).min(38), scale })
+        }
+        (Type::Float, other) | (other, Type::Float) if other.is_numeric() => Some(Type::Float),
+        _ => None,
+    }
 }
 
 /// A function's name in lower case.
