@@ -9,8 +9,8 @@ use qetl_core::{
 /// The name that the recorded files are scanned by.
 pub(crate) const FILES: &str = "recorded_files";
 
-fn map(steps: &Steps, change: fn(Rel) -> Result<Rel, RelError>) -> Result<Steps, RelError> {
-    fn deep(rel: &Rel, change: fn(Rel) -> Result<Rel, RelError>) -> Result<Rel, RelError> {
+fn map(steps: &Steps, change: impl Fn(Rel) -> Result<Rel, RelError>) -> Result<Steps, RelError> {
+    fn deep(rel: &Rel, change: &impl Fn(Rel) -> Result<Rel, RelError>) -> Result<Rel, RelError> {
         let mut problem = None;
         let mapped = rel.map_inputs(&mut |input| {
             deep(input, change).unwrap_or_else(|why| {
@@ -21,7 +21,7 @@ fn map(steps: &Steps, change: fn(Rel) -> Result<Rel, RelError>) -> Result<Steps,
         problem.map_or(Ok(()), Err)?;
         change(mapped)
     }
-    let steps = steps.0.iter().map(|step| Ok(Step { rel: deep(&step.rel, change)?, ..step.clone() }));
+    let steps = steps.0.iter().map(|step| Ok(Step { rel: deep(&step.rel, &change)?, ..step.clone() }));
     Ok(Steps(steps.collect::<Result<_, RelError>>()?))
 }
 
@@ -44,6 +44,28 @@ pub(crate) fn without_full_joins(steps: &Steps) -> Result<Steps, RelError> {
         let alone = alone.project(columns.iter().map(|(name, expr)| (name.clone(), only_right(expr))).collect())?;
         Rel::union(vec![matched, alone])
     })
+}
+
+/// Where an anti join looks, each key once. MariaDB works what stands in NOT EXISTS out again for every row outside, unless it is
+/// grouped.
+pub(crate) fn with_grouped_anti_joins(steps: &Steps) -> Result<Steps, RelError> {
+    map(steps, |rel| {
+        let Op::Join { kind: JoinKind::Anti, left, right, on, .. } = &*rel.op else { return Ok(rel) };
+        let keys: Vec<String> = on.iter().map(|(key, _)| key.clone()).collect();
+        if keys.is_empty() || is_made_once(steps, right) {
+            return Ok(rel);
+        }
+        left.clone().anti(right.clone().aggregate(&keys, Vec::new())?, &keys)
+    })
+}
+
+fn is_made_once(steps: &Steps, rel: &Rel) -> bool {
+    match &*rel.op {
+        Op::Aggregate { .. } | Op::Window { .. } | Op::Union(_) => true,
+        Op::Filter { input, .. } | Op::Project { input, .. } => is_made_once(steps, input),
+        Op::Ref { step } => steps.0.iter().any(|known| known.name == *step && is_made_once(steps, &known.rel)),
+        _ => false,
+    }
 }
 
 /// The positions of files, which a known batch lists, are looked up in the records.

@@ -37,6 +37,9 @@ impl Sql<'_> {
         if self.dialect.full_join().is_none() {
             plain = prepare::without_full_joins(&plain).map_err(|error| self.unsupported(&error.to_string()))?;
         }
+        if self.dialect.repeats_anti_joins() {
+            plain = prepare::with_grouped_anti_joins(&plain).map_err(|error| self.unsupported(&error.to_string()))?;
+        }
         if let Of::Parameters(_) = self.batch {
             plain = prepare::with_file_positions(&plain).map_err(|error| self.unsupported(&error.to_string()))?;
         }

@@ -150,6 +150,11 @@ pub trait Dialect: Sync {
         Some(())
     }
 
+    /// Whether what NOT EXISTS asks is worked out for each row that it is asked of, unless it is grouped.
+    fn repeats_anti_joins(&self) -> bool {
+        false
+    }
+
     /// Refuses a table expression that reads itself.
     fn recursion(&self) -> Result<(), Unsupported> {
         Ok(())

@@ -49,13 +49,14 @@ impl Dialect for MySql {
     }
 
     /// How often a table expression may read itself has a bound, each of the two in its own words. MariaDB refuses a wide table
-    /// by what its rows could need at most, unless it is told to see what they do need.
+    /// by what its rows could need at most, unless it is told to see what they do need; and where it works a grouped table expression
+    /// out for single keys (`split_materialized`), some rows outside get those of others (MDEV-37057, MDEV-37407).
     fn session(&self) -> &'static [&'static str] {
         &[
             "SET NAMES utf8mb4",
             "SET time_zone = '+00:00'",
             "SET sql_mode = 'STRICT_ALL_TABLES,ERROR_FOR_DIVISION_BY_ZERO,NO_ENGINE_SUBSTITUTION'",
-            "SET /*M! max_recursive_iterations = 4294967295, innodb_strict_mode = OFF */ /*!80003 cte_max_recursion_depth = 4294967295 */",
+            "SET /*M! max_recursive_iterations = 4294967295, innodb_strict_mode = OFF, optimizer_switch = 'split_materialized=off' */ /*!80003 cte_max_recursion_depth = 4294967295 */",
         ]
     }
 
@@ -119,6 +120,10 @@ impl Dialect for MySql {
 
     fn full_join(&self) -> Option<()> {
         None
+    }
+
+    fn repeats_anti_joins(&self) -> bool {
+        true
     }
 
     fn text(&self, value: &str) -> ast::Expr {
