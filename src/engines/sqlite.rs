@@ -76,6 +76,9 @@ impl Database for Sqlite {
             };
             connection.busy_timeout(self.lock_timeout)?;
             connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
+            // A quoted name that is no column's is a mistake, not a text.
+            connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DML, false)?;
+            connection.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DDL, false)?;
             connection.execute_batch("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA cache_size = -65536")?;
             match access {
                 Access::Read => connection.execute_batch("PRAGMA query_only = ON")?,

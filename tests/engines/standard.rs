@@ -208,6 +208,25 @@ sql = "SELECT id, amount + amount AS amount FROM t"
 }
 
 #[test]
+fn sqlite_takes_no_name_for_a_text() {
+    let flow = r#"
+id = "quoted"
+flow_type = "standard"
+[[tasks]]
+id = "t"
+task_type = "sql_processing"
+target_dataset = "made"
+sql = "SELECT \"amuont\" AS amount FROM (SELECT 1 AS amount) s"
+"#;
+    let Some(server) = Kind::Sqlite.server() else { return };
+    let project = TestProject::new(server.place(), flow);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let report = runtime.block_on(project.execute(&Request { batch_id: Some(1), ..Request::default() })).unwrap();
+    let error = report.flows[0].batches[0].error.clone().unwrap();
+    assert!(error.message.contains("no such column: \"amuont\""), "{error:?}");
+}
+
+#[test]
 fn of_tasks_that_end_together_the_one_that_failed_is_told() {
     let task = |id: &str, sql: &str| {
         format!(
