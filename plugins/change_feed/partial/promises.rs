@@ -31,10 +31,23 @@ impl Promises<'_> {
         Ok(rows.project(own.chain(partial.values.iter().cloned()).collect())?)
     }
 
-    /// The values of each batch.
-    fn values_by_batch(&self, partial: &Partial) -> Result<Rel, Problems> {
+    /// The values that a batch's rows have.
+    fn values_by_batch(&self, partial: &Partial, rows: Rel) -> Result<Rel, Problems> {
         let by: Vec<String> = partial.names().into_iter().chain(["xt_batch_id".to_owned()]).collect();
-        Ok(self.with_values(partial, self.landing()?, &["xt_batch_id"])?.aggregate(&by, Vec::new())?)
+        Ok(self.with_values(partial, rows, &["xt_batch_id"])?.aggregate(&by, Vec::new())?)
+    }
+
+    /// The rows that count for sure: where one of several rows of a key counts, none of them is taken for it.
+    fn sure_rows(&self) -> Result<Rel, Problems> {
+        let input = &self.cx.flow.input;
+        let rows = self.landing()?;
+        if input.on_duplicate_key == OnDuplicateKey::Fail && input.sequence_columns.is_empty() {
+            return Ok(rows);
+        }
+        let place = self.keys_and(&["xt_batch_id"]);
+        let counted = rows.clone().aggregate(&place, vec![("xt_rows".to_owned(), AggregateFunction::Count)])?;
+        let repeated = counted.filter(Expr::column("xt_rows").gt(Expr::int(1)))?.select(&place)?;
+        Ok(rows.anti(repeated, &place)?)
     }
 
     fn out_of_sight(&self, partial: &Partial) -> Result<Rel, Problems> {
@@ -42,7 +55,7 @@ impl Promises<'_> {
         let place_names: Vec<&str> = place.iter().map(String::as_str).collect();
         let by: Vec<String> = partial.names().into_iter().chain(["xt_batch_id".to_owned()]).collect();
         let deleted = self.with_values(partial, self.history()?.filter(is("DELETED"))?, &place_names)?;
-        let mut unseen = deleted.anti(self.values_by_batch(partial)?, &by)?.select(&place)?;
+        let mut unseen = deleted.anti(self.values_by_batch(partial, self.landing()?)?, &by)?.select(&place)?;
         if let Some(column) = &self.cx.flow.input.delete_column {
             unseen = unseen.anti(self.landing()?.filter(keyed::is_marked(self.cx, column)?)?.select(&place)?, &place)?;
         }
@@ -58,7 +71,7 @@ impl Promises<'_> {
         let on: Vec<(String, String)> = partial.names().into_iter().map(|name| (name.clone(), name)).collect();
         let columns = shown.iter().map(|name| (name.clone(), Expr::left(name)));
         let columns = columns.chain([("xt_seen_in".to_owned(), Expr::right(batch))]).collect();
-        let seen = live.join(JoinKind::Inner, self.values_by_batch(partial)?, &on, columns)?;
+        let seen = live.join(JoinKind::Inner, self.values_by_batch(partial, self.sure_rows()?)?, &on, columns)?;
         let seen = seen.filter(Expr::column("xt_seen_in").gt(Expr::column(batch)))?;
         let first = ("xt_seen_in".to_owned(), AggregateFunction::Min(Expr::column("xt_seen_in")));
         let first = seen.aggregate(&shown, vec![first])?;
