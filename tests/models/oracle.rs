@@ -165,14 +165,19 @@ impl Model {
     /// Executes a batch; one that is rejected leaves everything as it was.
     pub fn execute(&mut self, batch_id: i64, rows: &[Row], accept_guards: bool) -> Outcome {
         let options = &self.options;
+        let later: Vec<i64> = self.batches.keys().copied().filter(|id| *id > batch_id).collect();
+        let is_late = options.late_batches == LateBatches::Reject && !later.is_empty();
+        // A batch that is not known cannot be what it was: its rows are not even read.
+        if is_late && !self.batches.contains_key(&batch_id) {
+            return Outcome::Rejected(Reason::Late);
+        }
         if options.on_null_key == OnNullKey::Fail && rows.iter().any(|row| self.is_lacking(row)) {
             return Outcome::Rejected(Reason::NullKey);
         }
         if self.batches.get(&batch_id).is_some_and(|known| self.is_same_content(known, rows)) {
             return Outcome::Unchanged;
         }
-        let later: Vec<i64> = self.batches.keys().copied().filter(|id| *id > batch_id).collect();
-        if options.late_batches == LateBatches::Reject && !later.is_empty() {
+        if is_late {
             return Outcome::Rejected(Reason::Late);
         }
         let is_whole = options.batch_mode == BatchMode::Snapshot && options.snapshot_of.is_empty();

@@ -122,6 +122,8 @@ fn refusals_change_nothing_and_come_in_their_order() {
     check(4, "A x 1", false, None);
     check(5, "C x 1", true, None);
     check(3, "", false, Some(Reason::Late));
+    check(3, "∅ x 1", true, Some(Reason::Late));
+    check(2, "∅ x 1", true, Some(Reason::NullKey));
     check(2, "A x 1", true, Some(Reason::Late));
     check(2, "B x 1, A x 1", false, None);
     check(5, "C x 1", false, None);
