@@ -64,7 +64,10 @@ fn is_made_once(steps: &Steps, rel: &Rel) -> bool {
         Op::Aggregate { .. } | Op::Window { .. } | Op::Union(_) => true,
         Op::Filter { input, .. } | Op::Project { input, .. } => is_made_once(steps, input),
         Op::Ref { step } => steps.0.iter().any(|known| known.name == *step && is_made_once(steps, &known.rel)),
-        _ => false,
+        Op::Scan { .. } | Op::Join { .. } | Op::Sort { .. } | Op::Limit { .. } | Op::Batches | Op::Periods { .. } | Op::Follow { .. } => {
+            false
+        }
+        Op::LatestPerKey(_) | Op::Classify(_) | Op::Sessionize(_) => false,
     }
 }
 
