@@ -99,7 +99,7 @@ impl Scope<'_> {
         }
     }
 
-    /// What a SELECT gives: a NULL alone has no type otherwise.
+    /// What a SELECT gives, or a function takes: a NULL alone has no type otherwise.
     pub(crate) fn result(&self, expr: &Expr) -> Result<ast::Expr, Unsupported> {
         match expr {
             Expr::Literal(Value::Null(ty)) => self.sql.dialect.null(*ty),
@@ -120,7 +120,7 @@ impl Scope<'_> {
         let fold = |function: &'static str, kind: Fold, expr: &Expr| {
             let ty = self.ty(expr);
             let function = if kind == Fold::Sum { dialect.sum(ty) } else { function };
-            let call = tree::call(function, vec![dialect.operand(kind, ty, self.lower(expr)?)?]);
+            let call = tree::call(function, vec![dialect.operand(kind, ty, self.result(expr)?)?]);
             Ok((call, kind, ty))
         };
         match &computed.what {
@@ -142,12 +142,12 @@ impl Scope<'_> {
                         ("ROW_NUMBER() OVER (PARTITION BY a ORDER BY a)", plain(tree::call("ROW_NUMBER", Vec::new())))
                     }
                     WindowFunction::Lag(expr) => {
-                        ("LAG(a) OVER (PARTITION BY a ORDER BY a)", plain(tree::call("LAG", vec![self.lower(expr)?])))
+                        ("LAG(a) OVER (PARTITION BY a ORDER BY a)", plain(tree::call("LAG", vec![self.result(expr)?])))
                     }
                     WindowFunction::Lead(expr) => {
-                        ("LAG(a) OVER (PARTITION BY a ORDER BY a)", plain(tree::call("LEAD", vec![self.lower(expr)?])))
+                        ("LAG(a) OVER (PARTITION BY a ORDER BY a)", plain(tree::call("LEAD", vec![self.result(expr)?])))
                     }
-                    WindowFunction::First(expr) => (dialect.first_value(), plain(tree::call("FIRST_VALUE", vec![self.lower(expr)?]))),
+                    WindowFunction::First(expr) => (dialect.first_value(), plain(tree::call("FIRST_VALUE", vec![self.result(expr)?]))),
                     WindowFunction::RunningSum(expr) => (running, fold("SUM", Fold::Sum, expr)?),
                     WindowFunction::RunningMax(expr) => (running, fold("MAX", Fold::Extreme, expr)?),
                     WindowFunction::MinBeyond { of, .. } => (beyond, fold("MIN", Fold::Extreme, of)?),
