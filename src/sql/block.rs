@@ -148,6 +148,10 @@ impl Block {
         self.group.is_none() && self.computed.is_empty() && self.is_whole()
     }
 
+    pub(crate) fn has_windows(&self) -> bool {
+        self.computed.iter().any(|computed| matches!(computed.what, Computation::Window { .. }))
+    }
+
     /// Whether no row is left out at the end.
     pub(crate) fn is_whole(&self) -> bool {
         self.limit.is_none() && self.order.is_empty()

@@ -206,7 +206,9 @@ impl Builder<'_> {
             // A name of a GROUP BY must not be that of another result.
             let grouped: HashSet<&str> = block.group.iter().flatten().filter_map(source_column).map(|(_, name)| name).collect();
             let renamed = columns.iter().all(|(name, expr)| !grouped.contains(name.as_str()) || is_column(&names.inline(expr)));
-            block.order.is_empty() && renamed && names.can_inline(columns.iter().map(|(_, expr)| expr))
+            let apart = block.has_windows() && !self.sql.dialect.computes_with_windows();
+            let whole = !apart || columns.iter().all(|(_, expr)| is_column(expr));
+            block.order.is_empty() && renamed && whole && names.can_inline(columns.iter().map(|(_, expr)| expr))
         };
         let mut block = self.block_if(input, fits)?;
         let names = block.names();

@@ -155,6 +155,11 @@ pub trait Dialect: Sync {
         false
     }
 
+    /// Whether an expression may hold window functions among others.
+    fn computes_with_windows(&self) -> bool {
+        true
+    }
+
     /// Refuses a table expression that reads itself.
     fn recursion(&self) -> Result<(), Unsupported> {
         Ok(())

@@ -122,6 +122,11 @@ impl Dialect for MySql {
         None
     }
 
+    /// In MariaDB, `CASE WHEN NOT (a <=> LAG(a) …) AND NOT (LAG(b) … >= 2) THEN …` is NULL where the condition alone is true.
+    fn computes_with_windows(&self) -> bool {
+        false
+    }
+
     fn repeats_anti_joins(&self) -> bool {
         true
     }
