@@ -162,7 +162,7 @@ impl ChangeFeed {
     pub(crate) fn is_whole(cx: &Expand<'_>) -> bool {
         let input = &cx.flow.input;
         let of_all = input.batch_mode == BatchMode::Snapshot && input.snapshot_of.is_empty();
-        of_all && !parks_known_keys(input, &input.needed_names())
+        of_all && !parks_known_keys(cx, &input.needed_names())
     }
 
     /// The latest row of each key in the given batches.
@@ -170,6 +170,8 @@ impl ChangeFeed {
         let input = &cx.flow.input;
         let keys = input.key_names();
         let snapshots = input.batch_mode == BatchMode::Snapshot;
+        // A batch may have rows whose key cannot be told: then it tells of any other key nothing.
+        let snapshots = snapshots && !cx.flow.reader.parks_bad_rows();
         let dead = snapshots.then(|| Expr::column("xt_record_type").eq(Expr::text("DELETED")));
         let gaps = match &names.parked {
             Some(parked) if snapshots && !Self::is_whole(cx) => {
@@ -205,10 +207,9 @@ impl ChangeFeed {
         let (keys, columns): (Vec<String>, Vec<String>) = (input.key_names(), input.column_names().map(str::to_owned).collect());
         let (needed, sequence) = (input.needed_names(), input.sequence_names());
         keyed::check_sequence_types(cx).or(())?;
-        let landing = cx.schema(&qetl_core::plan::LANDING_COLUMNS)?;
 
         let mut steps = Steps::default();
-        let landed = steps.add("landed", Rel::scan(&names.landing, &landing, AsOf::ThisBatch));
+        let landed = steps.add("landed", cx.landed(AsOf::ThisBatch)?);
         let keyed = match input.on_null_key {
             OnNullKey::Fail => landed.clone(),
             OnNullKey::Park => steps.add("keyed", keyed::with_keys(input, landed.clone(), &needed)?),
@@ -256,7 +257,16 @@ impl ChangeFeed {
             (BatchMode::Snapshot, None) => {
                 let latest = self.latest(cx, names, AsOf::BeforeThisBatch)?;
                 let state = steps.add("state", latest);
-                (state, Gone::AllExcept(parked.standing()?), self.guards(cx, names, &steps, None)?)
+                let standing = parked.standing()?;
+                let gone = match cx.flow.reader.parks_bad_rows() {
+                    false => Gone::AllExcept(standing),
+                    true => {
+                        let known = state.clone().select(&keys)?;
+                        let absent = standing.into_iter().try_fold(known, |known, standing| known.anti(standing, &keys))?;
+                        Gone::Only(Some(parked.unless_unreadable(absent)?))
+                    }
+                };
+                (state, gone, self.guards(cx, names, &steps, None)?)
             }
         };
         let (mut tasks, mut checks) = (Vec::new(), landing_checks);

@@ -5,13 +5,12 @@ use qetl_core::{
     decode::Sp,
     input::OnNullKey,
     ir::{AggregateFunction, AsOf, Expr, Order, Rel, RelError, Steps, WindowFunction},
-    plan::{Check, DatasetKind, Expand, InputType, Known, LANDING_COLUMNS, Rule, WriteMode, batch_columns},
+    plan::{Check, DatasetKind, Expand, InputType, Known, LandedRows, Rule, WriteMode},
     problem::{Problem, Span},
-    schema::Schema,
     suggest,
 };
 
-use crate::keyed::PARKED_COLUMNS;
+use crate::keyed;
 
 /// A column of the input that a property names, under either of two keys.
 #[derive(Debug, Clone, Copy)]
@@ -81,8 +80,7 @@ pub(crate) fn presume_timestamp(input: &[InputType], time: &str) -> Vec<InputTyp
 /// The events that a flow has landed: the rows that have a user, a time and a key, of each declared key the first.
 #[derive(Debug, Clone)]
 pub(crate) struct Events {
-    landing: DatasetName,
-    schema: Schema,
+    landing: LandedRows,
     user: Vec<String>,
     keys: Vec<String>,
     /// The columns of both.
@@ -91,6 +89,8 @@ pub(crate) struct Events {
     needed: Vec<String>,
     /// What is read of each row.
     columns: Vec<String>,
+    /// Rows that lack one of them are set aside.
+    parks_nulls: bool,
     parked: Option<DatasetName>,
 }
 
@@ -105,14 +105,14 @@ impl Events {
         let read = cx.flow.input.column_names().filter(|name| needed.iter().chain(columns).any(|column| column == name)).chain(PLACE);
         let keys = cx.flow.input.key_names();
         Ok(Self {
-            landing: cx.dataset("landing"),
-            schema: cx.schema(&LANDING_COLUMNS)?,
+            landing: cx.landed_rows()?,
             user: vec![user.to_owned()],
             user_and_keys: needed.iter().filter(|column| *column == user || keys.contains(column)).cloned().collect(),
             columns: read.map(str::to_owned).collect(),
             keys,
             needed,
-            parked: (cx.flow.input.on_null_key == OnNullKey::Park).then(|| cx.dataset("parked")),
+            parks_nulls: cx.flow.input.on_null_key == OnNullKey::Park,
+            parked: keyed::parked_name(cx),
         })
     }
 
@@ -172,17 +172,17 @@ impl Events {
 
     /// The landed rows that lack nothing. Where landing refuses rows that do, only the columns that are read are looked at.
     fn accepted(&self, as_of: AsOf, columns: &[String]) -> Result<Rel, RelError> {
-        let looked_at = self.needed.iter().filter(|column| self.parked.is_some() || columns.contains(column));
+        let looked_at = self.needed.iter().filter(|column| self.parks_nulls || columns.contains(column));
         let whole = Expr::all(looked_at.map(|column| Expr::column(column).is_null().not()));
-        Rel::scan(&self.landing, &self.schema, as_of).filter(whole)?.select(columns)
+        self.landing.good(as_of)?.filter(whole)?.select(columns)
     }
 
     /// Landing refuses rows that lack something; those of before the flow named these columns are refused here.
     pub(crate) fn checks(&self) -> Result<Vec<Check>, RelError> {
-        if self.parked.is_some() {
+        if self.parks_nulls {
             return Ok(Vec::new());
         }
-        let lacking = Rel::scan(&self.landing, &self.schema, AsOf::AllBatches).filter(Expr::any(self.lacking()))?;
+        let lacking = self.landing.good(AsOf::AllBatches)?.filter(Expr::any(self.lacking()))?;
         let mut steps = Steps::default();
         steps.add("lacking", lacking.select(self.needed.iter().map(String::as_str).chain(PLACE))?.limit(100)?);
         let problem = format!("landed rows have NULL in {}", self.needed.join(", "));
@@ -196,26 +196,27 @@ impl Events {
 
     /// The dataset of the rows that are no events, if the flow sets them aside.
     pub(crate) fn parked_dataset(&self, cx: &Expand<'_>) -> Result<Option<Dataset>, Problems> {
-        let dataset = |name: &DatasetName| {
-            let about = "rows set aside because of NULL in the user, time or key, with the reason".to_owned();
-            Ok(Dataset { name: name.clone(), schema: cx.schema(&PARKED_COLUMNS)?, kind: DatasetKind::Derived, about })
+        let nulls = "rows set aside because of NULL in the user, time or key, with the reason";
+        let about = match (cx.flow.reader.parks_bad_rows(), self.parks_nulls) {
+            (false, _) => nulls,
+            (true, false) => "rows set aside because they do not fit, with the reason",
+            (true, true) => "rows set aside because they do not fit, or because of NULL in the user, time or key, with the reason",
         };
-        self.parked.as_ref().map(dataset).transpose()
+        let schema = keyed::parked_schema(cx)?;
+        let dataset = |name: &DatasetName| Dataset { name: name.clone(), schema, kind: DatasetKind::Derived, about: about.to_owned() };
+        Ok(self.parked.as_ref().map(dataset))
     }
 
     /// What fills that dataset.
     pub(crate) fn parked_task(&self, cx: &Expand<'_>) -> Result<Option<Task>, Problems> {
         let Some(parked) = &self.parked else { return Ok(None) };
-        let landed = Rel::scan(&self.landing, &self.schema, AsOf::ThisBatch);
-        let own = cx.flow.input.column_names().map(|column| (column.to_owned(), Expr::column(column)));
-        let more = [
-            ("xt_parked_reason", Expr::text("null_key")),
-            ("xt_source_file", Expr::column("xt_source_file")),
-            ("xt_row_number", Expr::column("xt_row_number")),
-        ];
-        let more = more.into_iter().chain(batch_columns()).map(|(name, expr)| (name.to_owned(), expr));
+        let mut rows: Vec<Rel> = keyed::parked_bad(cx)?.into_iter().collect();
+        if self.parks_nulls {
+            let lacking = self.landing.good(AsOf::ThisBatch)?.filter(Expr::any(self.lacking()))?;
+            rows.push(keyed::as_parked(cx, lacking, &Expr::text("null_key"))?);
+        }
         let mut steps = Steps::default();
-        steps.add("parked", landed.filter(Expr::any(self.lacking()))?.project(own.chain(more).collect())?);
+        steps.add("parked", Rel::union(rows)?);
         let count_by = Some("xt_parked_reason".to_owned());
         Ok(Some(Task { target: parked.clone(), steps, write_mode: WriteMode::ReplaceBatch, count_by, checks: Vec::new() }))
     }

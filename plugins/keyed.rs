@@ -9,12 +9,14 @@ use qetl_core::{
     decode::{Scalar, Sp},
     input::{BatchMode, DeleteValues, Input, OnDuplicateKey, OnNullKey, SEQUENCE_TYPES},
     ir::{AggregateFunction, AsOf, BinaryOp, Expr, Order, Rel, RelError, Steps, Value},
-    plan::{Check, Expand, Known, LANDING_COLUMNS, Rule, WriteMode},
+    plan::{Check, Expand, Known, Rule, WriteMode},
     problem::Problem,
 };
 
 pub(crate) use of_values::of_values;
-pub(crate) use parked::{PARKED_COLUMNS, Parked, parked_dataset, parked_name, parked_rows, parks_known_keys};
+pub(crate) use parked::{
+    Parked, as_parked, parked_bad, parked_dataset, parked_name, parked_rows, parked_schema, parks_known_keys, unreadable,
+};
 pub(crate) use unique::{Identity, Unique, unique};
 
 /// The keys of `[input]` that such flow types know.
@@ -146,8 +148,7 @@ pub(crate) fn landing_checks(cx: &Expand<'_>, keys: &[String], duplicates: Optio
     // A snapshot of no value deletes nothing.
     if input.batch_mode == BatchMode::Snapshot && input.snapshot_of.is_empty() && !allowed {
         let mut steps = Steps::default();
-        let landing = Rel::scan(&cx.dataset("landing"), &cx.schema(&LANDING_COLUMNS)?, AsOf::ThisBatch);
-        steps.add("rows", landing.aggregate(&[], vec![("n".to_owned(), AggregateFunction::Count)])?);
+        steps.add("rows", cx.landed_rows()?.all(AsOf::ThisBatch).aggregate(&[], vec![("n".to_owned(), AggregateFunction::Count)])?);
         checks.push(Check { rule: Rule::NotEmpty, steps, guard: true });
     }
     if let (OnDuplicateKey::Fail, Some((mut steps, conflicts))) = (input.on_duplicate_key, duplicates) {

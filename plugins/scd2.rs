@@ -12,8 +12,8 @@ use qetl_core::{
     Concerns, Dataset, Flow, FlowType, Problems, RuleChange, Schema, Task, Type,
     decode::Sp,
     input::{AddedColumns, BatchMode},
-    ir::{AsOf, Rel, Steps},
-    plan::{Check, Dag, DagNode, DatasetKind, Expand, InputType, Invariant, Known, LANDING_COLUMNS, ReplaceKeys, Rule, WriteMode},
+    ir::{AsOf, Expr, Rel, Steps},
+    plan::{Check, Dag, DagNode, DatasetKind, Expand, InputType, Invariant, Known, ReplaceKeys, Rule, WriteMode},
     problem::Problem,
     register_flow_type,
     registry::BatchRules,
@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::keyed;
 
-use self::roles::Roles;
+use self::roles::{Bad, Roles};
 
 /// `[properties]` of an scd2 flow.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -190,7 +190,7 @@ fn versions_schema(cx: &Expand<'_>, time: Type) -> Result<Schema, Problems> {
 }
 
 fn scan(cx: &Expand<'_>, as_of: AsOf) -> Result<Rel, Problems> {
-    Ok(Rel::scan(&cx.dataset("landing"), &cx.schema(&LANDING_COLUMNS)?, as_of))
+    cx.landed(as_of)
 }
 
 /// The stored versions.
@@ -310,7 +310,16 @@ impl Scd2 {
                 !keys.contains(name) && !is_said && !among(&self.type1_columns, name)
             }
         };
+        let bad = cx.landed_rows()?.bad(AsOf::AllBatches)?;
+        let bad = bad.map(|rows| Ok::<_, Problems>(Bad { unreadable: keyed::unreadable(cx, rows.clone())?, rows })).transpose()?;
+        let mut values = keyed::of_values(cx);
+        let of_all = bad.is_some() && input.batch_mode == BatchMode::Snapshot && values.is_empty();
+        if of_all {
+            values.push(("xt_of_all".to_owned(), Expr::int(1)));
+        }
         Ok(Roles {
+            of_all,
+            bad,
             effective: self.effective_date_column.as_ref().map(|column| column.value.clone()),
             sequence: input.sequence_names(),
             time,
@@ -319,7 +328,7 @@ impl Scd2 {
             carries_added: input.added_columns == AddedColumns::Carried,
             type1: columns.iter().filter(|name| among(&self.type1_columns, name)).cloned().collect(),
             mode: input.batch_mode,
-            values: keyed::of_values(cx),
+            values,
             duplicates: input.on_duplicate_key,
             nulls: input.on_null_key,
             closes: self.closes(),

@@ -1,9 +1,9 @@
 //! What always holds of a change feed: the promises of the flow type, each as the rows that break it.
 
 use qetl_core::{
-    DatasetName, Problems,
+    Problems,
     ir::{AggregateFunction, AsOf, Expr, Function, JoinKind, Order, Rel, Steps, WindowFunction},
-    plan::{Expand, Invariant, LANDING_COLUMNS},
+    plan::{Expand, Invariant},
 };
 
 use super::{ChangeFeed, Names, sequence::is_sequenced_delta};
@@ -73,8 +73,7 @@ impl Promises<'_> {
     }
 
     pub(super) fn landing(&self) -> Result<Rel, Problems> {
-        let landing: &DatasetName = &self.names.landing;
-        let rows = Rel::scan(landing, &self.cx.schema(&LANDING_COLUMNS)?, AsOf::AllBatches);
+        let rows = self.cx.landed(AsOf::AllBatches)?;
         let input = &self.cx.flow.input;
         Ok(keyed::with_keys(input, rows, &input.needed_names())?)
     }
@@ -186,7 +185,7 @@ impl Promises<'_> {
             let marked = landed.clone().filter(keyed::is_marked(self.cx, column)?)?.select(&columns)?;
             landed = landed.anti(marked, &columns)?;
         }
-        let parks_keys = parks_known_keys(input, &input.needed_names()) || is_sequenced_delta(input);
+        let parks_keys = parks_known_keys(self.cx, &input.needed_names()) || is_sequenced_delta(input);
         if let Some(parked) = self.names.parked.as_ref().filter(|_| parks_keys) {
             let parked = keyed::parked_rows(self.cx, parked, AsOf::AllBatches)?;
             landed = landed.anti(keyed::with_all(parked, &self.keys)?.select(&columns)?, &columns)?;

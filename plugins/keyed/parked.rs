@@ -1,10 +1,10 @@
 //! Rows that are set aside, and what that means for the keys that they are of.
 
 use qetl_core::{
-    Dataset, DatasetName, Problems, Task, Type,
-    input::{Input, OnDuplicateKey, OnNullKey},
+    Dataset, DatasetName, Problems, Schema, Task, Type,
+    input::{BatchMode, OnDuplicateKey, OnNullKey},
     ir::{AsOf, Expr, Rel, RelError, Steps},
-    plan::{Check, DatasetKind, Expand, Rule, batch_columns},
+    plan::{BAD_COLUMNS, BAD_ROW, Check, DatasetKind, Expand, Rule, batch_columns},
 };
 
 use super::{task, with_all};
@@ -26,25 +26,67 @@ const DUPLICATE_KEY: &str = "duplicate_key";
 /// The dataset of parked rows, if the flow parks any.
 pub(crate) fn parked_name(cx: &Expand<'_>) -> Option<DatasetName> {
     let input = &cx.flow.input;
-    let parks = input.on_null_key == OnNullKey::Park || input.on_duplicate_key == OnDuplicateKey::Park;
-    parks.then(|| cx.dataset("parked"))
+    let parks_keys = input.on_null_key == OnNullKey::Park || input.on_duplicate_key == OnDuplicateKey::Park;
+    (parks_keys || cx.flow.reader.parks_bad_rows()).then(|| cx.dataset("parked"))
+}
+
+/// What it holds, for people.
+fn about(cx: &Expand<'_>) -> &'static str {
+    let input = &cx.flow.input;
+    let parks_keys = input.on_null_key == OnNullKey::Park || input.on_duplicate_key == OnDuplicateKey::Park;
+    match (cx.flow.reader.parks_bad_rows(), parks_keys) {
+        (false, _) => "rows set aside because of their key, with the reason",
+        (true, false) => "rows set aside because they do not fit, with the reason",
+        (true, true) => "rows set aside because they do not fit, or because of their key, with the reason",
+    }
 }
 
 pub(crate) fn parked_dataset(cx: &Expand<'_>, name: &DatasetName) -> Result<Dataset, Problems> {
-    let about = "rows set aside because of their key, with the reason".to_owned();
-    Ok(Dataset { name: name.clone(), schema: cx.schema(&PARKED_COLUMNS)?, kind: DatasetKind::Derived, about })
+    Ok(Dataset { name: name.clone(), schema: parked_schema(cx)?, kind: DatasetKind::Derived, about: about(cx).to_owned() })
+}
+
+pub(crate) fn parked_schema(cx: &Expand<'_>) -> Result<Schema, Problems> {
+    let bad = cx.flow.reader.parks_bad_rows().then_some(BAD_COLUMNS);
+    cx.schema(&PARKED_COLUMNS.into_iter().chain(bad.into_iter().flatten()).collect::<Vec<_>>())
 }
 
 /// The parked rows of these batches.
 pub(crate) fn parked_rows(cx: &Expand<'_>, name: &DatasetName, as_of: AsOf) -> Result<Rel, Problems> {
-    Ok(Rel::scan(name, &cx.schema(&PARKED_COLUMNS)?, as_of))
+    Ok(Rel::scan(name, &parked_schema(cx)?, as_of))
+}
+
+/// Landed rows as they are parked, for a reason that may be a column of theirs.
+pub(crate) fn as_parked(cx: &Expand<'_>, rows: Rel, reason: &Expr) -> Result<Rel, RelError> {
+    let own = cx.flow.input.column_names().map(|column| (column.to_owned(), Expr::column(column)));
+    let place = ["xt_source_file", "xt_row_number"].map(|name| (name, Expr::column(name)));
+    let more = [("xt_parked_reason", reason.clone())].into_iter().chain(place).chain(batch_columns());
+    let bad = BAD_COLUMNS.map(|(name, ty)| match rows.column_names().any(|column| column == name) {
+        true => (name, Expr::column(name)),
+        false => (name, Expr::null(ty)),
+    });
+    let more = more.chain(bad.into_iter().filter(|_| cx.flow.reader.parks_bad_rows()));
+    rows.project(own.chain(more.map(|(name, expr)| (name.to_owned(), expr))).collect())
+}
+
+/// The rows of the batch that do not fit, if the flow sets them aside.
+pub(crate) fn parked_bad(cx: &Expand<'_>) -> Result<Option<Rel>, Problems> {
+    let bad = cx.landed_rows()?.bad(AsOf::ThisBatch)?;
+    Ok(bad.map(|bad| as_parked(cx, bad, &Expr::text(BAD_ROW))).transpose()?)
 }
 
 /// Whether a row may be set aside whose key is known, where rows need a value in these columns. Then a live key may have no
 /// row in a batch.
-pub(crate) fn parks_known_keys(input: &Input, needed: &[String]) -> bool {
+pub(crate) fn parks_known_keys(cx: &Expand<'_>, needed: &[String]) -> bool {
+    let input = &cx.flow.input;
     let lacks_other = needed.iter().any(|column| !input.primary_key.iter().any(|key| key.value == *column));
-    input.on_duplicate_key == OnDuplicateKey::Park || (input.on_null_key == OnNullKey::Park && lacks_other)
+    let parks_keys = input.on_duplicate_key == OnDuplicateKey::Park || (input.on_null_key == OnNullKey::Park && lacks_other);
+    parks_keys || cx.flow.reader.parks_bad_rows()
+}
+
+/// Those of the rows that do not fit of which it is not known whose they are.
+pub(crate) fn unreadable(cx: &Expand<'_>, bad: Rel) -> Result<Rel, RelError> {
+    let said = cx.flow.input.primary_key.iter().chain(&cx.flow.input.snapshot_of);
+    bad.filter(Expr::any(said.map(|column| Expr::column(column).is_null())))
 }
 
 /// The rows of one batch that are set aside.
@@ -57,9 +99,17 @@ pub(crate) struct Parked<'a> {
 }
 
 impl<'a> Parked<'a> {
-    /// Those of `landed` that have NULL where the flow needs a value, if it sets them aside.
-    pub(crate) fn with_null(cx: &'a Expand<'a>, landed: &Rel, needed: &[String]) -> Result<Self, RelError> {
+    /// Those that do not fit, and those of `landed` that have NULL where the flow needs a value, as far as it sets them aside.
+    pub(crate) fn with_null(cx: &'a Expand<'a>, landed: &Rel, needed: &[String]) -> Result<Self, Problems> {
         let mut parked = Self { cx, rows: Vec::new(), keys: Vec::new(), unreadable: Vec::new() };
+        if let Some(bad) = cx.landed_rows()?.bad(AsOf::ThisBatch)? {
+            parked.rows.push(as_parked(cx, bad.clone(), &Expr::text(BAD_ROW))?);
+            let keys = cx.flow.input.key_names();
+            parked.keys.push(with_all(bad.clone(), &keys)?.select(&keys)?);
+            if cx.flow.input.batch_mode == BatchMode::Snapshot {
+                parked.unreadable.push(unreadable(cx, bad)?);
+            }
+        }
         if cx.flow.input.on_null_key == OnNullKey::Park {
             let lacking = landed.clone().filter(Expr::any(needed.iter().map(|column| Expr::column(column).is_null())))?;
             parked.add(lacking.clone(), &Expr::text(NULL_KEY))?;
@@ -86,14 +136,7 @@ impl<'a> Parked<'a> {
 
     /// Landed rows, for a reason that may be a column of theirs.
     pub(crate) fn add(&mut self, rows: Rel, reason: &Expr) -> Result<(), RelError> {
-        let own = self.cx.flow.input.column_names().map(|column| (column.to_owned(), Expr::column(column)));
-        let more = [
-            ("xt_parked_reason", reason.clone()),
-            ("xt_source_file", Expr::column("xt_source_file")),
-            ("xt_row_number", Expr::column("xt_row_number")),
-        ];
-        let more = more.into_iter().chain(batch_columns()).map(|(name, expr)| (name.to_owned(), expr));
-        self.rows.push(rows.project(own.chain(more).collect())?);
+        self.rows.push(as_parked(self.cx, rows, reason)?);
         Ok(())
     }
 
@@ -127,7 +170,7 @@ impl<'a> Parked<'a> {
         let mut steps = steps.clone();
         let some = self.unreadable.iter().map(|rows| rows.clone().project(vec![("xt_one".to_owned(), Expr::int(1))]));
         steps.add("unreadable", Rel::union(some.collect::<Result<_, _>>()?)?.limit(1)?);
-        let what = "a row without a key was parked, which may have been any: nothing is deleted by absence in this batch";
+        let what = "a row was parked whose key cannot be told, which may have been any: nothing is deleted by absence in this batch";
         Ok(Some(Check { rule: Rule::Warn(what.to_owned()), steps: steps.needed(), guard: false }))
     }
 

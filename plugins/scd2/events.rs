@@ -109,7 +109,13 @@ impl Roles {
         let more: Vec<&String> = self.effective.iter().chain(&self.sequence).collect();
         if self.nulls == OnNullKey::Park && !more.is_empty() {
             let lacks = Expr::any(more.into_iter().map(|column| Expr::column(column).is_null()));
-            parked.push(with_all(rows.filter(lacks)?, &self.keys)?.select(&by)?);
+            parked.push(with_all(rows.clone().filter(lacks)?, &self.keys)?.select(&by)?);
+        }
+        if let Some(bad) = &self.bad {
+            let known = rows.select(&self.keys)?;
+            let bad = with_all(bad.rows.clone(), &self.keys)?.select(&by)?.semi(known, &self.keys)?;
+            // Another row shows the key already.
+            parked.push(bad.anti(unique.accepted.clone().select(&by)?, &by)?);
         }
         if parked.is_empty() {
             return Ok(None);

@@ -3,8 +3,15 @@
 use qetl_core::{
     Type,
     input::{BatchMode, OnDuplicateKey, OnNullKey},
-    ir::{Expr, Function, Order, WindowFunction},
+    ir::{Expr, Function, Order, Rel, WindowFunction},
 };
+
+/// Rows of all batches that do not fit.
+pub(super) struct Bad {
+    pub(super) rows: Rel,
+    /// Those of which it is not known whose they are.
+    pub(super) unreadable: Rel,
+}
 
 /// What the columns of the flow are there for, and what its deletions do.
 pub(super) struct Roles {
@@ -28,6 +35,10 @@ pub(super) struct Roles {
     pub(super) mode: BatchMode,
     /// What a batch is a snapshot of, as columns that are never NULL.
     pub(super) values: Vec<(String, Expr)>,
+    /// It is one of everything, which is one value: some batches miss nothing.
+    pub(super) of_all: bool,
+    /// The landed rows that do not fit, if the flow sets them aside.
+    pub(super) bad: Option<Bad>,
     pub(super) duplicates: OnDuplicateKey,
     pub(super) nulls: OnNullKey,
     /// Whether a deletion ends a version.

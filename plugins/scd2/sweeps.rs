@@ -55,8 +55,14 @@ impl Roles {
 
     /// The values of each batch whose keys it can miss, with its execution time.
     fn sweeps(&self, steps: &mut Steps, landing: Rel) -> Result<Rel, RelError> {
-        let rows = steps.add("valued_rows", landing);
         let batch = ["xt_batch_id".to_owned()];
+        let unreadable = self.bad.as_ref().map(|bad| bad.unreadable.clone().select(&batch)?.aggregate(&batch, Vec::new())).transpose()?;
+        if self.of_all {
+            let all = Rel::batches().project(self.values.iter().cloned().chain(own(&batch)).collect())?;
+            let all = unreadable.into_iter().try_fold(all, |all, unreadable| all.anti(unreadable, &batch))?;
+            return Ok(steps.add_small("sweeps", all));
+        }
+        let rows = steps.add("valued_rows", landing);
         let accepted = match self.duplicates {
             OnDuplicateKey::Fail => self.complete(rows.clone())?,
             OnDuplicateKey::KeepFirst | OnDuplicateKey::KeepLast | OnDuplicateKey::Park => {
@@ -70,6 +76,9 @@ impl Roles {
             // A row without a key may have been any.
             let lacks = Expr::any(self.keys.iter().map(|key| Expr::column(key).is_null()));
             let unreadable = rows.filter(lacks)?.select(&batch)?.aggregate(&batch, Vec::new())?;
+            values = values.anti(unreadable, &batch)?;
+        }
+        if let Some(unreadable) = unreadable {
             values = values.anti(unreadable, &batch)?;
         }
         Ok(steps.add_small("sweeps", values))

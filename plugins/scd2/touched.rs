@@ -18,6 +18,10 @@ impl Roles {
     pub(super) fn touched(&self, steps: &mut Steps, scan: &dyn Fn(AsOf) -> Result<Rel, Problems>, stored: Rel) -> Result<Rel, Problems> {
         let touched = match self.mode {
             BatchMode::Delta => self.shown_keys(scan)?,
+            // It may miss any key that came before it, or have missed it.
+            BatchMode::Snapshot if self.of_all => {
+                Rel::union(vec![self.shown_keys(scan)?, self.keys_of(scan(AsOf::BeforeThisBatch)?.select(&self.keys)?)?])?
+            }
             BatchMode::Snapshot if self.values.is_empty() => self.keys_that_differ(steps, scan, stored)?,
             BatchMode::Snapshot => Rel::union(vec![self.shown_keys(scan)?, self.keys_of_values(steps, scan)?])?,
         };

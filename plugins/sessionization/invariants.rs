@@ -3,7 +3,7 @@
 use qetl_core::{
     Problems,
     ir::{AggregateFunction, AsOf, Expr, Function, JoinKind, Order, Rel, RelError, Steps, WindowFunction},
-    plan::{Invariant, LANDING_COLUMNS},
+    plan::Invariant,
 };
 
 use super::{IdFormat, Work, seconds};
@@ -29,7 +29,7 @@ pub(super) fn of(work: &Work<'_>) -> Result<Vec<Invariant>, Problems> {
         invariants.push(no_silence(work, events)?);
     }
     if let Some(dataset) = work.all_columns()?.parked_dataset(work.cx)? {
-        let landed = Rel::scan(&work.cx.dataset("landing"), &work.cx.schema(&LANDING_COLUMNS)?, AsOf::AllBatches);
+        let landed = work.cx.landed(AsOf::AllBatches)?;
         invariants.push(parked(work, landed, Rel::scan(&dataset.name, &dataset.schema, AsOf::AllBatches))?);
     }
     Ok(invariants)
@@ -203,7 +203,8 @@ fn parked(work: &Work<'_>, landed: Rel, parked: Rel) -> Result<Invariant, RelErr
     let count = |rel: Rel| rel.aggregate(&["xt_batch_id".to_owned()], vec![("xt_rows".to_owned(), AggregateFunction::Count)]);
     let mut steps = Steps::default();
     let expected = steps.add("expected", count(lacking(landed)?)?);
-    let found = steps.add("found", count(parked)?);
+    let lacking_something = Expr::column("xt_parked_reason").eq(Expr::text("null_key"));
+    let found = steps.add("found", count(parked.filter(lacking_something)?)?);
     let columns = vec![
         ("xt_batch_id".to_owned(), Expr::coalesce(vec![Expr::left("xt_batch_id"), Expr::right("xt_batch_id")])),
         ("xt_parked".to_owned(), Expr::left("xt_rows")),

@@ -169,6 +169,9 @@ impl Flow {
             Layout::Properties => shape(&file_schema(Some(flow_type)), |name| plain(section(name).get_ref())),
             Layout::Top => own_sections(flow_type).into_iter().map(|name| (name.clone(), plain(section(&name).get_ref()))).collect(),
         };
+        if reader.parks_bad_rows() {
+            shape.insert("on_bad_row".to_owned(), "park".into());
+        }
         shape.insert("namespace".to_owned(), header.namespace.as_ref().map_or_else(|| "main".into(), |name| name.as_str().into()));
         shape.insert("dataset_prefix".to_owned(), dataset_prefix.as_str().into());
         let flow = Flow {

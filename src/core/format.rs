@@ -76,6 +76,17 @@ pub enum OnRaggedRows {
     Fill,
 }
 
+/// What happens to rows that do not fit.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum OnBadRow {
+    /// The batch is refused.
+    #[default]
+    Fail,
+    /// They go to the `_parked` dataset, with their text and what is wrong with them.
+    Park,
+}
+
 /// How text is read, in files of text and in text columns of files that bring their types. All of it has a default.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ReaderOptions {
@@ -111,6 +122,16 @@ pub struct ReaderOptions {
     pub false_values: Vec<String>,
     /// Columns whose values the names of the file's folders tell.
     pub partition_columns: Vec<String>,
+    pub on_bad_row: OnBadRow,
+    /// Above this share of a batch's rows that do not fit it is refused.
+    pub max_bad_ratio: f64,
+}
+
+impl ReaderOptions {
+    /// Whether rows that do not fit are landed, to be set aside.
+    pub fn parks_bad_rows(&self) -> bool {
+        self.on_bad_row == OnBadRow::Park
+    }
 }
 
 impl Default for ReaderOptions {
@@ -134,6 +155,8 @@ impl Default for ReaderOptions {
             true_values: Vec::new(),
             false_values: Vec::new(),
             partition_columns: Vec::new(),
+            on_bad_row: OnBadRow::Fail,
+            max_bad_ratio: 1.0,
         }
     }
 }

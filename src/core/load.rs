@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::{
     decode::Sp,
-    format::{Format, OnRaggedRows, ReaderOptions, TimestampUnit},
+    format::{Format, OnBadRow, OnRaggedRows, ReaderOptions, TimestampUnit},
     input::{Input, InputColumn},
     problem::{Problem, Problems},
     schema::Type,
@@ -37,6 +37,11 @@ pub struct Load {
     /// What happens when a file has columns that the flow does not name.
     #[serde(default)]
     pub on_extra_columns: OnExtraColumns,
+    /// What happens to rows that do not fit: a value that is none of its column's type, a field too many.
+    pub on_bad_row: Option<Sp<OnBadRow>>,
+    /// Refuses a batch of which more than this share (0–1) of the rows do not fit; 1 without it.
+    #[schemars(range(min = 0.0, max = 1.0))]
+    pub max_bad_ratio: Option<Sp<f64>>,
     /// The character between fields; `,`, or a tab for `.tsv` files. `\t` is a tab.
     pub delimiter: Option<Sp<String>>,
     /// The character around fields, `"`; empty for none.
@@ -185,6 +190,15 @@ impl Load {
         options.encoding = self.encoding.as_ref().map_or_else(|| "utf-8".to_owned(), |name| name.value.clone());
         options.date_format = self.date_format.as_ref().map(|pattern| pattern.value.clone());
         options.timestamp_format = self.timestamp_format.as_ref().map(|pattern| pattern.value.clone());
+        options.on_bad_row = self.on_bad_row.as_ref().map_or_else(Default::default, |choice| choice.value);
+        if let Some(ratio) = &self.max_bad_ratio {
+            options.max_bad_ratio = ratio.value;
+            if !options.parks_bad_rows() {
+                let what = "`max_bad_ratio` does nothing here: a batch with a row that does not fit is refused";
+                problems
+                    .push(Problem::new("qetl::decode::inert_key", ratio.span, what).help("add `on_bad_row = \"park\"`, or remove the key"));
+            }
+        }
         options
     }
 

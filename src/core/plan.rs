@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     flow::Flow,
-    ir::{Expr, Rel, RelError, Steps, Value},
+    ir::{AsOf, Expr, Rel, RelError, Steps, Value},
     problem::{Problem, Problems, Span},
     schema::{Column, Schema, Type},
 };
@@ -261,11 +261,23 @@ impl Expand<'_> {
         }
     }
 
+    /// The landed rows of these batches that fit.
+    pub fn landed(&self, as_of: AsOf) -> Result<Rel, Problems> {
+        Ok(self.landed_rows()?.good(as_of)?)
+    }
+
+    /// How landed rows are read.
+    pub fn landed_rows(&self) -> Result<LandedRows, Problems> {
+        let landing = self.landing()?;
+        Ok(LandedRows { name: landing.name, schema: landing.schema, has_bad: self.flow.reader.parks_bad_rows() })
+    }
+
     /// The landing dataset of a flow that loads files.
     pub fn landing(&self) -> Result<Dataset, Problems> {
+        let bad = self.flow.reader.parks_bad_rows().then_some(BAD_COLUMNS);
         Ok(Dataset {
             name: self.dataset("landing"),
-            schema: self.schema(&LANDING_COLUMNS)?,
+            schema: self.schema(&bad.into_iter().flatten().chain(LANDING_COLUMNS).collect::<Vec<_>>())?,
             kind: DatasetKind::Landing,
             about: "every row that was read, batch by batch".to_owned(),
         })
@@ -275,6 +287,51 @@ impl Expand<'_> {
 /// What landing adds to the input columns.
 pub const LANDING_COLUMNS: [(&str, Type); 4] =
     [("xt_batch_id", Type::Int), ("xt_loaded_at", Type::Timestamp), ("xt_source_file", Type::Text), ("xt_row_number", Type::Int)];
+
+/// What is wrong with a row that does not fit.
+pub const ERROR: &str = "xt_error";
+
+/// What landing adds before these where rows that do not fit are set aside: the row's text, and what is wrong with it. Both are NULL
+/// in rows that fit.
+pub const BAD_COLUMNS: [(&str, Type); 2] = [("xt_row_text", Type::Text), (ERROR, Type::Text)];
+
+/// The same where such rows have a dataset of their own, with the reason.
+pub const PARKED_COLUMNS: [(&str, Type); 3] = [("xt_parked_reason", Type::Text), BAD_COLUMNS[0], BAD_COLUMNS[1]];
+
+/// Why a row that does not fit is parked.
+pub const BAD_ROW: &str = "bad_row";
+
+/// How the landing dataset of a flow is read.
+#[derive(Debug, Clone)]
+pub struct LandedRows {
+    name: DatasetName,
+    schema: Schema,
+    /// Rows that do not fit are landed beside the others.
+    has_bad: bool,
+}
+
+impl LandedRows {
+    /// All rows of these batches.
+    pub fn all(&self, as_of: AsOf) -> Rel {
+        Rel::scan(&self.name, &self.schema, as_of)
+    }
+
+    /// Those that fit.
+    pub fn good(&self, as_of: AsOf) -> Result<Rel, RelError> {
+        if !self.has_bad {
+            return Ok(self.all(as_of));
+        }
+        let is_added = |name: &str| BAD_COLUMNS.iter().any(|(added, _)| *added == name);
+        let good = self.all(as_of).filter(Expr::column(ERROR).is_null())?;
+        good.select(self.schema.names().filter(|name| !is_added(name)))
+    }
+
+    /// Those that do not, if there may be any.
+    pub fn bad(&self, as_of: AsOf) -> Result<Option<Rel>, RelError> {
+        let bad = || self.all(as_of).filter(Expr::column(ERROR).is_null().not());
+        self.has_bad.then(bad).transpose()
+    }
+}
 
 /// Expands a flow whose column types are given. Relations that the flow type built wrongly are its own broken promise.
 ///

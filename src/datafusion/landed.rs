@@ -121,7 +121,7 @@ impl LandedRows {
 
     /// What landing would say of them.
     pub(crate) fn say(self, firsts: &BTreeMap<String, u64>, spec: &ReadSpec, ordered: bool) -> Result<Landed, RunError> {
-        let hasher = RowHasher::new(spec.columns.iter().map(|column| column.name.as_str()));
+        let hasher = RowHasher::new(spec.content_columns());
         let mut landed = Landed::default();
         let mut hashes = Vec::new();
         let outcome = self.each(firsts, &mut |rows, first| {

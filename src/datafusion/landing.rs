@@ -8,7 +8,7 @@ use std::sync::{
 use arrow::array::RecordBatch;
 use datafusion::error::Result as PlanResult;
 use qetl_core::Type;
-use qetl_ingest::{DatasetRows, Misfits, Places, ReadSpec, RowHasher, Rows as ReadRows, SourceFile, content_hash, with_place};
+use qetl_ingest::{DatasetRows, Misfits, Places, ReadSpec, RowHasher, Rows as ReadRows, SourceFile, bad_rows, content_hash, with_place};
 use qetl_runtime::{
     RunError,
     engine::{FilePart, LandError, Landed, landed_whole},
@@ -62,13 +62,13 @@ pub(crate) fn land(
     stop: &AtomicBool,
 ) -> Result<(Landed, Vec<StagedFile>), LandError> {
     let loaded_at = chrono::Utc::now().timestamp_micros();
-    let hasher = RowHasher::new(spec.columns.iter().map(|column| column.name.as_str()));
+    let hasher = RowHasher::new(spec.content_columns());
     std::thread::scope(|scope| {
         let mut senders = Vec::new();
         let mut threads = Vec::new();
         for _ in 0..writers {
             let (sender, receiver) = std::sync::mpsc::sync_channel::<(RecordBatch, u64)>(2);
-            let (hasher, columns) = (&hasher, spec.columns.len());
+            let (hasher, columns) = (&hasher, spec.columns.len() + spec.bad_columns().len());
             threads.push(scope.spawn(move || -> Result<(u128, Vec<StagedFile>), RunError> {
                 let mut stager = Stager::new(layout.clone());
                 let (mut sum, mut hashes) = (0_u128, Vec::new());
@@ -100,6 +100,7 @@ pub(crate) fn land(
             };
             landed.filled.see(&placed, width);
             landed.rows += placed.num_rows() as u64;
+            landed.bad_rows += bad_rows(&placed);
             if senders[turn % writers].send((placed, first)).is_err() {
                 return Ok(false);
             }
@@ -112,6 +113,7 @@ pub(crate) fn land(
             Rows::Files(parts, landed) => read_files(&parts, landed, spec, &mut give, &mut told),
             Rows::Dataset(rows) => read_dataset(rows, spec, &mut give, &mut told),
         };
+        landed.bad.clone_from(&told.misfits.parked().first);
         let outcome = outcome.and_then(|()| landed_whole(told.misfits));
         (landed.warnings, landed.emptied) = (told.warnings, told.emptied);
         drop(senders);
@@ -184,8 +186,7 @@ fn read_files(
         let (mut rows_of_file, first) = (0, places.rows());
         let mut reader = qetl_ingest::read(file, spec)?;
         while let Some(rows) = reader.next() {
-            let rows = rows?;
-            rows.bad.iter().for_each(|row| told.misfits.add(&row.problem));
+            let rows = told.misfits.take(rows?, spec);
             let share = (total > 0).then(|| (read_before + reader.bytes_read()) as f64 / total as f64);
             let first = first + rows_of_file;
             rows_of_file += rows.good.num_rows() as u64;
@@ -212,8 +213,7 @@ fn read_dataset(mut from: BatchRows, spec: &ReadSpec, give: &mut Give<'_>, told:
     let mut wanted = DatasetRows::new(&from.dataset, spec, &from.types)?;
     let mut read = 0;
     while let Some(batch) = from.receiver.blocking_recv() {
-        let rows = wanted.conform(&batch.map_err(error::engine)?)?;
-        rows.bad.iter().for_each(|row| told.misfits.add(&row.problem));
+        let rows = told.misfits.take(wanted.conform(&batch.map_err(error::engine)?)?, spec);
         read += rows.count();
         let share = (from.rows > 0).then(|| read as f64 / from.rows as f64);
         let given = Given::New { rows: &rows, source: &from.dataset, first: read - rows.count() };

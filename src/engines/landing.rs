@@ -10,7 +10,7 @@ use std::{
 use qetl_core::{Column, DatasetName, Type, plan::LANDING_COLUMNS};
 use qetl_ingest::{
     DataProblem, DatasetRows, Misfits, Places, ProblemKind, ReadColumn, ReadSpec, RowHasher, Rows as ReadRows, SourceFile, arrow_type,
-    content_hash, lines_of_rows, with_place,
+    bad_rows, content_hash, lines_of_rows, with_place,
 };
 use qetl_runtime::{
     RunError,
@@ -72,6 +72,7 @@ impl Landing<'_> {
         if !stay.is_empty() {
             let before = self.landed(connection, &stay, &places).map_err(fail)?;
             landed.rows += before.rows;
+            landed.bad_rows += before.bad_rows;
             landed.filled.add(&before.filled);
             landed.content_hash = landed.content_hash.wrapping_add(before.content_hash);
         }
@@ -94,15 +95,17 @@ impl Landing<'_> {
     /// What the rows that the batch has of these files say.
     pub(crate) fn landed(&self, connection: &mut dyn Connection, files: &[String], places: &Places) -> Result<Landed, Failure> {
         let database = self.database;
-        let (names, own) = (|list: &[Column]| quoted_list(database, list.iter().map(|column| column.name.as_str())), self.own_columns());
+        let names = |list: &[Column]| quoted_list(database, list.iter().map(|column| column.name.as_str()));
         let mut columns = vec![Column::new(FILE, Type::Text)];
-        columns.extend(own);
+        columns.extend(self.own_columns());
+        columns.extend(self.spec.bad_columns().iter().map(|(name, ty)| Column::new(name, *ty)));
         let order = if self.ordered { format!(" ORDER BY {}, {}", quoted(database, FILE), quoted(database, ROW)) } else { String::new() };
         let table = self.table.object(database.dialect().quote());
         let text = format!("SELECT {} FROM {table} WHERE {}{order}", names(&columns), self.of_batch());
         let mut said = Said {
-            hasher: RowHasher::new(columns[1..].iter().map(|column| column.name.as_str())),
+            hasher: RowHasher::new(self.spec.content_columns()),
             builder: Builder::new(&columns),
+            width: self.spec.columns.len(),
             firsts: places.firsts(),
             read: BTreeMap::new(),
             ordered: self.ordered,
@@ -157,7 +160,7 @@ impl Landing<'_> {
             landing: self,
             sender,
             loaded_at: chrono::Utc::now().timestamp_micros(),
-            hasher: RowHasher::new(self.spec.columns.iter().map(|column| column.name.as_str())),
+            hasher: RowHasher::new(self.spec.content_columns()),
             place: 0,
             landed: Landed::default(),
         };
@@ -193,9 +196,8 @@ impl Landing<'_> {
             rows.place = places.rows();
             let mut reader = qetl_ingest::read(file, self.spec)?;
             while let Some(read) = reader.next() {
-                let read = read?;
+                let read = misfits.take(read?, self.spec);
                 rows_of_file += read.good.num_rows() as u64;
-                read.bad.iter().for_each(|row| misfits.add(&row.problem));
                 self.refuse(file, &read, &mut misfits);
                 if misfits.is_empty() && reader.has_right_types() && !rows.send(&read, &file.name)? {
                     return Ok(());
@@ -210,6 +212,7 @@ impl Landing<'_> {
             rows.landed.emptied.extend(reader.emptied());
             rows.landed.warnings.extend(reader.warnings().iter().cloned());
         }
+        rows.landed.bad.clone_from(&misfits.parked().first);
         landed_whole(misfits)
     }
 
@@ -231,8 +234,7 @@ impl Landing<'_> {
         let (mut refused, mut misfits) = (None, Misfits::default());
         let mut send = |builder: &mut Builder| -> Result<bool, LandError> {
             let batch = builder.take().map_err(RunError::failed)?;
-            let read = conform.conform(&batch)?;
-            read.bad.iter().for_each(|row| misfits.add(&row.problem));
+            let read = misfits.take(conform.conform(&batch)?, self.spec);
             let goes_on = !misfits.is_empty() || !conform.has_right_types() || rows.send(&read, &name)?;
             progress.tell(Event::Rows { rows: rows.landed.rows, share: None });
             Ok(goes_on)
@@ -271,7 +273,8 @@ impl Landing<'_> {
     }
 
     fn columns(&self) -> Vec<Column> {
-        self.own_columns().chain(LANDING_COLUMNS.iter().map(|(name, ty)| Column::new(name, *ty))).collect()
+        let added = self.spec.bad_columns().iter().chain(&LANDING_COLUMNS);
+        self.own_columns().chain(added.map(|(name, ty)| Column::new(name, *ty))).collect()
     }
 
     /// Tells of values that the database cannot hold, by their place.
@@ -326,6 +329,8 @@ struct Rows<'a> {
 struct Said {
     hasher: RowHasher,
     builder: Builder,
+    /// How many of the columns behind the file's are the flow's.
+    width: usize,
     firsts: BTreeMap<String, u64>,
     /// How many rows of each file have passed.
     read: BTreeMap<String, u64>,
@@ -349,9 +354,10 @@ impl Said {
             });
             self.landed.content_hash = self.landed.content_hash.wrapping_add(content_hash(*hash, place));
         }
-        let own: Vec<usize> = (1..rows.num_columns()).collect();
+        let own: Vec<usize> = (1..=self.width).collect();
         self.landed.filled.see(&rows.project(&own).map_err(failed)?, own.len());
         self.landed.rows += rows.num_rows() as u64;
+        self.landed.bad_rows += bad_rows(&rows);
         Ok(())
     }
 }
@@ -368,6 +374,7 @@ impl Rows<'_> {
         let count = read.good.num_rows() as u64;
         (self.landed.rows, self.place) = (self.landed.rows + count, self.place + count);
         self.landed.filled.see(&read.good, spec.columns.len());
+        self.landed.bad_rows += bad_rows(&read.good);
         let rows = with_place(&read.good, *batch_id, self.loaded_at, source, read.numbers()).map_err(RunError::failed)?;
         Ok(self.sender.send(rows).is_ok())
     }

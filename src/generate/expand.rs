@@ -36,6 +36,12 @@ pub(crate) fn expand(flow: &Flow, target: Target) -> Result<Plan, Problems> {
             problems.push(Problem::new("qetl::generate::auto_type", column.span, what).label("no type").help(help));
         }
     }
+    let parks = flow.load.as_ref().and_then(|load| load.on_bad_row.as_ref()).filter(|_| flow.reader.parks_bad_rows());
+    if let Some(choice) = parks {
+        let what = "code that is generated reads no files, so it cannot set rows aside that do not fit";
+        let problem = Problem::new("qetl::generate::on_bad_row", choice.span, what).label("only `qetl execute` does");
+        problems.push(problem.help("remove the key: whoever loads the landing table says what becomes of such rows"));
+    }
     problems.in_source(&flow.source).or(())?;
     plan::expand(flow, input(flow))
 }

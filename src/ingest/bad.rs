@@ -1,15 +1,26 @@
 //! Rows that do not fit: each with its text, what is wrong with it, and the values that could be read.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use arrow::{
-    array::{BooleanArray, Int64Array},
-    compute::filter_record_batch,
+    array::{ArrayRef, BooleanArray, Int64Array, StringViewArray},
+    compute::{filter_record_batch, interleave_record_batch},
+    datatypes::{Field, Schema},
     record_batch::RecordBatch,
 };
-use qetl_core::Type;
+use qetl_core::{
+    Type,
+    plan::{BAD_COLUMNS, BAD_ROW, PARKED_COLUMNS},
+};
 
-use crate::problem::DataProblem;
+use crate::{
+    arrow_type,
+    problem::{DataProblem, shown},
+    spec::{BadRows, ReadSpec},
+};
 
 /// How the next row of a file is.
 pub(crate) enum Row {
@@ -28,6 +39,8 @@ pub struct Rows {
     pub bad: Vec<BadRow>,
     /// What could be read of each of them; NULL where nothing could.
     pub bad_values: RecordBatch,
+    /// The numbers of the good rows, where they do not follow from the bad ones.
+    pub(crate) own_numbers: Option<Int64Array>,
 }
 
 /// A row that does not fit.
@@ -48,6 +61,14 @@ impl BadRow {
     pub(crate) fn new(text: &[u8], unreadable: Vec<usize>, problem: DataProblem) -> Self {
         Self { number: 0, text: String::from_utf8_lossy(text).into_owned(), unreadable, problem }
     }
+
+    /// What is wrong with it; where it stands is told beside it.
+    fn error(&self) -> String {
+        match &self.problem.place.column {
+            Some(column) => format!("column `{}`: {}", shown(column), self.problem.message),
+            None => self.problem.message.clone(),
+        }
+    }
 }
 
 impl Rows {
@@ -61,12 +82,12 @@ impl Rows {
         };
         let bad_values = if bad.is_empty() { all.slice(0, 0) } else { some(false) };
         let good = if bad.is_empty() { all } else { some(true) };
-        Self { good, before, bad: bad.into_iter().map(|(_, row)| row).collect(), bad_values }
+        Self { good, before, bad: bad.into_iter().map(|(_, row)| row).collect(), bad_values, own_numbers: None }
     }
 
     /// The number of each good row in its file, from 1.
     pub fn numbers(&self) -> Int64Array {
-        Int64Array::from_iter_values(self.each_number())
+        self.own_numbers.clone().unwrap_or_else(|| Int64Array::from_iter_values(self.each_number()))
     }
 
     fn each_number(&self) -> impl Iterator<Item = i64> + '_ {
@@ -88,10 +109,53 @@ impl Rows {
         misfits.problem().map_or(Ok(self.good), Err)
     }
 
+    /// All rows in their order, as rows that fit: with [`BAD_COLUMNS`], which are NULL in those that do.
+    fn with_bad(self) -> Self {
+        let Self { good, before, bad, bad_values, .. } = self;
+        let mut waiting = bad.iter().enumerate().peekable();
+        let place = |number: u64| waiting.next_if(|(_, row)| row.number == number).map(|(place, _)| place);
+        let count = (good.num_rows() + bad.len()) as u64;
+        let places: Vec<Option<usize>> = (before + 1..=before + count).map(place).collect();
+        let rows = if bad.is_empty() {
+            good
+        } else {
+            let mut goods = 0..;
+            let place = |place: &Option<usize>| place.map_or_else(|| (0, goods.next().unwrap_or(0)), |place| (1, place));
+            let places: Vec<(usize, usize)> = places.iter().map(place).collect();
+            interleave_record_batch(&[&good, &bad_values], &places)
+                .unwrap_or_else(|error| unreachable!("both have the columns of the file: {error}"))
+        };
+        let texts = |text: &dyn Fn(&BadRow) -> String| -> ArrayRef {
+            Arc::new(places.iter().map(|place| place.map(|place| text(&bad[place]))).collect::<StringViewArray>())
+        };
+        let good = with_columns(&rows, &BAD_COLUMNS, vec![texts(&|row| row.text.clone()), texts(&BadRow::error)]);
+        Self { bad_values: good.slice(0, 0), good, before, bad: Vec::new(), own_numbers: None }
+    }
+
+    /// The rows that do not fit, as if they did: with [`PARKED_COLUMNS`].
+    fn bad_alone(self) -> Self {
+        let Self { before, bad, bad_values, .. } = self;
+        let texts =
+            |text: &dyn Fn(&BadRow) -> String| -> ArrayRef { Arc::new(bad.iter().map(|row| Some(text(row))).collect::<StringViewArray>()) };
+        let added = vec![texts(&|_| BAD_ROW.to_owned()), texts(&|row| row.text.clone()), texts(&BadRow::error)];
+        let good = with_columns(&bad_values, &PARKED_COLUMNS, added);
+        let numbers = Int64Array::from_iter_values(bad.iter().map(|row| i64::try_from(row.number).unwrap_or(i64::MAX)));
+        Self { bad_values: good.slice(0, 0), good, before, bad: Vec::new(), own_numbers: Some(numbers) }
+    }
+
     /// How many rows of the file there are, good and bad.
     pub fn count(&self) -> u64 {
         (self.good.num_rows() + self.bad.len()) as u64
     }
+}
+
+/// The rows with more columns.
+fn with_columns(rows: &RecordBatch, names: &[(&str, Type)], added: Vec<ArrayRef>) -> RecordBatch {
+    let fields = names.iter().map(|(name, ty)| Arc::new(Field::new(*name, arrow_type(*ty), true)));
+    let fields: Vec<_> = rows.schema().fields().iter().cloned().chain(fields).collect();
+    let columns = rows.columns().iter().cloned().chain(added).collect();
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
+        .unwrap_or_else(|error| unreachable!("there is a value for each row: {error}"))
 }
 
 /// What does not fit, of all the rows of a batch: the first few problems and how many rows there are, the types that
@@ -102,6 +166,15 @@ pub struct Misfits {
     count: u64,
     wider: BTreeMap<usize, Type>,
     untyped: BTreeSet<usize>,
+    parked: Parked,
+}
+
+/// Rows that did not fit and were landed all the same.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Parked {
+    pub count: u64,
+    /// What is wrong with the first few, each with its place.
+    pub first: Vec<String>,
 }
 
 /// How many bad rows an error names.
@@ -111,6 +184,36 @@ impl Misfits {
     /// Whether everything fits so far.
     pub fn is_empty(&self) -> bool {
         self.count == 0 && self.wider.is_empty() && self.untyped.is_empty()
+    }
+
+    /// Takes the next rows of a source: those that do not fit are a problem each, or rows like others where they are set aside.
+    pub fn take(&mut self, rows: Rows, spec: &ReadSpec) -> Rows {
+        if !spec.options.parks_bad_rows() {
+            rows.bad.iter().for_each(|row| self.add(&row.problem));
+            return rows;
+        }
+        for row in &rows.bad {
+            // A key without a value has a rule of its own.
+            let is_needed = |name: &String| spec.columns.iter().any(|column| column.needed && column.name == *name);
+            if row.problem.code == "qetl::ingest::null" && row.problem.place.column.as_ref().is_some_and(is_needed) {
+                self.add(&row.problem);
+                continue;
+            }
+            self.parked.count += 1;
+            if self.parked.first.len() < NAMED {
+                self.parked.first.push(row.problem.to_string());
+            }
+        }
+        match spec.bad_rows {
+            BadRows::Among => rows.with_bad(),
+            BadRows::LeftOut => rows,
+            BadRows::Alone => rows.bad_alone(),
+        }
+    }
+
+    /// The rows that were landed though they do not fit.
+    pub fn parked(&self) -> &Parked {
+        &self.parked
     }
 
     /// Whether the problem of one more row will be named.

@@ -153,9 +153,9 @@ impl Constants {
         if let (Some(problem), true) = (&self.refused, rows.good.num_rows() + rows.bad.len() > 0) {
             return Err(problem.clone());
         }
-        let Rows { good, before, mut bad, bad_values } = rows;
+        let Rows { good, before, mut bad, bad_values, own_numbers } = rows;
         bad.iter_mut().flat_map(|row| &mut row.unreadable).for_each(|column| *column = self.number(*column));
-        Ok(Rows { good: self.widened(&good), before, bad, bad_values: self.widened(&bad_values) })
+        Ok(Rows { good: self.widened(&good), before, bad, bad_values: self.widened(&bad_values), own_numbers })
     }
 
     fn widened(&self, rows: &RecordBatch) -> RecordBatch {

@@ -7,7 +7,7 @@ use arrow::{
     datatypes::{Field, Schema},
     error::ArrowError,
 };
-use qetl_core::plan::LANDING_COLUMNS;
+use qetl_core::plan::{BAD_COLUMNS, LANDING_COLUMNS};
 use xxhash_rust::xxh3::xxh3_128;
 
 use crate::arrow_type;
@@ -67,6 +67,11 @@ pub fn with_place(batch: &RecordBatch, batch_id: i64, loaded_at: i64, file: &str
         .chain(LANDING_COLUMNS.iter().map(|(name, ty)| Field::new(*name, arrow_type(*ty), true)))
         .collect::<Vec<_>>();
     RecordBatch::try_new(Arc::new(Schema::new(fields)), batch.columns().iter().cloned().chain(added).collect())
+}
+
+/// How many of the rows do not fit.
+pub fn bad_rows(rows: &RecordBatch) -> u64 {
+    rows.column_by_name(BAD_COLUMNS[0].0).map_or(0, |texts| (texts.len() - texts.null_count()) as u64)
 }
 
 /// Of each column of a batch, whether some row has a value in it.

@@ -60,14 +60,14 @@ mod landed;
 #[cfg(test)]
 mod testing;
 
-pub use bad::{BadRow, Misfits, Rows};
+pub use bad::{BadRow, Misfits, Parked, Rows};
 pub use constants::folder_value;
 pub use dataset::DatasetRows;
 pub use fingerprint::{fingerprint, text_hash};
 pub use hash::RowHasher;
 pub use infer::{Inferred, infer};
-pub use landed::{Filled, Places, content_hash, with_place};
+pub use landed::{Filled, Places, bad_rows, content_hash, with_place};
 pub use names::{FileColumns, column_names, columns_of};
 pub use problem::{DataProblem, Place, ProblemKind};
 pub use rows::{RowReader, batch_rows, lines_of_rows, read};
-pub use spec::{ReadColumn, ReadSpec, SourceFile, arrow_type};
+pub use spec::{BadRows, ReadColumn, ReadSpec, SourceFile, arrow_type};

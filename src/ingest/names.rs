@@ -14,7 +14,7 @@ use crate::{
     json::JsonRows,
     parquet,
     problem::DataProblem,
-    spec::{ReadSpec, SourceFile},
+    spec::{BadRows, ReadSpec, SourceFile},
 };
 
 /// The names of the columns of files.
@@ -46,7 +46,7 @@ pub fn columns_of(files: &[SourceFile], options: &ReaderOptions) -> Result<FileC
 }
 
 fn spec_of(options: &ReaderOptions) -> ReadSpec {
-    ReadSpec { columns: Vec::new(), options: options.clone(), on_extra_columns: OnExtraColumns::Ignore }
+    ReadSpec { columns: Vec::new(), options: options.clone(), on_extra_columns: OnExtraColumns::Ignore, bad_rows: BadRows::default() }
 }
 
 /// The columns that stand in the file, in its order. The keys of JSON objects are known once all of them were read; of files

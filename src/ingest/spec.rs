@@ -7,6 +7,7 @@ use qetl_core::{
     Type,
     format::{Format, ReaderOptions},
     load::OnExtraColumns,
+    plan::{BAD_COLUMNS, PARKED_COLUMNS},
 };
 
 /// One file to read.
@@ -28,6 +29,8 @@ pub struct ReadColumn {
     pub ty: Option<Type>,
     /// NULL is an error.
     pub required: bool,
+    /// It is one whatever becomes of other rows that do not fit.
+    pub needed: bool,
     /// It is NULL where a file does not have it.
     pub optional: bool,
     /// The type was pinned by inference: what would lose characters does not fit, an integer may widen to a decimal, and a
@@ -50,6 +53,19 @@ pub struct ReadSpec {
     pub columns: Vec<ReadColumn>,
     pub options: ReaderOptions,
     pub on_extra_columns: OnExtraColumns,
+    pub bad_rows: BadRows,
+}
+
+/// Where rows that do not fit are, if they are set aside.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum BadRows {
+    /// Among the rows that fit.
+    #[default]
+    Among,
+    /// Elsewhere.
+    LeftOut,
+    /// They alone are landed.
+    Alone,
 }
 
 /// The Arrow type that holds a type's values.
@@ -70,7 +86,19 @@ impl ReadColumn {
     /// A column that is called the same in the file, and of which nothing else is known.
     pub fn new(name: &str, ty: Option<Type>) -> Self {
         let (name, source) = (name.to_owned(), name.to_owned());
-        Self { name, source, ty, required: false, optional: false, inferred: false, open: false, key: false, finite: false, gone: false }
+        Self {
+            name,
+            source,
+            ty,
+            required: false,
+            needed: false,
+            optional: false,
+            inferred: false,
+            open: false,
+            key: false,
+            finite: false,
+            gone: false,
+        }
     }
 }
 
@@ -78,6 +106,22 @@ impl ReadSpec {
     /// The same of the columns that are not gone.
     pub fn present(&self) -> ReadSpec {
         ReadSpec { columns: self.columns.iter().filter(|column| !column.gone).cloned().collect(), ..self.clone() }
+    }
+
+    /// The columns that landing adds for rows that do not fit, where they are set aside.
+    pub fn bad_columns(&self) -> &'static [(&'static str, Type)] {
+        match self.bad_rows {
+            _ if !self.options.parks_bad_rows() => &[],
+            BadRows::Among => &BAD_COLUMNS,
+            BadRows::LeftOut => &[],
+            BadRows::Alone => &PARKED_COLUMNS,
+        }
+    }
+
+    /// The columns that make rows of a batch the same: those of the rows, and the text of what does not fit.
+    pub fn content_columns(&self) -> impl Iterator<Item = &str> {
+        let text = self.bad_columns().iter().map(|(name, _)| *name).find(|name| *name == BAD_COLUMNS[0].0);
+        self.columns.iter().map(|column| column.name.as_str()).chain(text)
     }
 
     /// The types of the columns; a column whose type is still open counts as text.

@@ -7,7 +7,7 @@ use qetl_core::{
     load::OnExtraColumns,
 };
 
-use crate::{BadRow, DataProblem, Misfits, ReadColumn, ReadSpec, SourceFile, read};
+use crate::{BadRow, BadRows, DataProblem, Misfits, ReadColumn, ReadSpec, SourceFile, read};
 
 /// The spec of columns such as `id integer!; amount decimal(18,2)?; note`: `!` is required, `?` inferred, no type open.
 pub(crate) fn spec(columns: &str) -> ReadSpec {
@@ -19,7 +19,12 @@ pub(crate) fn spec(columns: &str) -> ReadSpec {
         let (required, inferred) = (marks.contains('!'), marks.contains('?'));
         ReadColumn { required, inferred, ..ReadColumn::new(name, ty.map(|(ty, _)| ty)) }
     });
-    ReadSpec { columns: columns.collect(), options: ReaderOptions::default(), on_extra_columns: OnExtraColumns::Ignore }
+    ReadSpec {
+        columns: columns.collect(),
+        options: ReaderOptions::default(),
+        on_extra_columns: OnExtraColumns::Ignore,
+        bad_rows: BadRows::default(),
+    }
 }
 
 /// A file with this content, in a folder of its own; its ending says its format.

@@ -116,6 +116,10 @@ pub struct Landed {
     pub filled: Filled,
     /// The open ones among them in which `""` was landed as NULL.
     pub emptied: Vec<usize>,
+    /// Those that do not fit, of all rows of the batch.
+    pub bad_rows: u64,
+    /// What is wrong with the first few of them that were read now.
+    pub bad: Vec<String>,
 }
 
 /// What becomes visible together with the work's tables.

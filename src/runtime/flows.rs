@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
-use qetl_core::{DatasetName, Flow, plan};
+use qetl_core::{DatasetName, Flow, plan, standard::StandardTask};
 
 use crate::{records::FlowRecords, types};
 
@@ -11,7 +11,7 @@ pub(crate) fn makers<'a>(flows: &[&'a Flow]) -> Vec<(DatasetName, &'a str)> {
     let mut made = Vec::new();
     for flow in flows {
         let names: Vec<DatasetName> = match flow.standard() {
-            Some(standard) => standard.tasks.into_iter().map(|task| task.target).collect(),
+            Some(standard) => standard.tasks.iter().flat_map(StandardTask::makes).collect(),
             None => plan::dataset_names(flow, &types::known(flow, &FlowRecords::default())),
         };
         made.extend(names.into_iter().map(|name| (name, flow.id())));

@@ -29,7 +29,7 @@ mod transactions;
 pub(crate) use derive::{context_of, known_batches};
 pub(crate) use history::History;
 pub(crate) use judge::shown;
-pub(crate) use landing::{fingerprints, refuse_changed_files};
+pub(crate) use landing::{fingerprints, refuse_bad_rows, refuse_changed_files};
 pub(crate) use planned::plan_of;
 pub use planned::{Planned, plan_flow};
 pub(crate) use refresh::stored_values;

@@ -9,7 +9,7 @@ use qetl_core::{
     plan::{Expand, InputType, Known},
     problem::Problem,
 };
-use qetl_ingest::{Inferred, ReadColumn, ReadSpec, SourceFile};
+use qetl_ingest::{BadRows, Inferred, ReadColumn, ReadSpec, SourceFile};
 
 use crate::{
     engine::{Engine, Landed},
@@ -109,7 +109,8 @@ fn settled(flow: &Flow, mut types: Vec<InputType>, found: &[Option<Inferred>]) -
 
 /// How the flow's files are read.
 pub fn read_spec(flow: &Flow, types: &[InputType]) -> ReadSpec {
-    let mut keys = flow.properties.key_columns(flow);
+    let needed = flow.properties.key_columns(flow);
+    let mut keys = needed.clone();
     // What says an order is compared by its value.
     keys.retain(|key| !flow.input.sequence_columns.iter().any(|column| column.value == *key));
     let amounts = flow.properties.amounts(&Expand { flow, input: types });
@@ -118,6 +119,7 @@ pub fn read_spec(flow: &Flow, types: &[InputType]) -> ReadSpec {
         ReadColumn {
             key: keys.contains(&column.name),
             finite: amounts.contains(&column.name),
+            needed: flow.input.on_null_key == OnNullKey::Fail && needed.contains(&column.name),
             ..read_column(own.map(|own| &own.value), column)
         }
     };
@@ -125,6 +127,7 @@ pub fn read_spec(flow: &Flow, types: &[InputType]) -> ReadSpec {
         columns: types.iter().map(column).collect(),
         options: flow.reader.clone(),
         on_extra_columns: flow.load.as_ref().map(|load| load.on_extra_columns).unwrap_or_default(),
+        bad_rows: BadRows::Among,
     }
 }
 

@@ -18,6 +18,11 @@ macro_rules! on {
             #[test] fn sessionization() { search($kind, &sessions::SEARCH) }
             #[test] fn growth_accounting() { search($kind, &growth::SEARCH) }
             #[test] fn scd2() { search($kind, &scd2::SEARCH) }
+            #[test] fn change_feeds_with_rows_that_do_not_fit() { search($kind, &change_feed::BAD_ROWS) }
+            #[test] fn ledgers_with_rows_that_do_not_fit() { search($kind, &ledger::BAD_ROWS) }
+            #[test] fn sessions_of_rows_some_of_which_do_not_fit() { search($kind, &sessions::BAD_ROWS) }
+            #[test] fn growth_of_rows_some_of_which_do_not_fit() { search($kind, &growth::BAD_ROWS) }
+            #[test] fn versions_of_rows_some_of_which_do_not_fit() { search($kind, &scd2::BAD_ROWS) }
             #[test] fn standard() { search($kind, &standard::SEARCH) }
             #[test] fn any_names() { search($kind, &names::SEARCH) }
             #[test] fn flows_that_read_flows() { search($kind, &source::SEARCH) }

@@ -8,7 +8,7 @@ use qetl_runtime::{
     waiting::Request,
 };
 use qetl_test_models::{
-    histories::{Arrival, History, first_flow_toml, flow_toml, history},
+    histories::{Arrival, History, first_flow_toml, flow_toml, history, history_with_bad_rows},
     oracle::{Column, Model, Options, Outcome, Reason},
     tables,
 };
@@ -25,6 +25,9 @@ pub const SEARCH: Search<History> = Search {
     told: |history| format!("flow:\n{}\nadded: {:?}\narrivals: {:#?}", flow_toml(history), history.added, history.arrivals),
     live,
 };
+
+/// Some of whose rows do not fit, and are set aside.
+pub const BAD_ROWS: Search<History> = Search { histories: || history_with_bad_rows(true).boxed(), ..SEARCH };
 
 fn live(runtime: &Runtime, places: Places<'_>, history: &History) -> Result<Lived, TestCaseError> {
     let mut project = TestProject::new(places(), &first_flow_toml(history));

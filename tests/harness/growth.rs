@@ -7,7 +7,7 @@ use qetl_runtime::{
 };
 use qetl_test_models::{
     growth::{
-        history::{History, Split, flow_toml, history, split},
+        history::{History, Split, flow_toml, history, history_with_bad_rows, split},
         model::{Model, Outcome, Reason},
     },
     histories::Arrival,
@@ -28,6 +28,9 @@ pub const SEARCH: Search<History> = Search {
     told: |history| format!("flow:\n{}\narrivals: {:#?}", flow_toml(&history.options), history.arrivals),
     live,
 };
+
+/// Some of whose rows do not fit, and are set aside.
+pub const BAD_ROWS: Search<History> = Search { histories: || history_with_bad_rows().boxed(), ..SEARCH };
 
 /// The same rows as one batch and as several.
 pub const SPLITS: Search<Split> = Search {

@@ -4,7 +4,7 @@ use proptest::test_runner::TestCaseError;
 use qetl_runtime::RunReport;
 use qetl_test_models::{
     ledger::{
-        history::{LedgerHistory, flow_toml, ledger_history, told},
+        history::{LedgerHistory, flow_toml, ledger_history, ledger_history_with_bad_rows, told},
         model::Ledger,
     },
     oracle::Outcome,
@@ -20,6 +20,9 @@ use crate::{
 };
 
 pub const SEARCH: Search<LedgerHistory> = Search { flow_type: "delta_publishing", histories: ledger_history, told, live };
+
+/// Some of whose rows do not fit, and are set aside.
+pub const BAD_ROWS: Search<LedgerHistory> = Search { histories: ledger_history_with_bad_rows, ..SEARCH };
 
 fn live(runtime: &Runtime, places: Places<'_>, history: &LedgerHistory) -> Result<Lived, TestCaseError> {
     let project = TestProject::new(places(), &flow_toml(history));

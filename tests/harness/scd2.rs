@@ -7,7 +7,7 @@ use qetl_runtime::{
 };
 use qetl_test_models::{
     scd2::{
-        history::{History, flow_toml, history},
+        history::{History, flow_toml, history, history_with_bad_rows},
         model::{Model, Outcome, Reason},
     },
     tables,
@@ -26,6 +26,9 @@ pub const SEARCH: Search<History> = Search {
     told: |history| format!("flow:\n{}\narrivals: {:#?}", flow_toml(&history.options), history.arrivals),
     live,
 };
+
+/// Some of whose rows do not fit, and are set aside.
+pub const BAD_ROWS: Search<History> = Search { histories: || history_with_bad_rows().boxed(), ..SEARCH };
 
 fn live(runtime: &Runtime, places: Places<'_>, history: &History) -> Result<Lived, TestCaseError> {
     let project = TestProject::new(places(), &flow_toml(&history.options));

@@ -9,7 +9,7 @@ use qetl_test_models::{
     histories::Arrival,
     oracle::Row,
     sessions::{
-        history::{History, flow_toml, history},
+        history::{History, flow_toml, history, history_with_bad_rows},
         model::{Model, Outcome},
     },
     tables::{self, TextTable},
@@ -28,6 +28,9 @@ pub const SEARCH: Search<History> = Search {
     told: |history| format!("flow:\n{}\narrivals: {:#?}", flow_toml(history), history.arrivals),
     live,
 };
+
+/// Some of whose rows do not fit, and are set aside.
+pub const BAD_ROWS: Search<History> = Search { histories: || history_with_bad_rows().boxed(), ..SEARCH };
 
 fn live(runtime: &Runtime, places: Places<'_>, history: &History) -> Result<Lived, TestCaseError> {
     let project = TestProject::new(places(), &flow_toml(history));

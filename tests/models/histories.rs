@@ -61,6 +61,8 @@ impl Arrival {
         let mut texts = Vec::new();
         for count in &self.files {
             let (rows, more) = rest.split_at(*count);
+            // A row that does not fit is what its text is.
+            let spelled = |row: &Row| if row.contains(&Value::Unreadable) { usual } else { spelled };
             texts.push(csv_text(columns, rows, spelled));
             rest = more;
         }
@@ -79,6 +81,41 @@ pub fn history(floats: bool) -> impl Strategy<Value = History> {
             })
         })
     })
+}
+
+/// Histories of a flow that sets rows aside that do not fit, some of whose rows do not.
+pub fn history_with_bad_rows(floats: bool) -> impl Strategy<Value = History> {
+    (history(floats), bad_places()).prop_map(|(mut history, places)| {
+        history.options.parks_bad = true;
+        let needed = [history.options.key.as_slice(), &history.options.sequence].concat();
+        spoil(history.arrivals.iter_mut().collect(), &history.options.columns, &needed, &places);
+        history
+    })
+}
+
+/// The places of values that shall not fit: batch, row and column.
+pub type BadPlaces = Vec<(Index, Index, Index)>;
+
+pub fn bad_places() -> impl Strategy<Value = BadPlaces> {
+    vec((any::<Index>(), any::<Index>(), any::<Index>()), 1..=4)
+}
+
+/// Makes values that do not fit, in replays too, which are often the same. `needed`: where NULL is a fault of another kind.
+pub fn spoil(mut arrivals: Vec<&mut Arrival>, columns: &[Column], needed: &[usize], places: &[(Index, Index, Index)]) {
+    // A text is always one.
+    let typed: Vec<usize> = (0..columns.len()).filter(|column| columns[*column].ty != ColumnType::Text).collect();
+    if arrivals.is_empty() || typed.is_empty() {
+        return;
+    }
+    for (batch, row, column) in places {
+        let batch_id = batch.get(&arrivals).batch_id;
+        for arrival in arrivals.iter_mut().filter(|arrival| arrival.batch_id == batch_id && !arrival.rows.is_empty()) {
+            let row = row.get_mut(&mut arrival.rows);
+            if !needed.iter().any(|column| row[*column] == Value::Null) {
+                row[*column.get(&typed)] = Value::Unreadable;
+            }
+        }
+    }
 }
 
 /// The plain names come first, so that a failing case shrinks to them.
@@ -355,6 +392,7 @@ pub fn options(table: &Table) -> impl Strategy<Value = Options> + use<> {
             snapshot_of,
             carried_when_added,
             late_batches,
+            parks_bad: false,
         }
     })
 }

@@ -59,6 +59,8 @@ pub struct Options {
     pub allow_empty_snapshot: bool,
     pub max_delete_ratio: Option<f64>,
     pub late_batches: LateBatches,
+    /// Rows that do not fit are set aside; else there are none.
+    pub parks_bad: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -141,7 +143,7 @@ struct Told {
 impl Options {
     /// Whether there is a dataset of parked rows.
     pub fn parks(&self) -> bool {
-        self.on_duplicate_key == OnDuplicateKey::Park || self.on_null_key == OnNullKey::Park || self.is_ordered()
+        self.on_duplicate_key == OnDuplicateKey::Park || self.on_null_key == OnNullKey::Park || self.is_ordered() || self.parks_bad
     }
 
     /// Whether rows are held against the sequences of earlier batches.
@@ -346,7 +348,18 @@ impl Model {
 
     /// Whether the row lacks a key, or its order.
     fn is_lacking(&self, row: &Row) -> bool {
-        self.has_null_key(row) || self.sequence(row).contains(&Value::Null)
+        !Self::is_bad(row) && (self.has_null_key(row) || self.sequence(row).contains(&Value::Null))
+    }
+
+    /// Whether a value of the row is none of its column's type.
+    pub fn is_bad(row: &Row) -> bool {
+        row.contains(&Value::Unreadable)
+    }
+
+    /// Whether it cannot be told whose a row that does not fit is.
+    pub fn is_of_nobody(&self, row: &Row) -> bool {
+        let said = self.options.key.iter().chain(&self.options.snapshot_of);
+        Self::is_bad(row) && said.map(|column| &row[*column]).any(|value| matches!(value, Value::Null | Value::Unreadable))
     }
 
     /// The tracked columns that differ, in column order; `None` when there are none.

@@ -112,7 +112,7 @@ pub fn csv(history: &PartsHistory, event: &Event) -> String {
     let stands = |at: &usize| Some(*at) != told;
     let columns: Vec<_> = (0..history.options.columns.len()).filter(stands).map(|at| history.options.columns[at].clone()).collect();
     let rows: Vec<Row> = event.rows.iter().map(|row| (0..row.len()).filter(stands).map(|at| row[at].clone()).collect()).collect();
-    crate::histories::csv_text(&columns, &rows, crate::histories::usual)
+    crate::histories::csv_text(&columns, &rows, |_| crate::histories::usual)
 }
 
 /// Snapshots that are empty, and those that delete much, are let through: files come by and by.

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use crate::{
     growth,
+    histories::usual,
     ledger::model::Ledger,
-    oracle::{Column, Model, OnNullKey, RecordType, Row, Value},
+    oracle::{Column, Model, OnNullKey, Options, RecordType, Row, Value},
     scd2, sessions,
     text::{TextRow, float_text},
 };
@@ -21,7 +22,7 @@ pub struct TextTable {
 /// A value as engines are asked for it.
 pub fn text(value: &Value) -> Option<String> {
     match value {
-        Value::Null => None,
+        Value::Null | Value::Unreadable => None,
         // −0.0 is stored as 0.0.
         Value::Float(value) => Some(float_text(if *value == 0.0 { 0.0 } else { *value })),
         Value::Int(_) | Value::Text(_) | Value::Decimal(_) | Value::Bool(_) | Value::Date(_) | Value::Timestamp(_) => Some(value.text()),
@@ -45,7 +46,7 @@ pub fn change_feed(model: &Model) -> Vec<TextTable> {
     tables.push(table("h_state", &options.columns, &["xt_batch_id"], model.state().iter().map(of_batch).collect()));
     tables.push(table("h_landing", &options.columns, &["xt_batch_id"], model.landing().iter().map(of_batch).collect()));
     if options.parks() {
-        tables.push(parked(&options.columns, &model.parked()));
+        tables.push(parked(options, &model.parked()));
     }
     tables
 }
@@ -79,7 +80,7 @@ pub fn growth_accounting(model: &growth::model::Model) -> Vec<TextTable> {
         table.rows = found.remove(table.dataset.trim_start_matches("h_")).unwrap();
     }
     tables.push(table("h_landing", &options.columns, &["xt_batch_id"], model.landing().iter().map(of_batch).collect()));
-    if options.on_null_key == OnNullKey::Park {
+    if options.on_null_key == OnNullKey::Park || options.parks_bad {
         tables.push(table("h_parked", &options.columns, &["xt_batch_id"], model.parked().iter().map(of_batch).collect()));
     }
     tables
@@ -112,7 +113,7 @@ pub fn scd2(model: &scd2::model::Model) -> Vec<TextTable> {
     let mut tables = vec![table("h_scd2", &options.columns, &more, rows.collect())];
     tables.push(table("h_landing", &options.columns, &["xt_batch_id"], model.feed.landing().iter().map(of_batch).collect()));
     if options.parks() {
-        tables.push(parked(&options.columns, &model.parked()));
+        tables.push(parked(options, &model.parked()));
     }
     tables
 }
@@ -122,9 +123,16 @@ fn table(dataset: &str, columns: &[Column], more: &[&str], rows: Vec<TextRow>) -
     TextTable { dataset: dataset.to_owned(), columns, rows }
 }
 
-fn parked(columns: &[Column], rows: &[(Row, &str, i64)]) -> TextTable {
-    let rows = rows.iter().map(|(values, reason, batch)| row(values, vec![word(reason), number(*batch)])).collect();
-    table("h_parked", columns, &["xt_parked_reason", "xt_batch_id"], rows)
+fn parked(options: &Options, rows: &[(Row, &str, i64)]) -> TextTable {
+    // Of a row that does not fit there is its text.
+    let line = |values: &Row| values.contains(&Value::Unreadable).then(|| values.iter().map(usual).collect::<Vec<_>>().join(","));
+    let text = |values: &Row| options.parks_bad.then(|| line(values));
+    let rows = rows.iter().map(|(values, reason, batch)| {
+        let more = [word(reason), number(*batch)].into_iter().chain(text(values));
+        row(values, more.collect())
+    });
+    let more = ["xt_parked_reason", "xt_batch_id"].into_iter().chain(options.parks_bad.then_some("xt_row_text"));
+    table("h_parked", &options.columns, &more.collect::<Vec<_>>(), rows.collect())
 }
 
 fn of_batch((values, batch): &(Row, i64)) -> TextRow {

@@ -26,6 +26,31 @@ fn change_feed() {
 }
 
 #[test]
+fn change_feeds_with_rows_that_do_not_fit() {
+    search(&change_feed::BAD_ROWS, |_| ());
+}
+
+#[test]
+fn ledgers_with_rows_that_do_not_fit() {
+    search(&ledger::BAD_ROWS, |_| ());
+}
+
+#[test]
+fn sessions_of_rows_some_of_which_do_not_fit() {
+    search(&sessions::BAD_ROWS, |_| ());
+}
+
+#[test]
+fn growth_of_rows_some_of_which_do_not_fit() {
+    search(&growth::BAD_ROWS, |_| ());
+}
+
+#[test]
+fn versions_of_rows_some_of_which_do_not_fit() {
+    search(&scd2::BAD_ROWS, |_| ());
+}
+
+#[test]
 fn files_that_come_one_by_one() {
     let next = AtomicUsize::new(0);
     parts::search(&|| place(1 + next.fetch_add(1, Ordering::Relaxed) % 3, 0));

@@ -14,6 +14,7 @@ mod growth;
 mod histories;
 mod ledger;
 mod old;
+mod parked;
 mod project;
 mod publish;
 mod race;

@@ -20,7 +20,8 @@ impl Promises<'_> {
             vec![("deleted_in_sight", "a key is deleted by a batch that has its values, or marks it", self.out_of_sight(&partial)?)];
         let input = &self.cx.flow.input;
         // Where rows are parked, keys stand that are not there.
-        if input.on_null_key != OnNullKey::Park && input.on_duplicate_key != OnDuplicateKey::Park {
+        let parks = input.on_null_key == OnNullKey::Park || input.on_duplicate_key == OnDuplicateKey::Park;
+        if !parks && !self.cx.flow.reader.parks_bad_rows() {
             all.push(("live_keys_go_on", "a live key has a row in the next batch that has its values", self.lost_in_sight(&partial)?));
         }
         Ok(all)

@@ -13,11 +13,19 @@ use crate::{
 pub(super) struct Node<'a> {
     pub(super) id: &'a str,
     pub(super) target: &'a DatasetName,
+    /// The dataset of the rows that the task sets aside, if it does.
+    pub(super) parked: Option<DatasetName>,
     pub(super) target_span: Span,
     pub(super) sources: &'a [Source],
     /// Tasks before and after it, by position, with the place that says so.
     pub(super) before: &'a [(usize, Span)],
     pub(super) after: &'a [(usize, Span)],
+}
+
+impl Node<'_> {
+    fn makes(&self, dataset: &DatasetName) -> bool {
+        names::same(self.target, dataset) || self.parked.as_ref().is_some_and(|parked| names::same(parked, dataset))
+    }
 }
 
 /// One task runs before another.
@@ -69,7 +77,7 @@ fn edges(nodes: &[Node<'_>]) -> Vec<Edge> {
     let mut edges = Vec::new();
     for (reader, node) in nodes.iter().enumerate() {
         for source in node.sources {
-            let makers = nodes.iter().enumerate().filter(|(maker, other)| *maker != reader && names::same(other.target, &source.dataset));
+            let makers = nodes.iter().enumerate().filter(|(maker, other)| *maker != reader && other.makes(&source.dataset));
             for (maker, other) in makers {
                 let why = format!("`{}` reads `{}`, which `{}` makes", node.id, source.dataset, other.id);
                 edges.push(Edge { from: maker, to: reader, why, span: source.span });
@@ -127,6 +135,14 @@ fn unordered_producers(nodes: &[Node<'_>], positions: &[usize], before: &[BTreeS
     for task in positions {
         let found: BTreeSet<usize> = before[*task].iter().flat_map(|first| all_before[*first].iter().copied().chain([*first])).collect();
         all_before[*task] = found;
+    }
+    for node in nodes {
+        let taken = nodes.iter().find_map(|other| Some((other, other.parked.as_ref().filter(|parked| names::same(node.target, parked))?)));
+        if let Some((other, parked)) = taken {
+            let what = format!("`{}` sets rows aside in `{parked}`, which `{}` makes", other.id, node.id);
+            let problem = Problem::new("qetl::decode::unordered_producers", node.target_span, what).label("made twice");
+            problems.push(problem.help("give the task another target"));
+        }
     }
     for (second, node) in nodes.iter().enumerate() {
         for (first, other) in nodes.iter().enumerate().take(second) {

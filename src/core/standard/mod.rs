@@ -143,6 +143,18 @@ pub struct TemplateContext<'a> {
 }
 
 impl StandardTask {
+    /// The dataset of the rows that do not fit, if the task sets them aside.
+    pub fn parked(&self) -> Option<DatasetName> {
+        let TaskWork::Ingestion(work) = &self.work else { return None };
+        let name = || DatasetName { name: format!("{}_parked", self.target.name), ..self.target.clone() };
+        work.reader.parks_bad_rows().then(name)
+    }
+
+    /// The datasets that it makes.
+    pub fn makes(&self) -> Vec<DatasetName> {
+        std::iter::once(self.target.clone()).chain(self.parked()).collect()
+    }
+
     pub fn template(&self) -> &Template {
         match &self.work {
             TaskWork::Ingestion(work) => &work.path,
@@ -224,7 +236,8 @@ impl StandardFlow {
             if known.iter().any(|dataset| same_dataset(dataset, &source.dataset)) {
                 continue;
             }
-            let names: Vec<String> = self.tasks.iter().map(|task| &task.target).chain(known).map(ToString::to_string).collect();
+            let names: Vec<String> =
+                self.tasks.iter().flat_map(StandardTask::makes).chain(known.iter().cloned()).map(|name| name.to_string()).collect();
             let what = format!("no task makes `{}`, and no other flow", source.dataset);
             problems.push(
                 Problem::new("qetl::decode::unknown_dataset", source.span, what)

@@ -97,7 +97,7 @@ fn ids(tasks: &[TaskTable]) -> Problems {
 
 /// The tasks in an order in which they can run, each with those right before it.
 pub(super) fn ordered(mut tasks: Vec<StandardTask>) -> Result<Vec<StandardTask>, Problems> {
-    let made: Vec<_> = tasks.iter().map(|task| (task.id.value.clone(), task.target.clone())).collect();
+    let made: Vec<_> = tasks.iter().flat_map(|task| task.makes().into_iter().map(|made| (task.id.value.clone(), made))).collect();
     for source in tasks.iter_mut().flat_map(|task| &mut task.sources) {
         let makers = made.iter().filter(|(_, target)| names::same(target, &source.dataset));
         source.made_by = makers.map(|(id, _)| id.clone()).collect();
@@ -113,6 +113,7 @@ pub(super) fn ordered(mut tasks: Vec<StandardTask>) -> Result<Vec<StandardTask>,
         .map(|(task, (before, after))| Node {
             id: &task.id,
             target: &task.target,
+            parked: task.parked(),
             target_span: task.target_span,
             sources: &task.sources,
             before,

@@ -223,7 +223,7 @@ impl StandardFlow {
             Some(WriteMode::ReplaceBatch) | None => Kept::ByBatch,
         };
         let reading = |(dataset, span): &(DatasetName, Span)| {
-            let mut own = self.tasks.iter().filter(|task| names::same(&task.target, dataset)).map(kept).peekable();
+            let mut own = self.tasks.iter().filter(|task| task.makes().iter().any(|made| names::same(made, dataset))).map(kept).peekable();
             let is_own = own.peek().is_some();
             let of_others = || foreign.iter().find(|(name, _)| names::same(name, dataset)).map(|(_, kept)| *kept);
             let kept = if is_own { own.find(|kept| *kept != Kept::ByBatch) } else { Some(of_others().unwrap_or(Kept::Anew)) };

@@ -23,7 +23,7 @@ use datafusion::{
     scalar::ScalarValue,
 };
 use qetl_core::{Column, DatasetName, Type, format::ReaderOptions, load::OnExtraColumns, schema::same_name, standard::WriteMode};
-use qetl_ingest::{ReadColumn, ReadSpec, SourceFile, arrow_type};
+use qetl_ingest::{BadRows, ReadColumn, ReadSpec, SourceFile, arrow_type};
 use qetl_runtime::{
     Place, RunError, panics,
     progress::Progress,
@@ -209,6 +209,7 @@ fn of_file(file: &SourceFile) -> Result<(LogicalPlan, Vec<ResultColumn>), Failur
         columns: names.iter().map(|name| ReadColumn::new(name, None)).collect(),
         options: ReaderOptions::default(),
         on_extra_columns: OnExtraColumns::Ignore,
+        bad_rows: BadRows::default(),
     };
     let types = qetl_ingest::infer(std::slice::from_ref(file), &spec).map_err(data)?;
     for (column, found) in spec.columns.iter_mut().zip(&types) {

@@ -359,7 +359,8 @@ impl Bench for DataFusionBench {
         progress: &Progress,
     ) -> Result<Landed, LandError> {
         let own = spec.columns.iter().map(|column| Column::new(&column.name, column.ty.unwrap_or(qetl_core::Type::Text)));
-        let columns: Vec<Column> = own.chain(LANDING_COLUMNS.iter().map(|(name, ty)| Column::new(name, *ty))).collect();
+        let columns: Vec<Column> =
+            own.chain(spec.bad_columns().iter().chain(&LANDING_COLUMNS).map(|(name, ty)| Column::new(name, *ty))).collect();
         let layout = self.0.layout(into, &columns);
         let names = FilePart::landed(files);
         let landed = match names.is_empty() {

@@ -204,7 +204,8 @@ impl Bench for SqlBench {
         let landed = self.fills(content, move |shared, connection| {
             let database = &*shared.database;
             let own = spec.columns.iter().map(|column| Column::new(&column.name, column.ty.unwrap_or(Type::Text)));
-            let columns: Vec<Column> = own.chain(LANDING_COLUMNS.iter().map(|(name, ty)| Column::new(name, *ty))).collect();
+            let columns: Vec<Column> =
+                own.chain(spec.bad_columns().iter().chain(&LANDING_COLUMNS).map(|(name, ty)| Column::new(name, *ty))).collect();
             shared.follow(connection, Missing { dataset: into.clone(), columns, keys: Vec::new(), by_batch: true })?;
             let gone = forget_batch(database, connection, &into, batch_id, &FilePart::landed(&files))?;
             let table = TableName::of(database, &into);

@@ -8,7 +8,7 @@ use qetl_core::{
     load::OnExtraColumns,
     standard::{Rendered, same_dataset},
 };
-use qetl_ingest::{ReadColumn, ReadSpec, SourceFile};
+use qetl_ingest::{BadRows, ReadColumn, ReadSpec, SourceFile};
 use qetl_runtime::{
     RunError,
     standard::{Moment, Scopes, Statement},
@@ -164,7 +164,8 @@ impl Shared {
             );
         }
         let columns = names.iter().map(|name| ReadColumn::new(name, None)).collect();
-        let mut spec = ReadSpec { columns, options: ReaderOptions::default(), on_extra_columns: OnExtraColumns::Ignore };
+        let mut spec =
+            ReadSpec { columns, options: ReaderOptions::default(), on_extra_columns: OnExtraColumns::Ignore, bad_rows: BadRows::default() };
         let types = qetl_ingest::infer(std::slice::from_ref(file), &spec).map_err(data)?;
         for (column, found) in spec.columns.iter_mut().zip(&types) {
             column.ty = Some(found.ty);

@@ -17,7 +17,7 @@ use super::{
     derive::{Part, Told, context_of, known_batches},
     failure_status,
     history::History,
-    landing::{fingerprints, refuse_changed_files},
+    landing::{fingerprints, refuse_bad_rows, refuse_changed_files},
     planned::{Planned, plan_flow},
 };
 use crate::{
@@ -161,6 +161,7 @@ impl FlowRun<'_> {
                 }
             };
         }
+        refuse_bad_rows(&self.flow.reader, &landed)?;
         self.refuse_times_that_fall(&known_batches, job.batch_id)?;
         let builds = self.flow.properties.batches(self.flow).build_on_earlier;
         let later: Vec<BatchRecord> = records.batches.iter().filter(|batch| builds && batch.batch_id > job.batch_id).cloned().collect();

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Instant};
 
 use qetl_core::{
     Plan,
+    format::ReaderOptions,
     input::OnDuplicateKey,
     plan::{self, InputType},
 };
@@ -157,6 +158,18 @@ pub(crate) async fn fingerprints(
 fn folders_of(file: &SourceFile, columns: &[(String, String)]) -> BTreeMap<String, Option<String>> {
     let value = |(column, folder): &(String, String)| Some((column.clone(), qetl_ingest::folder_value(&file.path, folder)?.ok()?));
     columns.iter().filter_map(value).collect()
+}
+
+/// A batch may have only so many rows that do not fit.
+pub(crate) fn refuse_bad_rows(reader: &ReaderOptions, landed: &Landed) -> Result<(), RunError> {
+    let (bad, rows, most) = (landed.bad_rows, landed.rows, reader.max_bad_ratio);
+    if bad as f64 <= most * rows as f64 {
+        return Ok(());
+    }
+    let lines: String = landed.bad.iter().map(|line| format!("\n  {line}")).collect();
+    let verb = if bad == 1 { "does" } else { "do" };
+    let message = format!("{bad} of the batch's {rows} rows {verb} not fit, more than `max_bad_ratio = {most}` allows:{lines}");
+    Err(RunError::refused(Place::default(), message, "mend the file, or raise `max_bad_ratio`"))
 }
 
 /// A file that was written to while it was read may have been read half old, half new. `records`: what it was before.

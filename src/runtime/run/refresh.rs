@@ -3,9 +3,9 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use qetl_core::{
-    Plan, Problems,
+    Column, Plan, Problems, Schema, Type,
     ir::{AsOf, Expr, Rel, RelError, Steps},
-    plan::{DatasetKind, InputType},
+    plan::{DatasetKind, ERROR, InputType},
 };
 
 use super::{
@@ -19,7 +19,7 @@ use crate::{
     engine::{BatchContext, FlowLock, Publish, Work},
     error::{Place, RunError},
     progress::Event,
-    records::{FlowRecords, PinnedColumn},
+    records::{BatchRecord, FlowRecords, PinnedColumn},
     types,
     waiting::{Job, JobInput},
 };
@@ -38,7 +38,7 @@ impl FlowRun<'_> {
         for column in &planned.plan.input {
             let differs = |old: &&PinnedColumn| old.name == column.name && old.ty != column.ty && !old.details.open;
             let Some(old) = planned.records.columns.iter().find(differs) else { continue };
-            let wanted = qetl_core::Column::new(&column.name, column.ty);
+            let wanted = Column::new(&column.name, column.ty);
             let misfits = self.engine.misfits(&landing.name, &wanted).await?;
             if misfits > 0 {
                 let message = format!(
@@ -78,6 +78,9 @@ impl FlowRun<'_> {
             None => None,
         };
         let mut work = self.engine.begin(plan.clone(), lock, self.run_id).await?;
+        if let Some(context) = known.last().map(|last| context_of(&known, last.batch_id)) {
+            self.refuse_parked(plan, &mut *work, &context, records).await?;
+        }
         let mut last = None;
         let told = &mut Told { steps: &mut Vec::new(), warnings: &mut Vec::new() };
         for batch in &mut batches {
@@ -116,6 +119,39 @@ impl FlowRun<'_> {
         Ok(())
     }
 
+    /// Rows that did not fit were landed as long as the flow set them aside: without that they are rows like others.
+    async fn refuse_parked(
+        &self,
+        plan: &Arc<Plan>,
+        work: &mut dyn Work,
+        context: &BatchContext,
+        records: &FlowRecords,
+    ) -> Result<(), RunError> {
+        let parked = |batch: &BatchRecord| batch.shape.get("on_bad_row").is_some_and(|choice| choice == "park");
+        let Some(landing) = plan.landing().filter(|_| !self.flow.reader.parks_bad_rows() && records.batches.iter().any(parked)) else {
+            return Ok(());
+        };
+        let bad = || -> Result<Steps, RelError> {
+            let columns = landing.schema.columns().iter().cloned().chain([Column::new(ERROR, Type::Text)]);
+            let schema = Schema::new(columns.collect()).unwrap_or_else(|name| unreachable!("`{name}` is reserved"));
+            let rows = Rel::scan(&landing.name, &schema, AsOf::AllBatches).filter(Expr::column(ERROR).is_null().not())?;
+            let mut steps = Steps::default();
+            steps.add("bad", rows.select(["xt_batch_id", FILE, ROW, ERROR])?.limit(SHOWN as u64 + 1)?);
+            Ok(steps)
+        };
+        let rows = work.rows(context, &bad().map_err(Problems::from)?).await?;
+        let found = shown(&rows, SHOWN + 1);
+        if found.is_empty() {
+            return Ok(());
+        }
+        let lines: String = found.iter().take(SHOWN).map(|row| format!("\n  {row}")).collect();
+        let more = if found.len() > SHOWN { "\n  and more" } else { "" };
+        let message = format!("rows were set aside that do not fit:{lines}{more}");
+        let help =
+            "nothing was changed: set `on_bad_row = \"park\"` again; a batch that is replaced with a file that fits has no such rows";
+        Err(RunError::refused(Place::default(), message, help))
+    }
+
     /// Holds what a batch has landed to what the flow asks of its columns today. Parked rows do not count, nor does NULL in a column
     /// that the batch had not, unless that column is needed to know what a row is of.
     /// `keys`: those alone, before anything is derived from them.
@@ -133,7 +169,10 @@ impl FlowRun<'_> {
         }
         let lacking = || -> Result<Steps, RelError> {
             let place = [FILE, ROW].map(str::to_owned);
-            let rows = Rel::scan(&landing.name, &landing.schema, AsOf::ThisBatch);
+            let mut rows = Rel::scan(&landing.name, &landing.schema, AsOf::ThisBatch);
+            if self.flow.reader.parks_bad_rows() {
+                rows = rows.filter(Expr::column(ERROR).is_null())?;
+            }
             let mut rows = rows.filter(Expr::any(asked.iter().map(|name| Expr::column(name).is_null())))?;
             let parked = plan
                 .datasets

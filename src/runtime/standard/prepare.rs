@@ -117,7 +117,7 @@ pub async fn prepare(
 
     // A full refresh makes anew what is derived.
     let needed = |task: &&StandardTask| !request.full_refresh || matches!(task.work, TaskWork::Ingestion(_));
-    let needed: Vec<DatasetName> = standard.tasks.iter().filter(needed).map(|task| task.target.clone()).collect();
+    let needed: Vec<DatasetName> = standard.tasks.iter().filter(needed).flat_map(StandardTask::makes).collect();
     engine.refuse_gaps(&needed).await?;
 
     let inputs = inputs(&standard, &jobs, &records).await?;
@@ -125,6 +125,7 @@ pub async fn prepare(
     for task in &standard.tasks {
         if let Some(types) = inputs.get(&task.id.value) {
             known.insert(task.target.clone(), types::landed(types));
+            known.extend(task.parked().map(|parked| (parked, types::parked(types))));
         }
     }
     let found = check::tasks(engine, &standard, &texts, known).await?;
@@ -176,7 +177,9 @@ impl PlannedStandard {
         let mut plan = plan::expand(flow, Vec::new())?;
         let node =
             |task: &StandardTask| DagNode { dataset: task.target.clone(), from: task.sources.iter().map(|s| s.dataset.clone()).collect() };
-        plan.dag = Dag(self.flow.tasks.iter().map(node).collect());
+        let parked =
+            |task: &StandardTask| Some(DagNode { dataset: task.parked()?, from: task.sources.iter().map(|s| s.dataset.clone()).collect() });
+        plan.dag = Dag(self.flow.tasks.iter().flat_map(|task| std::iter::once(node(task)).chain(parked(task))).collect());
         for task in &self.tasks {
             let columns = task.columns.as_ref().map(|known| known.columns.clone()).unwrap_or_default();
             let dataset = Dataset {
@@ -188,6 +191,16 @@ impl PlannedStandard {
             if plan.dataset(&dataset.name).is_none() {
                 plan.datasets.push(dataset);
             }
+        }
+        for (task, dataset) in self.flow.tasks.iter().filter_map(|task| Some((task, task.parked()?))) {
+            let columns = self.inputs.get(&task.id.value).map(|types| types::parked(types).columns).unwrap_or_default();
+            let about = format!("rows that task `{}` sets aside because they do not fit", task.id.value);
+            plan.datasets.push(Dataset {
+                name: dataset,
+                schema: Schema::new(columns).unwrap_or_default(),
+                kind: DatasetKind::Derived,
+                about,
+            });
         }
         plan.warnings.append(self.warnings.clone());
         Ok(plan)

@@ -8,10 +8,10 @@ use std::{
 use futures::{StreamExt, stream::FuturesUnordered};
 use qetl_core::{
     Column, DatasetName, Flow,
-    plan::InputType,
+    plan::{BAD_ROW, InputType},
     standard::{StandardFlow, StandardTask, StatementKind, TaskWork, WriteMode},
 };
-use qetl_ingest::SourceFile;
+use qetl_ingest::{BadRows, SourceFile};
 
 use super::{
     bench::{Bench, Filled, From, Moment, Target},
@@ -26,12 +26,12 @@ use super::{
 };
 use crate::{
     Engine, FlowLock, Place, RunError,
-    engine::{LandError, Landed, Publish},
+    engine::{FilePart, LandError, Landed, Publish},
     panics,
     progress::{Event, Progress},
     records::{BatchDetails, BatchRecord, FileRecord, FlowRecords},
     report::{BatchReport, Status, StepReport},
-    run::{Done, History, blocking, failure_status, fingerprints, refuse_changed_files, stored_values},
+    run::{Done, History, blocking, failure_status, fingerprints, refuse_bad_rows, refuse_changed_files, stored_values},
     types as flow_types,
     waiting::{JobFile, Request, Roots, micros, parts},
     warnings,
@@ -162,7 +162,7 @@ impl StandardRun<'_> {
         for other in &again {
             self.settle(planned, other)?;
         }
-        let own: Vec<DatasetName> = planned.flow.tasks.iter().map(|task| task.target.clone()).collect();
+        let own: Vec<DatasetName> = planned.flow.tasks.iter().flat_map(StandardTask::makes).collect();
         let bench = self.engine.bench(&flow, &own, lock, self.run_id, anew).await?;
         let (landed, by_task) = self.land(&*bench, planned, job, report).await?;
         refuse_changed_files(&all_files, &files)?;
@@ -184,6 +184,11 @@ impl StandardRun<'_> {
                     published(&mut planned.records, BatchRecord { files, ..known.clone() });
                 }
                 return Ok(());
+            }
+        }
+        for task in &planned.flow.tasks {
+            if let (TaskWork::Ingestion(ingestion), Some(landed)) = (&task.work, by_task.get(&task.id.value)) {
+                refuse_bad_rows(&ingestion.reader, landed).map_err(|error| error.at(&Place::default().step(&task.target.to_string())))?;
             }
         }
         self.derive_all(&*bench, planned, job, &again, report).await?;
@@ -285,8 +290,11 @@ impl StandardRun<'_> {
             let place = Place::default().step(&step);
             let started = Instant::now();
             self.step_started(job.batch_id, &step);
-            let landed = loop {
-                match bench.land(job.batch_id, &task.target, &sources, &types::read_spec(ingestion, input), self.progress).await {
+            let mut landed = loop {
+                match bench
+                    .land(job.batch_id, &task.target, &sources, &types::read_spec(ingestion, input, BadRows::LeftOut), self.progress)
+                    .await
+                {
                     Ok(landed) => break landed,
                     Err(LandError::Run(error)) => return Err(error.at(&place)),
                     Err(LandError::Untyped(columns)) => {
@@ -305,6 +313,22 @@ impl StandardRun<'_> {
                     }
                 }
             };
+            if let Some(parked) = task.parked() {
+                // Files are read once more only for rows that do not fit.
+                let again = |part: &&FilePart| !landed.bad.is_empty() || matches!(part, FilePart::Landed(_));
+                let sources: Vec<FilePart> = sources.iter().filter(again).cloned().collect();
+                let spec = types::read_spec(ingestion, input, BadRows::Alone);
+                let bad = match bench.land(job.batch_id, &parked, &sources, &spec, self.progress).await {
+                    Ok(bad) => bad,
+                    Err(LandError::Run(error)) => return Err(error.at(&place)),
+                    Err(LandError::Untyped(_) | LandError::Widen(_)) => {
+                        return Err(RunError::failed("a file was changed while it was read").at(&place));
+                    }
+                };
+                landed.rows += bad.rows;
+                landed.bad_rows = bad.rows;
+                landed.content_hash = landed.content_hash.wrapping_add(bad.content_hash);
+            }
             all.rows += landed.rows;
             // The order of the tasks is the same in every run of one text.
             all.content_hash = all.content_hash.wrapping_mul(0x0000_0000_0100_0000_0000_0000_0000_013b).wrapping_add(landed.content_hash);
@@ -312,9 +336,16 @@ impl StandardRun<'_> {
             for (_, column) in input.iter().enumerate().filter(|(index, _)| landed.filled.has(*index)) {
                 report.warnings.extend(flow_types::settles(column, types::recorded(&task.target, &column.name, &planned.records)));
             }
-            let done = StepReport { step, rows: landed.rows, seconds: started.elapsed().as_secs_f64(), counts: BTreeMap::new() };
+            let rows = landed.rows - landed.bad_rows;
+            let done = StepReport { step, rows, seconds: started.elapsed().as_secs_f64(), counts: BTreeMap::new() };
             self.step_done(job.batch_id, &done);
             report.steps.push(done);
+            if let Some(parked) = task.parked().filter(|_| landed.bad_rows > 0) {
+                let counts = BTreeMap::from([(BAD_ROW.to_owned(), landed.bad_rows)]);
+                let done = StepReport { step: parked.to_string(), rows: landed.bad_rows, seconds: 0.0, counts };
+                self.step_done(job.batch_id, &done);
+                report.steps.push(done);
+            }
             by_task.insert(task.id.value.clone(), landed);
         }
         Ok((all, by_task))

@@ -2,10 +2,10 @@
 
 use qetl_core::{
     Column, DatasetName, Type,
-    plan::{InputType, Known, LANDING_COLUMNS},
+    plan::{InputType, Known, LANDING_COLUMNS, PARKED_COLUMNS},
     standard::Ingestion,
 };
-use qetl_ingest::{ReadSpec, SourceFile};
+use qetl_ingest::{BadRows, ReadSpec, SourceFile};
 
 use super::bench::KnownColumns;
 use crate::{
@@ -88,7 +88,7 @@ pub(super) fn infer(
     if types.iter().all(|column| column.known != Known::Presumed) {
         return Ok(Some(types));
     }
-    let mut spec = read_spec(ingestion, &types);
+    let mut spec = read_spec(ingestion, &types, BadRows::LeftOut);
     for (column, ty) in spec.columns.iter_mut().zip(&types) {
         if ty.known == Known::Presumed {
             column.ty = None;
@@ -103,12 +103,13 @@ pub(super) fn infer(
 }
 
 /// How an ingestion's files are read.
-pub(super) fn read_spec(ingestion: &Ingestion, types: &[InputType]) -> ReadSpec {
+pub(super) fn read_spec(ingestion: &Ingestion, types: &[InputType], bad_rows: BadRows) -> ReadSpec {
     let column = |column: &InputType| read_column(ingestion.columns.iter().find(|own| own.name.value == column.name), column);
     ReadSpec {
         columns: types.iter().map(column).collect(),
         options: ingestion.reader.clone(),
         on_extra_columns: ingestion.on_extra_columns,
+        bad_rows,
     }
 }
 
@@ -117,6 +118,13 @@ pub(super) fn landed(types: &[InputType]) -> KnownColumns {
     let own = types.iter().map(|column| Column::new(&column.name, column.ty));
     let columns = own.chain(LANDING_COLUMNS.iter().map(|(name, ty)| Column::new(name, *ty))).collect();
     KnownColumns { columns, typed: types.iter().all(|column| column.known != Known::Presumed) }
+}
+
+/// The columns of the dataset of the rows that it sets aside.
+pub(super) fn parked(types: &[InputType]) -> KnownColumns {
+    let KnownColumns { mut columns, typed } = landed(types);
+    columns.splice(types.len()..types.len(), PARKED_COLUMNS.map(|(name, ty)| Column::new(name, ty)));
+    KnownColumns { columns, typed }
 }
 
 /// What is recorded of the columns of ingestions, each with what a batch has in it: those of now, then those that were once.

@@ -12,7 +12,7 @@ use proptest::{
 
 use super::model::{ChurnRule, DEFAULT_MAX_PERIODS, Options, PeriodType};
 use crate::{
-    histories::{Arrival, toml_text, type_name},
+    histories::{Arrival, bad_places, spoil, toml_text, type_name},
     oracle::{Column, ColumnType, OnNullKey, Row, Value},
 };
 
@@ -42,6 +42,17 @@ pub fn history() -> impl Strategy<Value = History> {
             arrivals,
             look_often,
         })
+    })
+}
+
+/// The same of a flow that sets rows aside that do not fit, some of whose rows do not.
+pub fn history_with_bad_rows() -> impl Strategy<Value = History> {
+    (history(), bad_places()).prop_map(|(mut history, places)| {
+        let options = &mut history.options;
+        options.parks_bad = true;
+        let needed = [&[options.user, options.time], options.key.as_slice()].concat();
+        spoil(history.arrivals.iter_mut().collect(), &options.columns, &needed, &places);
+        history
     })
 }
 
@@ -99,7 +110,8 @@ pub fn flow_toml(options: &Options) -> String {
     }
     format!(
         "id = \"h\"\nflow_type = \"growth_accounting\"\n\n[input]\n{input}\n[properties]\n{properties}\n\
-         [properties.load]\nsource_path = \"data\"\nformat = \"csv\"\n"
+         [properties.load]\nsource_path = \"data\"\nformat = \"csv\"\n{}",
+        if options.parks_bad { "on_bad_row = \"park\"\n" } else { "" }
     )
 }
 
@@ -245,6 +257,7 @@ fn table() -> impl Strategy<Value = Table> {
                     user: columns.position(Part::User),
                     time: columns.position(Part::Time),
                     on_null_key,
+                    parks_bad: false,
                     period_type,
                     churn,
                     timezone: zone,

@@ -70,6 +70,8 @@ pub struct Options {
     /// A date or a timestamp.
     pub time: usize,
     pub on_null_key: OnNullKey,
+    /// Rows that do not fit are set aside; else there are none.
+    pub parks_bad: bool,
     pub period_type: PeriodType,
     pub churn: ChurnRule,
     pub timezone: Tz,
@@ -291,7 +293,7 @@ impl Model {
 
     /// Executes a batch; one that is rejected leaves everything as it was.
     pub fn execute(&mut self, batch_id: i64, rows: &[Row]) -> Outcome {
-        if self.options.on_null_key == OnNullKey::Fail && rows.iter().any(|row| self.has_null(row)) {
+        if self.options.on_null_key == OnNullKey::Fail && rows.iter().any(|row| !is_bad(row) && self.has_null(row)) {
             return Outcome::Rejected(Reason::NullKey);
         }
         if self.batches.get(&batch_id).is_some_and(|known| self.is_same_content(known, rows)) {
@@ -318,7 +320,7 @@ impl Model {
 
     /// `{p}_parked`: the same of the rows that are no events, because a NULL stands where it must not.
     pub fn parked(&self) -> Vec<(Row, i64)> {
-        self.landing().into_iter().filter(|(row, _)| self.has_null(row)).collect()
+        self.landing().into_iter().filter(|(row, _)| is_bad(row) || self.has_null(row)).collect()
     }
 
     /// The events of all batches: of each key the first that is not parked, by batch, then file, then row.
@@ -326,7 +328,7 @@ impl Model {
         let (mut events, mut seen) = (Vec::new(), BTreeSet::new());
         for (row, _) in self.landing() {
             let key: Row = self.options.key.iter().map(|column| row[*column].clone()).collect();
-            if !self.has_null(&row) && (key.is_empty() || seen.insert(key)) {
+            if !is_bad(&row) && !self.has_null(&row) && (key.is_empty() || seen.insert(key)) {
                 let (user, at) = (row[self.options.user].clone(), row[self.options.time].clone());
                 let day = self.day(&at);
                 events.push(Event { user, at, day });
@@ -342,7 +344,7 @@ impl Model {
             Value::Timestamp(micros) => {
                 DateTime::from_timestamp_micros(*micros).unwrap().with_timezone(&self.options.timezone).date_naive()
             }
-            Value::Null | Value::Int(_) | Value::Text(_) | Value::Decimal(_) | Value::Bool(_) | Value::Float(_) => {
+            Value::Null | Value::Int(_) | Value::Text(_) | Value::Decimal(_) | Value::Bool(_) | Value::Float(_) | Value::Unreadable => {
                 unreachable!("{at:?} in a column of dates or timestamps")
             }
         }
@@ -364,6 +366,11 @@ impl Model {
     }
 }
 
+/// Whether a value of the row is none of its column's type.
+fn is_bad(row: &Row) -> bool {
+    row.contains(&Value::Unreadable)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -380,6 +387,7 @@ mod tests {
             user: 0,
             time: 1,
             on_null_key: OnNullKey::Park,
+            parks_bad: false,
             period_type,
             churn: ChurnRule::Days(threshold),
             timezone: Tz::UTC,

@@ -34,7 +34,10 @@ fn without(options: &Options, column: usize) -> Options {
 
 /// A flow file with these lines in front and these in `[properties]`.
 pub fn flow_text(header: &str, options: &Options, properties: &str) -> String {
-    let load = "[properties.load]\nsource_path = \"data\"\nformat = \"csv\"\n";
+    let mut load = "[properties.load]\nsource_path = \"data\"\nformat = \"csv\"\n".to_owned();
+    if options.parks_bad {
+        load += "on_bad_row = \"park\"\n";
+    }
     format!("{header}\n\n[input]\n{}\n[properties]\n{properties}\n{load}", input_toml(options))
 }
 
@@ -97,9 +100,9 @@ pub fn column_names(options: &Options, columns: &[usize]) -> String {
     columns.iter().map(|column| toml_text(&options.columns[*column].name)).collect::<Vec<_>>().join(", ")
 }
 
-pub(crate) fn csv_text(columns: &[Column], rows: &[Row], spelled: fn(&Value) -> String) -> String {
+pub(crate) fn csv_text(columns: &[Column], rows: &[Row], spelled: impl Fn(&Row) -> fn(&Value) -> String) -> String {
     let header = columns.iter().map(|column| quoted(&column.name)).collect();
-    let lines = rows.iter().map(|row| row.iter().map(spelled).collect());
+    let lines = rows.iter().map(|row| row.iter().map(spelled(row)).collect());
     let mut text = String::new();
     for fields in std::iter::once(header).chain(lines) {
         let fields: Vec<String> = fields;
@@ -118,7 +121,9 @@ pub(crate) fn usual(value: &Value) -> String {
         Value::Text(text) => quoted(text),
         // The canonical text has one zero only.
         Value::Float(float) => format!("{float:?}"),
-        Value::Null | Value::Int(_) | Value::Decimal(_) | Value::Bool(_) | Value::Date(_) | Value::Timestamp(_) => value.text(),
+        Value::Null | Value::Int(_) | Value::Decimal(_) | Value::Bool(_) | Value::Date(_) | Value::Timestamp(_) | Value::Unreadable => {
+            value.text()
+        }
     }
 }
 
@@ -133,6 +138,7 @@ pub(super) fn unusual(value: &Value) -> String {
         Value::Timestamp(micros) => Value::Timestamp(micros + 3_600_000_000).text().replace('Z', "+01:00"),
         Value::Float(float) if *float == 0.0 => format!("{:?}", -float),
         Value::Float(float) => format!(" {float:?}").to_lowercase(),
+        Value::Unreadable => value.text(),
         Value::Int(_) | Value::Date(_) => quoted(&format!(" {} ", value.text())),
     }
 }

@@ -9,8 +9,8 @@ use proptest::{
 use super::model::{Booking, Method};
 use crate::{
     histories::{
-        self, Arrival, Marks, Part, Table, Types, column_names, column_type, domains, flow_text, properties_toml, some_of, table_of,
-        variant,
+        self, Arrival, Marks, Part, Table, Types, bad_places, column_names, column_type, domains, flow_text, properties_toml, some_of,
+        spoil, table_of, variant,
     },
     oracle::{ColumnType, LateBatches, Options, Value},
 };
@@ -27,6 +27,17 @@ pub struct LedgerHistory {
 
 pub fn ledger_history() -> BoxedStrategy<LedgerHistory> {
     plan().prop_flat_map(|plan| (table(&plan), Just(plan))).prop_flat_map(|(table, plan)| options(&table, &plan)).boxed()
+}
+
+/// The same of a flow that sets rows aside that do not fit, some of whose rows do not.
+pub fn ledger_history_with_bad_rows() -> BoxedStrategy<LedgerHistory> {
+    let histories = (ledger_history(), bad_places()).prop_map(|(mut history, places)| {
+        history.options.parks_bad = true;
+        let needed = [history.options.key.as_slice(), &history.options.sequence].concat();
+        spoil(history.arrivals.iter_mut().collect(), &history.options.columns, &needed, &places);
+        history
+    });
+    histories.boxed()
 }
 
 /// The flow file of a history; its datasets are `h_…`.

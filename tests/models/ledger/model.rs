@@ -173,7 +173,9 @@ impl Ledger {
         let text = |value: &Value| match value {
             Value::Decimal(_) => value.text().trim_end_matches('0').trim_end_matches('.').to_owned(),
             Value::Float(float) => float_text(if *float == 0.0 { 0.0 } else { *float }),
-            Value::Null | Value::Int(_) | Value::Text(_) | Value::Bool(_) | Value::Date(_) | Value::Timestamp(_) => value.text(),
+            Value::Null | Value::Int(_) | Value::Text(_) | Value::Bool(_) | Value::Date(_) | Value::Timestamp(_) | Value::Unreadable => {
+                value.text()
+            }
         };
         let escaped = |value: &Value| text(value).replace('\\', "\\\\").replace('|', "\\|");
         self.feed.key(row).iter().map(escaped).collect::<Vec<_>>().join("|")
@@ -268,7 +270,7 @@ fn negative(amount: &Value) -> Value {
         Value::Int(amount) => Value::Int(amount.checked_neg().expect("the histories have no such amounts")),
         Value::Decimal(amount) => Value::Decimal(-amount),
         Value::Float(amount) => Value::Float(-amount),
-        Value::Text(_) | Value::Bool(_) | Value::Date(_) | Value::Timestamp(_) => panic!("{amount:?} is no amount"),
+        Value::Text(_) | Value::Bool(_) | Value::Date(_) | Value::Timestamp(_) | Value::Unreadable => panic!("{amount:?} is no amount"),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Model, OnDuplicateKey, Row};
+use super::{Model, OnDuplicateKey, Row, Value};
 
 /// What a batch says of a key: its row that counts.
 pub(super) enum Said {
@@ -28,13 +28,22 @@ pub(super) struct Batch {
     pub(super) parked: Vec<(Row, &'static str)>,
     /// Of some key, rows differ that would both count.
     pub(super) is_in_conflict: bool,
-    /// By absence: a snapshot of some values is not known to be whole when a row without a key was set aside.
+    /// By absence: a snapshot is not known to be whole when a row that may be any key's was set aside; of NULL in a key that holds
+    /// for snapshots of some values alone.
     pub(super) deletes_nothing: bool,
 }
 
 impl Model {
     pub(super) fn batch(&self, rows: &[Row]) -> Batch {
         let mut batch = Batch::default();
+        for row in rows.iter().filter(|row| Self::is_bad(row)) {
+            batch.parked.push((row.clone(), "bad_row"));
+            batch.deletes_nothing |= self.is_of_nobody(row);
+            let key = self.key(row);
+            if !key.iter().any(|value| matches!(value, Value::Null | Value::Unreadable)) {
+                batch.standing.insert(key);
+            }
+        }
         for row in rows.iter().filter(|row| self.is_lacking(row)) {
             batch.parked.push((row.clone(), "null_key"));
             if self.has_null_key(row) {
@@ -43,7 +52,7 @@ impl Model {
                 batch.standing.insert(self.key(row));
             }
         }
-        let whole: Vec<&Row> = rows.iter().filter(|row| !self.is_lacking(row)).collect();
+        let whole: Vec<&Row> = rows.iter().filter(|row| !self.is_lacking(row) && !Self::is_bad(row)).collect();
         let keys: BTreeSet<Row> = whole.iter().map(|row| self.key(row)).collect();
         for key in keys {
             let own: Vec<&Row> = whole.iter().copied().filter(|row| self.key(row) == key).collect();

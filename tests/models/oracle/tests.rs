@@ -20,6 +20,7 @@ pub fn options() -> Options {
         allow_empty_snapshot: false,
         max_delete_ratio: None,
         late_batches: LateBatches::Cascade,
+        parks_bad: false,
     }
 }
 

@@ -19,6 +19,8 @@ pub enum Value {
     /// Microseconds since 1970-01-01T00:00:00Z.
     Timestamp(i64),
     Float(f64),
+    /// A text that is no value of its column's type.
+    Unreadable,
 }
 
 impl Value {
@@ -35,6 +37,7 @@ impl Value {
             Value::Float(value) if value.is_nan() => (7, i128::MAX, ""),
             Value::Float(value) if *value < 0.0 => (7, -i128::from(value.abs().to_bits()), ""),
             Value::Float(value) => (7, i128::from(value.abs().to_bits()), ""),
+            Value::Unreadable => (8, 0, ""),
         }
     }
 
@@ -44,6 +47,7 @@ impl Value {
             Value::Null => String::new(),
             Value::Int(value) => value.to_string(),
             Value::Text(text) => text.clone(),
+            Value::Unreadable => "?!".to_owned(),
             Value::Decimal(value) => {
                 let sign = if *value < 0 { "-" } else { "" };
                 format!("{sign}{}.{:02}", value.unsigned_abs() / 100, value.unsigned_abs() % 100)

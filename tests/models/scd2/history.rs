@@ -10,7 +10,7 @@ use proptest::{
 
 use super::model::{OnDelete, Options};
 use crate::{
-    histories::{self, flow_text, toml_text},
+    histories::{self, bad_places, flow_text, spoil, toml_text},
     oracle::{self, BatchMode, Column, ColumnType, LateBatches, OnDuplicateKey, OnNullKey, Row, Value},
 };
 
@@ -19,6 +19,17 @@ use crate::{
 pub struct History {
     pub options: Options,
     pub arrivals: Vec<Arrival>,
+}
+
+/// Histories of a flow that sets rows aside that do not fit, some of whose rows do not.
+pub fn history_with_bad_rows() -> impl Strategy<Value = History> {
+    (history(), bad_places()).prop_map(|(mut history, places)| {
+        let options = &mut history.options;
+        options.feed.parks_bad = true;
+        let needed: Vec<usize> = options.feed.key.iter().chain(&options.effective).chain(&options.sequence).copied().collect();
+        spoil(history.arrivals.iter_mut().map(|arrival| &mut arrival.batch).collect(), &options.feed.columns, &needed, &places);
+        history
+    })
 }
 
 /// One execution of one batch.
@@ -315,6 +326,7 @@ impl Rules {
             allow_empty_snapshot: self.allow_empty_snapshot && is_snapshot && snapshot_of.is_empty(),
             max_delete_ratio: self.max_delete_ratio.filter(|_| deletes),
             late_batches: LateBatches::Cascade,
+            parks_bad: false,
         };
         Options {
             feed,

@@ -105,7 +105,7 @@ impl Model {
     /// Executes a batch; one that is rejected leaves everything as it was. Only a known batch can do without `execution_date`.
     pub fn execute(&mut self, batch_id: i64, rows: &[Row], execution_date: Option<i64>, accept_guards: bool) -> Outcome {
         let options = &self.options.feed;
-        if options.on_null_key == OnNullKey::Fail && rows.iter().any(|row| self.lacks(row)) {
+        if options.on_null_key == OnNullKey::Fail && rows.iter().any(|row| !oracle::Model::is_bad(row) && self.lacks(row)) {
             return Outcome::Rejected(Reason::NullKey);
         }
         if self.feed.batches.get(&batch_id).is_some_and(|known| self.feed.is_same_content(known, rows)) {
@@ -160,11 +160,18 @@ impl Model {
         let mut sorted = Sorted::default();
         let mut done: BTreeSet<Row> = BTreeSet::new();
         for row in rows {
+            if oracle::Model::is_bad(row) {
+                sorted.parked.push((row.clone(), "bad_row"));
+                continue;
+            }
             if self.lacks(row) {
                 sorted.parked.push((row.clone(), "null_key"));
                 continue;
             }
-            let alike: Vec<&Row> = rows.iter().filter(|other| !self.lacks(other) && identity(other) == identity(row)).collect();
+            let alike: Vec<&Row> = rows
+                .iter()
+                .filter(|other| !oracle::Model::is_bad(other) && !self.lacks(other) && identity(other) == identity(row))
+                .collect();
             let differ = alike.iter().any(|other| *other != row);
             match self.options.feed.on_duplicate_key {
                 OnDuplicateKey::Fail | OnDuplicateKey::Park if differ => sorted.parked.push((row.clone(), "duplicate_key")),
@@ -189,7 +196,9 @@ impl Model {
             for row in sorted.accepted {
                 keys.entry(self.feed.key(&row)).or_default().rows.entry(*batch_id).or_default().push(row);
             }
-            for (row, _) in sorted.parked.iter().filter(|(row, _)| !self.feed.has_null_key(row)) {
+            for (row, _) in
+                sorted.parked.iter().filter(|(row, _)| !self.feed.has_null_key(row) && !self.feed.key(row).contains(&Value::Unreadable))
+            {
                 keys.entry(self.feed.key(row)).or_default().parked.insert(*batch_id);
             }
         }
@@ -219,8 +228,16 @@ impl Model {
         self.options.snapshot_of.is_empty() || self.sorted(&self.feed.batches[&batch_id]).accepted.iter().any(|row| of(row) == of(latest))
     }
 
-    /// Whether a snapshot of some values has a row without a key, which may have been any.
+    /// Whether a snapshot has a row whose key cannot be read or, if it is one of some values, a row without a key: which may have been
+    /// any.
     fn is_unreadable(&self, batch_id: i64) -> bool {
+        let is_of_nobody = |row: &Row| {
+            let said = self.options.feed.key.iter().chain(&self.options.snapshot_of).map(|column| &row[*column]);
+            oracle::Model::is_bad(row) && said.into_iter().any(|value| matches!(value, Value::Null | Value::Unreadable))
+        };
+        if self.feed.batches[&batch_id].iter().any(is_of_nobody) {
+            return true;
+        }
         !self.options.snapshot_of.is_empty() && self.feed.batches[&batch_id].iter().any(|row| self.feed.has_null_key(row))
     }
 

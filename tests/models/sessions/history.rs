@@ -10,7 +10,7 @@ use proptest::{
 
 use super::model::{IdFormat, Options};
 use crate::{
-    histories::{Arrival, toml_text, type_name},
+    histories::{Arrival, bad_places, spoil, toml_text, type_name},
     oracle::{Column, ColumnType, OnNullKey, Row, Value},
 };
 
@@ -34,6 +34,17 @@ pub fn history() -> impl Strategy<Value = History> {
                 arrivals,
             })
         })
+    })
+}
+
+/// The same of a flow that sets rows aside that do not fit, some of whose rows do not.
+pub fn history_with_bad_rows() -> impl Strategy<Value = History> {
+    (history(), bad_places()).prop_map(|(mut history, places)| {
+        let options = &mut history.options;
+        options.parks_bad = true;
+        let needed = [&[options.user, options.timestamp], options.key.as_slice()].concat();
+        spoil(history.arrivals.iter_mut().collect(), &options.columns, &needed, &places);
+        history
     })
 }
 
@@ -78,7 +89,8 @@ pub fn flow_toml(history: &History) -> String {
     }
     format!(
         "id = \"h\"\nflow_type = \"sessionization\"\n\n[input]\n{input}\n[properties]\n{properties}\n\
-         [properties.load]\nsource_path = \"data\"\nformat = \"csv\"\n"
+         [properties.load]\nsource_path = \"data\"\nformat = \"csv\"\n{}",
+        if options.parks_bad { "on_bad_row = \"park\"\n" } else { "" }
     )
 }
 
@@ -268,6 +280,7 @@ fn options(table: &Table, (timeout, gap, max): Limits) -> impl Strategy<Value = 
             session_events,
             session_id_format,
             on_null_key,
+            parks_bad: false,
         }
     })
 }

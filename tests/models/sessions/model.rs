@@ -20,6 +20,8 @@ pub struct Options {
     pub session_events: bool,
     pub session_id_format: IdFormat,
     pub on_null_key: OnNullKey,
+    /// Rows that do not fit are set aside; else there are none.
+    pub parks_bad: bool,
 }
 
 /// What follows the user in a session's id.
@@ -109,7 +111,7 @@ impl Model {
 
     /// Executes a batch; one that is rejected leaves everything as it was. Without an execution time, a known batch keeps its own.
     pub fn execute(&mut self, batch_id: i64, files: Vec<Vec<Row>>, execution_date: Option<i64>) -> Outcome {
-        if !self.options.parks() && files.iter().flatten().any(|row| self.has_null_key(row)) {
+        if !self.options.parks() && files.iter().flatten().any(|row| !is_bad(row) && self.has_null_key(row)) {
             return Outcome::Rejected;
         }
         let known = self.batches.get(&batch_id);
@@ -130,7 +132,7 @@ impl Model {
         if self.options.session_events {
             tables.insert("session_events", self.session_events(&sessions));
         }
-        if self.options.parks() {
+        if self.options.parks() || self.options.parks_bad {
             tables.insert("parked", self.parked(&landed));
         }
         tables
@@ -150,7 +152,7 @@ impl Model {
     /// The rows that count: those that have what they need, and of each key the first.
     fn events<'a>(&self, landed: &'a [Landed<'a>]) -> Vec<&'a Landed<'a>> {
         let mut seen = BTreeSet::new();
-        let whole = landed.iter().filter(|landed| !self.has_null_key(landed.row));
+        let whole = landed.iter().filter(|landed| !is_bad(landed.row) && !self.has_null_key(landed.row));
         whole.filter(|landed| self.options.key.is_empty() || seen.insert(self.key(landed.row))).collect()
     }
 
@@ -223,11 +225,12 @@ impl Model {
     /// The rows without a user, a timestamp or a key.
     fn parked(&self, landed: &[Landed<'_>]) -> Table {
         let row = |landed: &Landed<'_>| {
-            let place = [Value::Text("null_key".to_owned()), Value::Int(landed.row_number)];
+            let reason = if is_bad(landed.row) { "bad_row" } else { "null_key" };
+            let place = [Value::Text(reason.to_owned()), Value::Int(landed.row_number)];
             landed.row.iter().cloned().chain(place).chain(self.batch_values(landed.batch_id)).collect()
         };
         let columns = self.columns(&["xt_parked_reason", "xt_row_number", "xt_batch_id", "xt_processed_at"]);
-        Table { columns, rows: landed.iter().filter(|landed| self.has_null_key(landed.row)).map(row).collect() }
+        Table { columns, rows: landed.iter().filter(|landed| is_bad(landed.row) || self.has_null_key(landed.row)).map(row).collect() }
     }
 
     fn landing(&self, landed: &[Landed<'_>]) -> Table {
@@ -262,6 +265,11 @@ impl Model {
     }
 }
 
+/// Whether a value of the row is none of its column's type.
+fn is_bad(row: &Row) -> bool {
+    row.contains(&Value::Unreadable)
+}
+
 /// The same rows in the same order, which says which row of a key counts and which of two events of one time is the first;
 /// how they are split into files does not count.
 fn is_same_content(known: &[Vec<Row>], files: &[Vec<Row>]) -> bool {
@@ -292,6 +300,7 @@ mod tests {
             session_events: false,
             session_id_format: IdFormat::Number,
             on_null_key: OnNullKey::Fail,
+            parks_bad: false,
         }
     }
 

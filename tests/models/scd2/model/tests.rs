@@ -26,6 +26,7 @@ fn model(mode: BatchMode, effective: bool) -> Model {
         allow_empty_snapshot: true,
         max_delete_ratio: None,
         late_batches: LateBatches::Cascade,
+        parks_bad: false,
     };
     let effective = effective.then_some(4);
     let (sequence, snapshot_of, type1) = (Vec::new(), Vec::new(), Vec::new());
@@ -67,7 +68,9 @@ fn table(model: &Model) -> Vec<String> {
     let day = |value: &Value| match value {
         Value::Timestamp(micros) => micros.div_euclid(DAY).to_string(),
         Value::Date(days) => days.to_string(),
-        Value::Null | Value::Int(_) | Value::Text(_) | Value::Decimal(_) | Value::Bool(_) | Value::Float(_) => value.text(),
+        Value::Null | Value::Int(_) | Value::Text(_) | Value::Decimal(_) | Value::Bool(_) | Value::Float(_) | Value::Unreadable => {
+            value.text()
+        }
     };
     let line = |found: Version| {
         let words: Vec<String> = found.row[..3].iter().map(Value::text).filter(|text| !text.is_empty()).collect();
