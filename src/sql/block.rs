@@ -18,6 +18,11 @@ pub(crate) enum Body {
     Recursive(Recursive),
     /// Every batch that is known.
     Batches,
+    /// Rows that are spelled out, at least one.
+    Rows {
+        columns: Vec<String>,
+        rows: Vec<Vec<Expr>>,
+    },
 }
 
 impl Body {
@@ -29,6 +34,7 @@ impl Body {
             Body::Recursive(Recursive::Follow { columns, .. }) => columns.len(),
             Body::Recursive(Recursive::Periods { .. }) => 1,
             Body::Batches => 2,
+            Body::Rows { columns, .. } => columns.len(),
         }
     }
 }

@@ -127,7 +127,11 @@ impl Dialect for MySql {
         false
     }
 
-    fn repeats_anti_joins(&self) -> bool {
+    fn no_number(&self, _value: f64) -> Result<ast::Expr, Unsupported> {
+        Err(super::unsupported(self, "NaN or an infinity"))
+    }
+
+    fn groups_anti_join(&self, _of_one_batch: bool) -> bool {
         true
     }
 
