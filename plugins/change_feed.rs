@@ -243,7 +243,7 @@ impl ChangeFeed {
                 (state, Gone::Only(None), self.guards(cx, names, &steps, None)?)
             }
             (BatchMode::Snapshot, Some(partial)) => {
-                let values = steps.add_small("values_in_sight", partial.values_of(cx, accepted.clone())?);
+                let values = steps.add_small("values_in_sight", partial.values_of(accepted.clone())?);
                 let history = self.history(cx, names, AsOf::BeforeThisBatch)?;
                 let history = partial.in_sight(&mut steps, history, &accepted, values.clone())?;
                 let state = steps.add_small("state", before(history)?);

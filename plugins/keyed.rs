@@ -13,7 +13,7 @@ use qetl_core::{
     problem::Problem,
 };
 
-pub(crate) use of_values::{of_folders, of_values};
+pub(crate) use of_values::of_values;
 pub(crate) use parked::{
     Parked, as_parked, parked_bad, parked_dataset, parked_name, parked_rows, parked_schema, parks_known_keys, unreadable,
 };

@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::keyed;
 
-use self::roles::{Bad, Folders, Roles};
+use self::roles::{Bad, Roles};
 
 /// `[properties]` of an scd2 flow.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -329,7 +329,6 @@ impl Scd2 {
             type1: columns.iter().filter(|name| among(&self.type1_columns, name)).cloned().collect(),
             mode: input.batch_mode,
             values,
-            folders: Folders::of(cx)?,
             duplicates: input.on_duplicate_key,
             nulls: input.on_null_key,
             closes: self.closes(),

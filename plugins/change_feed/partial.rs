@@ -3,11 +3,11 @@
 mod promises;
 
 use qetl_core::{
-    ir::{AsOf, Expr, Rel, RelError, Steps},
+    ir::{Expr, Rel, RelError, Steps},
     plan::Expand,
 };
 
-use crate::keyed::{of_folders, of_values};
+use crate::keyed::of_values;
 
 /// The columns of `snapshot_of`.
 pub(super) struct Partial {
@@ -27,11 +27,9 @@ impl Partial {
         self.values.iter().map(|(name, _)| name.clone()).collect()
     }
 
-    /// The values that the batch has, whose rows these are.
-    pub(super) fn values_of(&self, cx: &Expand<'_>, rows: Rel) -> Result<Rel, RelError> {
-        let folders = of_folders(cx, AsOf::ThisBatch)?.map(|said| said.select(self.names())).transpose()?;
-        let values = [rows.project(self.values.clone())?].into_iter().chain(folders).collect();
-        Rel::union(values)?.aggregate(&self.names(), Vec::new())
+    /// The values that rows have.
+    pub(super) fn values_of(&self, rows: Rel) -> Result<Rel, RelError> {
+        rows.project(self.values.clone())?.aggregate(&self.names(), Vec::new())
     }
 
     /// The keys of the rows that have one of the values.

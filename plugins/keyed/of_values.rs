@@ -2,7 +2,7 @@
 
 use qetl_core::{
     Type,
-    ir::{AsOf, Expr, Rel, RelError, Value},
+    ir::{Expr, Value},
     plan::Expand,
 };
 
@@ -24,18 +24,6 @@ pub(crate) fn of_values(cx: &Expand<'_>) -> Vec<(String, Expr)> {
         values.push((format!("xt_null_{place}"), is_null));
     }
     values
-}
-
-/// The same of what the folders of files say, with `xt_batch_id`; `None` where they do not say it all. A batch has these values whether
-/// or not the files have rows.
-pub(crate) fn of_folders(cx: &Expand<'_>, as_of: AsOf) -> Result<Option<Rel>, RelError> {
-    let Some(said) = cx.folders(as_of)? else { return Ok(None) };
-    let keys = cx.flow.input.key_names();
-    let in_key = cx.flow.sweeping_folders().into_iter().filter(|column| keys.iter().any(|key| key == column));
-    // No row has NULL there.
-    let said = said.filter(Expr::all(in_key.map(|column| Expr::column(column).is_null().not())))?;
-    let batch = ("xt_batch_id".to_owned(), Expr::column("xt_batch_id"));
-    said.project(of_values(cx).into_iter().chain([batch]).collect()).map(Some)
 }
 
 /// A value that stands where NULL is, which another column tells.

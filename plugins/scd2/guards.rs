@@ -60,9 +60,7 @@ impl Roles {
         let is_marked = column("xt_batch_id").eq(this()).and(next().is_null()).and(is("xt_is_row", 1)).and(is("xt_live", 0));
         let (mut shown, mut concerned) = (shown, Expr::int(1));
         if !self.values.is_empty() && !self.of_all {
-            let now = shown.clone().filter(column("xt_batch_id").eq(this()).and(is("xt_is_row", 1)))?.select(self.of())?;
-            let folders = self.folders.as_ref().map(|folders| folders.now.clone().select(self.of())).transpose()?;
-            let now = Rel::union([now].into_iter().chain(folders).collect())?;
+            let now = shown.clone().filter(column("xt_batch_id").eq(this()).and(is("xt_is_row", 1)))?;
             shown = self.concerned(shown, now)?;
             concerned = flag(is("xt_concerned", 1).and(is_last_before.clone()).or(is_marked.clone()));
         }

@@ -3,34 +3,14 @@
 use qetl_core::{
     Type,
     input::{BatchMode, OnDuplicateKey, OnNullKey},
-    ir::{AsOf, Expr, Function, Order, Rel, RelError, WindowFunction},
-    plan::Expand,
+    ir::{Expr, Function, Order, Rel, WindowFunction},
 };
-
-use crate::keyed::of_folders;
 
 /// Rows of all batches that do not fit.
 pub(super) struct Bad {
     pub(super) rows: Rel,
     /// Those of which it is not known whose they are.
     pub(super) unreadable: Rel,
-}
-
-/// The values that batches have by the folders of their files; see [`of_folders`].
-pub(super) struct Folders {
-    pub(super) all: Rel,
-    /// Of this batch.
-    pub(super) now: Rel,
-    /// Of this batch before it is replaced.
-    pub(super) was: Rel,
-}
-
-impl Folders {
-    pub(super) fn of(cx: &Expand<'_>) -> Result<Option<Self>, RelError> {
-        let said = |as_of| of_folders(cx, as_of);
-        let (all, now, was) = (said(AsOf::AllBatches)?, said(AsOf::ThisBatch)?, said(AsOf::ReplacedBatch)?);
-        Ok(all.zip(now).zip(was).map(|((all, now), was)| Self { all, now, was }))
-    }
 }
 
 /// What the columns of the flow are there for, and what its deletions do.
@@ -55,7 +35,6 @@ pub(super) struct Roles {
     pub(super) mode: BatchMode,
     /// What a batch is a snapshot of, as columns that are never NULL.
     pub(super) values: Vec<(String, Expr)>,
-    pub(super) folders: Option<Folders>,
     /// It is one of everything, which is one value: some batches miss nothing.
     pub(super) of_all: bool,
     /// The landed rows that do not fit, if the flow sets them aside.

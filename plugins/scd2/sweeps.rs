@@ -71,8 +71,7 @@ impl Roles {
         };
         let by: Vec<String> = self.of().into_iter().chain(batch.clone()).collect();
         let values = self.values.iter().cloned().chain(own(&batch)).collect();
-        let folders = self.folders.as_ref().map(|folders| folders.all.clone());
-        let mut values = Rel::union([accepted.project(values)?].into_iter().chain(folders).collect())?.aggregate(&by, Vec::new())?;
+        let mut values = accepted.project(values)?.aggregate(&by, Vec::new())?;
         if self.nulls == OnNullKey::Park {
             // A row without a key may have been any.
             let lacks = Expr::any(self.keys.iter().map(|key| Expr::column(key).is_null()));

@@ -8,7 +8,7 @@ use qetl_core::{
 
 use crate::keyed;
 
-use super::roles::{Folders, Roles, flag, is, left, own};
+use super::roles::{Roles, flag, is, left, own};
 
 /// The sides of the comparison: columns that are 1 where the batch before, this one, or this one as it was, has a row.
 const SIDES: [(&str, AsOf); 3] = [("xt_before", AsOf::PreviousBatch), ("xt_now", AsOf::ThisBatch), ("xt_was", AsOf::ReplacedBatch)];
@@ -41,11 +41,7 @@ impl Roles {
     fn keys_of_values(&self, steps: &mut Steps, scan: &dyn Fn(AsOf) -> Result<Rel, Problems>) -> Result<Rel, Problems> {
         let of = self.of();
         let values = [AsOf::ThisBatch, AsOf::ReplacedBatch].map(|as_of| Ok::<_, Problems>(scan(as_of)?.project(self.values.clone())?));
-        let mut values = values.into_iter().collect::<Result<Vec<_>, _>>()?;
-        if let Some(Folders { now, was, .. }) = &self.folders {
-            values.extend([now.clone().select(&of)?, was.clone().select(&of)?]);
-        }
-        let values = Rel::union(values)?.aggregate(&of, Vec::new())?;
+        let values = Rel::union(values.into_iter().collect::<Result<_, _>>()?)?.aggregate(&of, Vec::new())?;
         let values = steps.add_small("values", values);
         let before = own(&self.keys).into_iter().chain(self.values.iter().cloned()).collect();
         self.keys_of(scan(AsOf::BeforeThisBatch)?.project(before)?.semi(values, &of)?)

@@ -65,15 +65,6 @@ pub struct Flow {
 }
 
 impl Flow {
-    /// The columns of `snapshot_of` if the folders of files give them all: then a batch has the values of a file's folders, whether
-    /// or not the file has rows.
-    pub fn sweeping_folders(&self) -> Vec<&str> {
-        let columns: Vec<&str> = self.input.snapshot_of.iter().map(|column| column.value.as_str()).collect();
-        let are_given =
-            self.load.is_some() && columns.iter().all(|column| self.reader.partition_columns.iter().any(|given| given == column));
-        if are_given { columns } else { Vec::new() }
-    }
-
     /// Reads a flow file's text. `name` is its path as the user knows it. Every problem of the file is reported.
     pub fn parse(name: &str, text: &str, registry: &Registry) -> Result<Flow, Problems> {
         let source = SourceText::new(name, text);

@@ -261,14 +261,6 @@ impl Expand<'_> {
         }
     }
 
-    /// What the folders of the files of these batches say of the columns of `snapshot_of`, if they give all of them; see
-    /// [`Flow::sweeping_folders`].
-    pub fn folders(&self, as_of: AsOf) -> Result<Option<Rel>, RelError> {
-        let ty = |name: &str| self.input.iter().find(|input| input.name == name).map_or(Type::Text, |input| input.ty);
-        let columns: Vec<Column> = self.flow.sweeping_folders().into_iter().map(|name| Column::new(name, ty(name))).collect();
-        (!columns.is_empty()).then(|| Rel::folders(columns, as_of)).transpose()
-    }
-
     /// The landed rows of these batches that fit.
     pub fn landed(&self, as_of: AsOf) -> Result<Rel, Problems> {
         Ok(self.landed_rows()?.good(as_of)?)

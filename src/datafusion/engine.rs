@@ -276,15 +276,8 @@ impl Engine for DataFusionEngine {
     }
 
     async fn show(&self, plan: Arc<Plan>, task: &Task) -> Result<String, RunError> {
-        let known =
-            |batch_id| KnownBatch { batch_id, processed_at: 0, files: vec!["…".to_owned()], lacks: Vec::new(), folders: Vec::new() };
-        let batch = BatchContext {
-            batch_id: 2,
-            previous: Some(1),
-            processed_at: 0,
-            known: Arc::new(vec![known(1), known(2)]),
-            replaced_folders: Vec::new(),
-        };
+        let known = |batch_id| KnownBatch { batch_id, processed_at: 0, files: vec!["…".to_owned()], lacks: Vec::new() };
+        let batch = BatchContext { batch_id: 2, previous: Some(1), processed_at: 0, known: Arc::new(vec![known(1), known(2)]) };
         show(&plan, task, &batch).map_err(error::engine)
     }
 

@@ -350,14 +350,8 @@ impl Engine for SqlEngine {
 
 /// A batch like any other, for texts that are shown and not run.
 fn some_batch() -> BatchContext {
-    let known = |batch_id| KnownBatch { batch_id, processed_at: 0, files: vec!["…".to_owned()], lacks: Vec::new(), folders: Vec::new() };
-    BatchContext {
-        batch_id: 2,
-        previous: Some(1),
-        processed_at: 0,
-        known: Arc::new(vec![known(1), known(2)]),
-        replaced_folders: Vec::new(),
-    }
+    let known = |batch_id| KnownBatch { batch_id, processed_at: 0, files: vec!["…".to_owned()], lacks: Vec::new() };
+    BatchContext { batch_id: 2, previous: Some(1), processed_at: 0, known: Arc::new(vec![known(1), known(2)]) }
 }
 
 /// Runs a query in a thread of its own, which ends when nobody takes its rows any more.

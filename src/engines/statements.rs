@@ -76,8 +76,6 @@ impl Statements<'_> {
             batches: self.batch.known.iter().map(|batch| (batch.batch_id, batch.processed_at)).collect(),
             files: several.map(|batch| (batch.batch_id, batch.files.clone())).collect(),
             lacking: self.batch.all_lacking(),
-            folders: self.batch.known.iter().flat_map(|batch| batch.folders.iter().map(|said| (batch.batch_id, said.clone()))).collect(),
-            replaced_folders: self.batch.replaced_folders.clone(),
         };
         let name = |dataset: &DatasetName| object(self.database, dataset);
         let sql = Sql { dialect: self.database.dialect(), batch: (&batch).into(), table: &name };

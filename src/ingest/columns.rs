@@ -79,21 +79,15 @@ pub(crate) fn refuse_equal_names(file: &str, names: &[String]) -> Result<(), Dat
 pub(crate) fn extra_columns<'a>(
     file: &str,
     spec: &ReadSpec,
-    extra: impl Iterator<Item = &'a str>,
+    extra: impl ExactSizeIterator<Item = &'a str>,
     warnings: &mut Vec<String>,
 ) -> Result<(), DataProblem> {
-    let (given, extra): (Vec<&str>, Vec<&str>) = extra.partition(|name| spec.is_given(name));
-    if !given.is_empty() {
-        let many = if given.len() == 1 { "column" } else { "columns" };
-        let names = listed(given.iter().copied());
-        warnings.push(format!("{file}: {many} {names} of the file left out: its folders say the values"));
-    }
     let many = match extra.len() {
         0 => return Ok(()),
         1 => "column",
         _ => "columns",
     };
-    let (is, names) = (if extra.len() == 1 { "is" } else { "are" }, listed(extra.iter().copied()));
+    let (is, names) = (if extra.len() == 1 { "is" } else { "are" }, listed(extra));
     match spec.on_extra_columns {
         OnExtraColumns::Ignore => {
             warnings.push(format!("{file}: {many} {names} {is} not in the flow's `columns` and left out"));

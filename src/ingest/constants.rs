@@ -3,15 +3,13 @@
 use std::{path::Path, sync::Arc};
 
 use arrow::{
-    array::{Array, ArrayRef, AsArray, UInt32Array, new_null_array},
+    array::{ArrayRef, UInt32Array, new_null_array},
     compute::take,
-    datatypes::{Float64Type, Int64Type, Schema, SchemaRef, TimestampMicrosecondType},
+    datatypes::{Schema, SchemaRef},
     record_batch::RecordBatch,
-    util::display::array_value_to_string,
 };
-use chrono::{DateTime, SecondsFormat};
 use percent_encoding::percent_decode_str;
-use qetl_core::{Type, format::Format, ir::Value};
+use qetl_core::Type;
 
 use crate::{
     bad::Rows,
@@ -28,11 +26,6 @@ const NO_VALUE: &str = "__HIVE_DEFAULT_PARTITION__";
 impl ReadSpec {
     pub(crate) fn is_of_folders(&self, column: &ReadColumn) -> bool {
         self.options.partition_columns.contains(&column.name)
-    }
-
-    /// Whether folders give a column of that name, whatever the file says.
-    pub(crate) fn is_given(&self, name: &str) -> bool {
-        self.options.partition_columns.iter().any(|given| given == name)
     }
 
     /// The same of the columns that stand in the file itself.
@@ -59,39 +52,6 @@ pub fn folder_value(path: &Path, column: &str) -> Option<Result<Option<String>, 
             NO_VALUE => Ok(None),
             value => decoded(value).map(Some).map_err(|_| value.to_owned()),
         })
-    })
-}
-
-/// What the folders of a file say of all of these columns, which need not have rows; `None` if they do not, or not as values of their
-/// types. Times, dates and decimals are texts that a cast reads.
-pub fn folder_values(name: &str, columns: &[&str], spec: &ReadSpec) -> Option<Vec<Value>> {
-    let find = |wanted: &&str| spec.columns.iter().find(|column| column.name == **wanted).cloned();
-    let mut given = ReadSpec { columns: columns.iter().map(find).collect::<Option<_>>()?, ..spec.clone() };
-    let path = Path::new(name);
-    if given.columns.iter().any(|column| folder_value(path, &column.source).is_none()) {
-        return None;
-    }
-    given.columns.iter_mut().for_each(|column| column.required = false);
-    let file = SourceFile { path: path.to_owned(), name: name.to_owned(), format: Format::Csv };
-    let mut one = Batch::new(&given, Rules::new(&given.options));
-    put(&file, &given, &mut one).ok()?;
-    let one = one.finish(1);
-    given.columns.iter().zip(one.columns()).map(|(column, value)| first_value(value, column.ty.unwrap_or(Type::Text))).collect()
-}
-
-fn first_value(values: &ArrayRef, ty: Type) -> Option<Value> {
-    if values.is_null(0) {
-        return Some(Value::Null(ty));
-    }
-    Some(match ty {
-        Type::Int => Value::Int(values.as_primitive::<Int64Type>().value(0)),
-        Type::Float => Value::Float(values.as_primitive::<Float64Type>().value(0)),
-        Type::Bool => Value::Bool(values.as_boolean().value(0)),
-        Type::Timestamp => {
-            let time = DateTime::from_timestamp_micros(values.as_primitive::<TimestampMicrosecondType>().value(0))?;
-            Value::Text(time.to_rfc3339_opts(SecondsFormat::Micros, true))
-        }
-        Type::Text | Type::Decimal { .. } | Type::Date => Value::Text(array_value_to_string(values, 0).ok()?),
     })
 }
 
@@ -212,6 +172,8 @@ impl Constants {
 
 #[cfg(test)]
 mod tests {
+    use qetl_core::format::Format;
+
     use super::*;
     use crate::{infer, read, testing::spec};
 
@@ -305,20 +267,6 @@ mod tests {
         let decimal = |scale| Type::Decimal { precision: 38, scale };
         assert_eq!((rows.wider(), rows.untyped()), (vec![(1, decimal(1)), (3, decimal(2))], vec![2]));
         assert_eq!((&*all[0].bad[0].unreadable, all[0].bad_values.num_columns()), (&[4][..], 5));
-    }
-
-    #[test]
-    fn folders_say_values_without_rows() {
-        let mut spec = of_folders("id integer; dt date; n integer; at timestamp; ok boolean; d decimal(10,2); x string", &[]);
-        spec.columns[6].source = "ex".to_owned();
-        let said = |name: &str, columns: &[&str]| folder_values(name, columns, &spec);
-        let text = |text: &str| Value::Text(text.to_owned());
-        assert_eq!(said("in/dt=2024-01-02/n=7/a.csv", &["n", "dt"]), Some(vec![Value::Int(7), text("2024-01-02")]));
-        assert_eq!(said("dt=2024-01-02/a.csv", &["dt", "n"]), None);
-        assert_eq!(said("n=x/a.csv", &["n"]), None);
-        assert_eq!(said("n=__HIVE_DEFAULT_PARTITION__/a.csv", &["n"]), Some(vec![Value::Null(Type::Int)]));
-        let rest = said("at=2024-01-02 03:04:05/ok=true/d=1.50/ex=a%2Fb/a.csv", &["at", "ok", "d", "x"]);
-        assert_eq!(rest, Some(vec![text("2024-01-02T03:04:05.000000Z"), Value::Bool(true), text("1.50"), text("a/b")]));
     }
 
     #[test]

@@ -61,7 +61,7 @@ mod landed;
 mod testing;
 
 pub use bad::{BadRow, Misfits, Parked, Rows};
-pub use constants::{folder_value, folder_values};
+pub use constants::folder_value;
 pub use dataset::DatasetRows;
 pub use fingerprint::{fingerprint, text_hash};
 pub use hash::RowHasher;

@@ -12,11 +12,7 @@ use std::{
 use arrow::{array::RecordBatch, datatypes::SchemaRef};
 use async_trait::async_trait;
 use futures::stream::BoxStream;
-use qetl_core::{
-    Column, DatasetName, Plan, Problems, Task,
-    ir::{AsOf, Steps, Value},
-    standard::Rendered,
-};
+use qetl_core::{Column, DatasetName, Plan, Problems, Task, ir::Steps, standard::Rendered};
 use qetl_ingest::{DataProblem, Filled, Misfits, ReadSpec, SourceFile};
 
 use crate::{
@@ -62,7 +58,7 @@ impl Fence {
 }
 
 /// What instructions need to know of the batch that they derive.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BatchContext {
     pub batch_id: i64,
     /// The greatest known id below it.
@@ -71,12 +67,10 @@ pub struct BatchContext {
     pub processed_at: i64,
     /// Every batch that there is when this one is published, itself included, ascending.
     pub known: Arc<Vec<KnownBatch>>,
-    /// What the folders of its files said before it is replaced; see [`KnownBatch::folders`].
-    pub replaced_folders: Vec<Vec<Value>>,
 }
 
 /// A batch, as instructions may ask for it.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KnownBatch {
     pub batch_id: i64,
     /// Microseconds since 1970.
@@ -85,21 +79,9 @@ pub struct KnownBatch {
     pub files: Vec<String>,
     /// The columns that the plan has and its rows had not.
     pub lacks: Vec<String>,
-    /// What the folders of its files say of the columns of [`Flow::sweeping_folders`](qetl_core::Flow::sweeping_folders), each
-    /// combination once.
-    pub folders: Vec<Vec<Value>>,
 }
 
 impl BatchContext {
-    /// What the folders of these batches' files say, each with the batch's id.
-    pub fn folders(&self, as_of: AsOf) -> Vec<(i64, &[Value])> {
-        if as_of == AsOf::ReplacedBatch {
-            return self.replaced_folders.iter().map(|values| (self.batch_id, values.as_slice())).collect();
-        }
-        let asked = self.known.iter().filter(|batch| as_of.reads(batch.batch_id, self.batch_id, self.previous.unwrap_or(0)));
-        asked.flat_map(|batch| batch.folders.iter().map(|values| (batch.batch_id, values.as_slice()))).collect()
-    }
-
     /// The batches that lacked the column, as ranges of ids, ends included.
     pub fn lacking(&self, column: &str) -> Vec<(i64, i64)> {
         let mut ranges: Vec<(i64, i64)> = Vec::new();

@@ -1,10 +1,9 @@
 //! The batch that a text is for: known, or a parameter of the text.
 
-use qetl_core::ir::{AsOf, Value};
 use sqlparser::ast::ObjectName;
 
 /// A batch whose values stand in the text.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Batch {
     pub batch_id: i64,
     /// The greatest known id below it; 0 for none.
@@ -17,10 +16,6 @@ pub struct Batch {
     pub files: Vec<(i64, Vec<String>)>,
     /// The columns that some batches lacked, with the ids of these as ranges, ends included.
     pub lacking: Vec<(String, Vec<(i64, i64)>)>,
-    /// What the folders of some batches' files say, each with the batch's id: the columns of [`qetl_core::ir::Op::Folders`].
-    pub folders: Vec<(i64, Vec<Value>)>,
-    /// The same of this batch before it is replaced.
-    pub replaced_folders: Vec<Vec<Value>>,
 }
 
 /// Texts that stand for the batch's values until the script runs, as they are written in the SQL: see
@@ -54,20 +49,6 @@ impl Of<'_> {
         match self {
             Of::Batch(batch) => batch.lacking.iter().find(|(name, _)| name == column).map_or(&[], |(_, ranges)| ranges),
             Of::Parameters(_) => &[],
-        }
-    }
-
-    /// What the folders of these batches' files say, each with the batch's id. A script does not know it.
-    pub(crate) fn folders(&self, as_of: AsOf) -> Vec<(i64, &[Value])> {
-        match (self, as_of) {
-            (Of::Parameters(_), _) => Vec::new(),
-            (Of::Batch(batch), AsOf::ReplacedBatch) => {
-                batch.replaced_folders.iter().map(|values| (batch.batch_id, values.as_slice())).collect()
-            }
-            (Of::Batch(batch), as_of) => {
-                let asked = batch.folders.iter().filter(|(id, _)| as_of.reads(*id, batch.batch_id, batch.previous));
-                asked.map(|(id, values)| (*id, values.as_slice())).collect()
-            }
         }
     }
 }

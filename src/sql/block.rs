@@ -18,11 +18,6 @@ pub(crate) enum Body {
     Recursive(Recursive),
     /// Every batch that is known.
     Batches,
-    /// Rows that are spelled out, at least one.
-    Rows {
-        columns: Vec<String>,
-        rows: Vec<Vec<Expr>>,
-    },
 }
 
 impl Body {
@@ -34,7 +29,6 @@ impl Body {
             Body::Recursive(Recursive::Follow { columns, .. }) => columns.len(),
             Body::Recursive(Recursive::Periods { .. }) => 1,
             Body::Batches => 2,
-            Body::Rows { columns, .. } => columns.len(),
         }
     }
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use qetl_core::{
     DatasetName, Schema,
-    ir::{AggregateFunction, AsOf, Expr, JoinKind, Op, Order, Rel, Side, Steps, Value, WindowFunction},
+    ir::{AggregateFunction, AsOf, Expr, JoinKind, Op, Order, Rel, Side, Steps, WindowFunction},
     schema::{Column, Type},
 };
 
@@ -61,7 +61,6 @@ impl Builder<'_> {
             Body::Select(block) => Ok(*block),
             union @ Body::Union(_) => Ok(self.seal(union, rel.schema(), "parts")),
             batches @ Body::Batches => Ok(self.batches(batches, rel.schema())),
-            rows @ Body::Rows { .. } => Ok(self.seal(rows, rel.schema(), "folders")),
             recursive @ Body::Recursive(_) => {
                 let hint = if matches!(recursive, Body::Recursive(Recursive::Periods { .. })) { "periods" } else { "found" };
                 Ok(self.seal(recursive, rel.schema(), hint))
@@ -151,15 +150,6 @@ impl Builder<'_> {
                 let input = self.source(input)?;
                 let begin = map_columns(begin, &mut |_, name| Expr::left(name));
                 return Ok(Body::Recursive(Recursive::Follow { input, begin, on: on.clone(), columns }));
-            }
-            Op::Folders { as_of } => {
-                let row = |(id, values): (i64, &[Value])| {
-                    let id = Value::Int(id);
-                    let values = std::iter::once(&id).chain(values).zip(rel.columns());
-                    values.map(|(value, column)| value.of_type(column.ty)).collect()
-                };
-                let rows = self.sql.batch.folders(*as_of).into_iter().map(row).collect();
-                return Ok(Body::Rows { columns: rel.column_names().map(str::to_owned).collect(), rows });
             }
             Op::LatestPerKey(_) | Op::Classify(_) | Op::Sessionize(_) => unreachable!("expansion leaves plain operators"),
         };
@@ -286,7 +276,7 @@ impl Builder<'_> {
                 Body::Union(more) => blocks.extend(more),
                 Body::Select(block) if block.is_whole() => blocks.push(*block),
                 Body::Select(block) => blocks.push(self.named(*block)),
-                Body::Batches | Body::Rows { .. } | Body::Recursive(_) => blocks.push(self.block(input)?),
+                Body::Batches | Body::Recursive(_) => blocks.push(self.block(input)?),
             }
         }
         Ok(Body::Union(blocks))
@@ -398,7 +388,7 @@ fn prune(named: Vec<Named>, result: &Body) -> Vec<Named> {
             Body::Recursive(Recursive::Follow { columns, on, .. }) => {
                 columns.retain(|column| is_needed(&column.name) || on.iter().any(|(from, _)| *from == column.name));
             }
-            Body::Recursive(Recursive::Periods { .. }) | Body::Batches | Body::Rows { .. } => (),
+            Body::Recursive(Recursive::Periods { .. }) | Body::Batches => (),
         }
         reads(&one.body, &mut needed);
         kept.insert(0, one);
@@ -430,6 +420,6 @@ fn reads(body: &Body, needed: &mut BTreeMap<String, BTreeSet<String>>) {
             });
             of_source(input, &mut names.into_iter());
         }
-        Body::Batches | Body::Rows { .. } => (),
+        Body::Batches => (),
     }
 }

@@ -210,7 +210,7 @@ impl Scope<'_> {
             Value::Text(value) => self.text(value),
             Value::Int(value) => Ok(tree::number(value)),
             Value::Float(value) if value.is_finite() => Ok(tree::number(format!("{value:e}"))),
-            Value::Float(value) => self.sql.dialect.no_number(*value),
+            Value::Float(_) => Err(self.sql.unsupported("NaN or an infinity")),
             Value::Bool(value) => Ok(ast::Expr::Value(ast::Value::Boolean(*value).into())),
         }
     }

@@ -2,11 +2,9 @@
 
 use qetl_core::{
     DatasetName, Schema,
-    ir::{AsOf, Expr, Function, JoinKind, Op, Order, Rel, RelError, Side, Step, Steps, Value},
+    ir::{AsOf, Expr, Function, JoinKind, Op, Order, Rel, RelError, Side, Step, Steps},
     schema::{Column, Type},
 };
-
-use crate::{Dialect, Of};
 
 /// The name that the recorded files are scanned by.
 pub(crate) const FILES: &str = "recorded_files";
@@ -48,25 +46,17 @@ pub(crate) fn without_full_joins(steps: &Steps) -> Result<Steps, RelError> {
     })
 }
 
-/// Where an anti join looks, each key once, for a database that would work it out again for every row outside.
-pub(crate) fn with_grouped_anti_joins(steps: &Steps, dialect: &dyn Dialect) -> Result<Steps, RelError> {
+/// Where an anti join looks, each key once. MariaDB works what stands in NOT EXISTS out again for every row outside, unless it is
+/// grouped.
+pub(crate) fn with_grouped_anti_joins(steps: &Steps) -> Result<Steps, RelError> {
     map(steps, |rel| {
         let Op::Join { kind: JoinKind::Anti, left, right, on, .. } = &*rel.op else { return Ok(rel) };
         let keys: Vec<String> = on.iter().map(|(key, _)| key.clone()).collect();
-        if keys.is_empty() || is_made_once(steps, right) || !dialect.groups_anti_join(is_of_one_batch(right)) {
+        if keys.is_empty() || is_made_once(steps, right) {
             return Ok(rel);
         }
         left.clone().anti(right.clone().aggregate(&keys, Vec::new())?, &keys)
     })
-}
-
-/// Whether it reads rows of single batches from stored tables.
-fn is_of_one_batch(rel: &Rel) -> bool {
-    if let Op::Scan { as_of, .. } = &*rel.op {
-        return matches!(as_of, AsOf::ThisBatch | AsOf::PreviousBatch | AsOf::ReplacedBatch);
-    }
-    let inputs = rel.inputs();
-    !inputs.is_empty() && inputs.into_iter().all(is_of_one_batch)
 }
 
 fn is_made_once(steps: &Steps, rel: &Rel) -> bool {
@@ -74,22 +64,11 @@ fn is_made_once(steps: &Steps, rel: &Rel) -> bool {
         Op::Aggregate { .. } | Op::Window { .. } | Op::Union(_) => true,
         Op::Filter { input, .. } | Op::Project { input, .. } => is_made_once(steps, input),
         Op::Ref { step } => steps.0.iter().any(|known| known.name == *step && is_made_once(steps, &known.rel)),
-        Op::Scan { .. } | Op::Join { .. } | Op::Sort { .. } | Op::Limit { .. } => false,
-        Op::Batches | Op::Folders { .. } | Op::Periods { .. } | Op::Follow { .. } => false,
+        Op::Scan { .. } | Op::Join { .. } | Op::Sort { .. } | Op::Limit { .. } | Op::Batches | Op::Periods { .. } | Op::Follow { .. } => {
+            false
+        }
         Op::LatestPerKey(_) | Op::Classify(_) | Op::Sessionize(_) => false,
     }
-}
-
-/// Where folders say nothing, or a script does not know what, there are no rows.
-pub(crate) fn without_empty_folders(steps: &Steps, batch: Of<'_>) -> Result<Steps, RelError> {
-    map(steps, |rel| {
-        let Op::Folders { as_of } = &*rel.op else { return Ok(rel) };
-        if !batch.folders(*as_of).is_empty() {
-            return Ok(rel);
-        }
-        let nothing = rel.columns().iter().map(|column| (column.name.clone(), Expr::null(column.ty))).collect();
-        Rel::batches().filter(Expr::Literal(Value::Bool(false)))?.project(nothing)
-    })
 }
 
 /// The positions of files, which a known batch lists, are looked up in the records.

@@ -4,7 +4,7 @@
 use std::collections::HashSet;
 
 use qetl_core::{
-    DatasetName, Schema,
+    DatasetName,
     ir::{Expr, JoinKind, Period, Steps, expand},
     schema::Type,
 };
@@ -34,11 +34,12 @@ impl Sql<'_> {
 
     pub(crate) fn tree(&self, steps: &Steps) -> Result<Query, Unsupported> {
         let mut plain = expand(&steps.needed()).map_err(|error| self.unsupported(&error.to_string()))?.needed();
-        plain = prepare::without_empty_folders(&plain, self.batch).map_err(|error| self.unsupported(&error.to_string()))?;
         if self.dialect.full_join().is_none() {
             plain = prepare::without_full_joins(&plain).map_err(|error| self.unsupported(&error.to_string()))?;
         }
-        plain = prepare::with_grouped_anti_joins(&plain, self.dialect).map_err(|error| self.unsupported(&error.to_string()))?;
+        if self.dialect.repeats_anti_joins() {
+            plain = prepare::with_grouped_anti_joins(&plain).map_err(|error| self.unsupported(&error.to_string()))?;
+        }
         if let Of::Parameters(_) = self.batch {
             plain = prepare::with_file_positions(&plain).map_err(|error| self.unsupported(&error.to_string()))?;
         }
@@ -65,7 +66,7 @@ impl Sql<'_> {
         match body {
             Body::Recursive(Recursive::Periods { period, .. }) => self.dialect.periods(*period).is_none(),
             Body::Recursive(Recursive::Follow { .. }) => true,
-            Body::Select(_) | Body::Union(_) | Body::Batches | Body::Rows { .. } => false,
+            Body::Select(_) | Body::Union(_) | Body::Batches => false,
         }
     }
 
@@ -79,8 +80,7 @@ impl Sql<'_> {
         if self.is_recursive(&named.body) && self.dialect.names_recursive_columns() {
             let names = match &named.body {
                 Body::Recursive(Recursive::Follow { columns, .. }) => columns,
-                Body::Recursive(Recursive::Periods { .. }) | Body::Select(_) | Body::Union(_) => named.schema.columns(),
-                Body::Batches | Body::Rows { .. } => named.schema.columns(),
+                Body::Recursive(Recursive::Periods { .. }) | Body::Select(_) | Body::Union(_) | Body::Batches => named.schema.columns(),
             };
             cte.alias.columns =
                 names.iter().map(|column| ast::TableAliasColumnDef { name: self.ident(&column.name), data_type: None }).collect();
@@ -134,15 +134,9 @@ impl Sql<'_> {
             Body::Select(block) => Ok(self.select(block, &[])?.0),
             Body::Union(blocks) => {
                 let branches = blocks.iter().map(|block| Ok(self.select(block, &[])?.0)).collect::<Result<Vec<_>, Unsupported>>()?;
-                union_of(branches).ok_or_else(|| self.unsupported("a union of nothing"))
+                branches.into_iter().reduce(union_all).ok_or_else(|| self.unsupported("a union of nothing"))
             }
             Body::Batches => self.batches(),
-            Body::Rows { columns, rows } => {
-                let nothing = Block::of(Source { from: From::Named(String::new()), schema: Schema::default() });
-                let scope = Scope { sql: self, block: &nothing, labels: Vec::new(), qualified: false };
-                let row = |row: &Vec<Expr>| row.iter().map(|expr| scope.result(expr)).collect::<Result<_, _>>();
-                self.rows(columns, rows.iter().map(row).collect::<Result<_, _>>()?)
-            }
             Body::Recursive(Recursive::Periods { bounds, period, name: column }) => self.periods(name, bounds, *period, column),
             Body::Recursive(Recursive::Follow { input, begin, on, columns }) => {
                 self.dialect.recursion()?;
@@ -285,31 +279,18 @@ impl Sql<'_> {
         Ok(all)
     }
 
-    /// Rows that are spelled out, at least one.
-    fn rows(&self, names: &[String], mut rows: Vec<Vec<ast::Expr>>) -> Result<Query, Unsupported> {
-        let more = if self.dialect.lists_rows() { rows.split_off(rows.len().min(1)) } else { Vec::new() };
-        let one = |row: Vec<ast::Expr>| {
-            let mut one = tree::skeleton("SELECT 1");
-            tree::select_of(&mut one).projection = row.into_iter().zip(names).map(|(value, name)| self.item(value, name)).collect();
-            one
-        };
-        let more = (!more.is_empty()).then(|| {
-            let mut listed = tree::skeleton("VALUES (1)");
-            if let SetExpr::Values(values) = &mut *listed.body {
-                let one = values.rows[0].clone();
-                values.rows = more.into_iter().map(|row| ast::Parens { content: row, ..one.clone() }).collect();
-            }
-            listed
-        });
-        union_of(rows.into_iter().map(one).chain(more).collect()).ok_or_else(|| self.unsupported("a list of no rows"))
-    }
-
     fn batches(&self) -> Result<Query, Unsupported> {
         match self.batch {
             Of::Batch(batch) => {
-                let one = |(id, processed_at): &(i64, i64)| Ok(vec![tree::number(id), self.dialect.timestamp(&iso(*processed_at))?]);
-                let rows = batch.batches.iter().map(one).collect::<Result<_, Unsupported>>()?;
-                self.rows(&["xt_batch_id", "xt_processed_at"].map(str::to_owned), rows)
+                let one = |(id, processed_at): &(i64, i64)| {
+                    let time = self.dialect.timestamp(&iso(*processed_at))?;
+                    let mut one = tree::skeleton("SELECT 1");
+                    tree::select_of(&mut one).projection =
+                        vec![self.item(tree::number(id), "xt_batch_id"), self.item(time, "xt_processed_at")];
+                    Ok(one)
+                };
+                let all = batch.batches.iter().map(one).collect::<Result<Vec<_>, Unsupported>>()?;
+                all.into_iter().reduce(union_all).ok_or_else(|| self.unsupported("a list of no batches"))
             }
             Of::Parameters(parameters) => {
                 let items =
@@ -373,21 +354,6 @@ impl Sql<'_> {
         select.from[0].joins[0].join_operator = ast::JoinOperator::Join(ast::JoinConstraint::On(equal));
         Ok(union_all(first, following))
     }
-}
-
-/// All rows of all of them. The tree is as flat as can be: what walks it goes down by its depth.
-fn union_of(mut queries: Vec<Query>) -> Option<Query> {
-    while queries.len() > 1 {
-        let mut rest = queries.into_iter();
-        queries = Vec::new();
-        while let Some(query) = rest.next() {
-            queries.push(match rest.next() {
-                Some(next) => union_all(query, next),
-                None => query,
-            });
-        }
-    }
-    queries.pop()
 }
 
 fn union_all(mut all: Query, branch: Query) -> Query {

@@ -19,8 +19,6 @@ macro_rules! on {
             #[test] fn growth_accounting() { search($kind, &growth::SEARCH) }
             #[test] fn scd2() { search($kind, &scd2::SEARCH) }
             #[test] fn change_feeds_with_rows_that_do_not_fit() { search($kind, &change_feed::BAD_ROWS) }
-            #[test] fn change_feeds_of_folders() { search($kind, &change_feed::FOLDERS) }
-            #[test] fn versions_of_folders() { search($kind, &scd2::FOLDERS) }
             #[test] fn ledgers_with_rows_that_do_not_fit() { search($kind, &ledger::BAD_ROWS) }
             #[test] fn sessions_of_rows_some_of_which_do_not_fit() { search($kind, &sessions::BAD_ROWS) }
             #[test] fn growth_of_rows_some_of_which_do_not_fit() { search($kind, &growth::BAD_ROWS) }

@@ -1,6 +1,6 @@
 //! Change feeds.
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::collections::BTreeMap;
 
 use proptest::{strategy::Strategy, test_runner::TestCaseError};
 use qetl_runtime::{
@@ -8,7 +8,7 @@ use qetl_runtime::{
     waiting::Request,
 };
 use qetl_test_models::{
-    histories::{Arrival, History, first_flow_toml, flow_toml, history, history_in_folders, history_with_bad_rows},
+    histories::{Arrival, History, first_flow_toml, flow_toml, history, history_with_bad_rows},
     oracle::{Column, Model, Options, Outcome, Reason},
     tables,
 };
@@ -29,16 +29,13 @@ pub const SEARCH: Search<History> = Search {
 /// Some of whose rows do not fit, and are set aside.
 pub const BAD_ROWS: Search<History> = Search { histories: || history_with_bad_rows(true).boxed(), ..SEARCH };
 
-/// Whose files lie in folders that say what each batch is a snapshot of.
-pub const FOLDERS: Search<History> = Search { histories: || history_in_folders(true).boxed(), ..SEARCH };
-
 fn live(runtime: &Runtime, places: Places<'_>, history: &History) -> Result<Lived, TestCaseError> {
     let mut project = TestProject::new(places(), &first_flow_toml(history));
     let mut model = Model::new(history.options.clone());
     model.lacks.extend(history.added.iter().map(|added| added.column));
     runtime.block_on(async {
         for (index, arrival) in history.arrivals.iter().enumerate() {
-            let mut arrival = project.place.holdable(arrival).in_folders(&history.options);
+            let mut arrival = project.place.holdable(arrival);
             if let Some(added) = &history.added {
                 if index < added.from {
                     arrival = arrival.without(added.column);
@@ -48,9 +45,7 @@ fn live(runtime: &Runtime, places: Places<'_>, history: &History) -> Result<Live
                 }
             }
             let arrival = &arrival;
-            let inputs = project.write_in_folders(&format!("arrival_{index}"), &arrival.files(&history.options));
-            let report = read(&project, arrival, inputs).await?;
-            model.folders = arrival.said(&history.options);
+            let report = arrive(&project, index, arrival, &history.options.columns).await?;
             let expected = model.execute(arrival.batch_id, &arrival.rows, arrival.accept_guards);
             compare_outcome(&report, &expected, &history.options).map_err(|why| at(index, arrival, &why))?;
         }
@@ -64,10 +59,6 @@ fn live(runtime: &Runtime, places: Places<'_>, history: &History) -> Result<Live
 /// Executes a batch that arrives.
 pub(crate) async fn arrive(project: &TestProject, index: usize, arrival: &Arrival, columns: &[Column]) -> Result<RunReport, TestCaseError> {
     let inputs = project.write(&format!("arrival_{index}"), &arrival.csv(columns));
-    read(project, arrival, inputs).await
-}
-
-async fn read(project: &TestProject, arrival: &Arrival, inputs: Vec<PathBuf>) -> Result<RunReport, TestCaseError> {
     let request = Request { batch_id: Some(arrival.batch_id), inputs, accept_guards: arrival.accept_guards, ..Request::default() };
     project.execute(&request).await.map_err(failed)
 }

@@ -58,7 +58,6 @@ fn live(runtime: &Runtime, places: Places<'_>, history: &PartsHistory) -> Result
                 accept_guards: ACCEPT_GUARDS,
                 files: Vec::new(),
                 respelled: false,
-                empty: Vec::new(),
             };
             let event = &Event { rows: project.place.holdable(&whole).rows, ..event.clone() };
             let (name, text) = (path(history, event), csv(history, event));

@@ -3,10 +3,7 @@
 use std::{any::Any, sync::Arc};
 
 use qetl_runtime::{Engine, RunReport, Workspace};
-use qetl_test_models::{
-    histories::Arrival,
-    oracle::{Row, Value},
-};
+use qetl_test_models::{histories::Arrival, oracle::Value};
 
 use crate::TestProject;
 
@@ -45,8 +42,7 @@ impl Place {
     /// The rows of a batch with what the engine cannot hold replaced by what it can.
     pub fn holdable(&self, arrival: &Arrival) -> Arrival {
         let value = |value: &Value| if (self.holds)(value) { value.clone() } else { Value::Float(0.5) };
-        let all = |rows: &[Row]| rows.iter().map(|row| row.iter().map(value).collect()).collect();
-        Arrival { rows: all(&arrival.rows), empty: all(&arrival.empty), ..arrival.clone() }
+        Arrival { rows: arrival.rows.iter().map(|row| row.iter().map(value).collect()).collect(), ..arrival.clone() }
     }
 
     /// What the run says that the engine cannot say, if it may refuse that.

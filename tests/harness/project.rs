@@ -67,14 +67,8 @@ impl TestProject {
 
     /// Writes files of a batch, and names them.
     pub fn write(&self, name: &str, texts: &[String]) -> Vec<PathBuf> {
-        self.write_in_folders(name, &texts.iter().map(|text| (String::new(), text.clone())).collect::<Vec<_>>())
-    }
-
-    /// Each text in a folder, which ends with `/` or is none.
-    pub fn write_in_folders(&self, name: &str, texts: &[(String, String)]) -> Vec<PathBuf> {
-        let one = |(index, (folder, text)): (usize, &(String, String))| {
-            let path = self.folder.path().join(format!("inbox/{folder}{name}_{index}.csv"));
-            fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let one = |(index, text): (usize, &String)| {
+            let path = self.folder.path().join(format!("inbox/{name}_{index}.csv"));
             fs::write(&path, text).unwrap();
             path
         };

@@ -7,7 +7,7 @@ use qetl_runtime::{
 };
 use qetl_test_models::{
     scd2::{
-        history::{History, flow_toml, history, history_in_folders, history_with_bad_rows},
+        history::{History, flow_toml, history, history_with_bad_rows},
         model::{Model, Outcome, Reason},
     },
     tables,
@@ -30,21 +30,17 @@ pub const SEARCH: Search<History> = Search {
 /// Some of whose rows do not fit, and are set aside.
 pub const BAD_ROWS: Search<History> = Search { histories: || history_with_bad_rows().boxed(), ..SEARCH };
 
-/// Whose files lie in folders that say what each batch is a snapshot of.
-pub const FOLDERS: Search<History> = Search { histories: || history_in_folders().boxed(), ..SEARCH };
-
 fn live(runtime: &Runtime, places: Places<'_>, history: &History) -> Result<Lived, TestCaseError> {
     let project = TestProject::new(places(), &flow_toml(&history.options));
     let mut model = Model::new(history.options.clone());
     runtime.block_on(async {
         for (index, arrival) in history.arrivals.iter().enumerate() {
-            let batch = &project.place.holdable(&arrival.batch).in_folders(&model.options.feed);
+            let batch = &project.place.holdable(&arrival.batch);
             let execution_date = arrival.execution_date(model.executed.contains_key(&batch.batch_id));
-            let inputs = project.write_in_folders(&format!("arrival_{index}"), &batch.files(&model.options.feed));
+            let inputs = project.write(&format!("arrival_{index}"), &batch.csv(&model.options.feed.columns));
             let accept_guards = batch.accept_guards;
             let request = Request { batch_id: Some(batch.batch_id), inputs, execution_date, accept_guards, ..Request::default() };
             let report = project.execute(&request).await.map_err(failed)?;
-            model.feed.folders = batch.said(&model.options.feed);
             let expected = model.execute(batch.batch_id, &batch.rows, execution_date, accept_guards);
             compare_outcome(&report, &expected).map_err(|why| at(index, batch, &format!("{why}\nwith {:?}", model.options)))?;
         }

@@ -64,7 +64,7 @@ async fn in_one_batch(places: Places<'_>, history: &History, model: &Model, tabl
     let project = TestProject::new(places(), &flow_toml(history));
     let rows: Vec<&[Row]> = model.batches.values().flat_map(|batch| &batch.files).map(Vec::as_slice).collect();
     let files = rows.iter().map(|rows| rows.len()).collect();
-    let arrival = Arrival { batch_id: 1, rows: rows.concat(), accept_guards: false, files, respelled: false, empty: Vec::new() };
+    let arrival = Arrival { batch_id: 1, rows: rows.concat(), accept_guards: false, files, respelled: false };
     let inputs = project.write("whole", &arrival.csv(&history.options.columns));
     let report = project.execute(&Request { batch_id: Some(1), inputs, ..Request::default() }).await.map_err(failed)?;
     compare_outcome(&report, Outcome::Succeeded).map_err(|why| failed(format!("in one batch: {why}")))?;

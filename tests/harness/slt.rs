@@ -10,7 +10,6 @@
 //! | `FILE data/x.csv`, then lines | writes a file of the project |
 //! | `REMOVE data/x.csv` | removes it |
 //! | `EXECUTE` | executes what waits; its row is the status |
-//! | `EXECUTE AT 2024-01-03` | the same with an execution date |
 //! | `REFRESH` | derives everything again |
 //! | `VERIFY` | checks the flows' invariants |
 //!
@@ -85,7 +84,8 @@ impl Asked {
     async fn batch(&mut self, what: &str, rows: &str) -> Result<String, Refused> {
         let (id, date) = what.split_once(" AT ").map_or((what, None), |(id, date)| (id, Some(date)));
         let batch_id = Some(id.parse().map_err(|_| Refused(format!("`{id}` is no batch")))?);
-        let execution_date = date.map(midnight).transpose()?;
+        let midnight = |date: &str| date.parse::<NaiveDate>().map(|date| i64::from(date.to_epoch_days()) * 86_400_000_000);
+        let execution_date = date.map(midnight).transpose().map_err(|why| Refused(why.to_string()))?;
         self.batches += 1;
         let inputs = self.project()?.write(&format!("batch_{}", self.batches), &[format!("{rows}\n")]);
         self.execute(Request { batch_id, inputs, execution_date, ..Request::default() }).await
@@ -99,12 +99,6 @@ impl Asked {
             None => Ok(flow.batches.first().map_or(flow.status, |batch| batch.status).name().to_owned()),
         }
     }
-}
-
-/// A day's beginning in UTC, in microseconds since 1970.
-fn midnight(date: &str) -> Result<i64, Refused> {
-    let date: NaiveDate = date.parse().map_err(|why: chrono::ParseError| Refused(why.to_string()))?;
-    Ok(i64::from(date.to_epoch_days()) * 86_400_000_000)
 }
 
 fn status(status: String) -> DBOutput<DefaultColumnType> {
@@ -147,10 +141,6 @@ impl AsyncDB for Asked {
                 Ok(done)
             }
             ("EXECUTE", "") => Ok(status(self.execute(Request::default()).await?)),
-            ("EXECUTE", at) => {
-                let execution_date = at.strip_prefix("AT ").map(midnight).transpose()?;
-                Ok(status(self.execute(Request { execution_date, ..Request::default() }).await?))
-            }
             ("REFRESH", "") => {
                 self.project()?.refresh().await?;
                 Ok(done)

@@ -3,10 +3,7 @@
 pub mod cuts;
 mod flow;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    ops::Range,
-};
+use std::{collections::BTreeMap, ops::Range};
 
 use proptest::{
     collection::vec,
@@ -14,7 +11,7 @@ use proptest::{
     sample::{Index, select, subsequence},
 };
 
-use self::flow::{folders, unusual};
+use self::flow::unusual;
 use crate::oracle::{BatchMode, Column, ColumnType, LateBatches, OnDuplicateKey, OnNullKey, Options, Row, Value};
 
 pub use flow::{column_names, first_flow_toml, flow_text, flow_toml, properties_toml, toml_text, type_name};
@@ -46,8 +43,6 @@ pub struct Arrival {
     pub files: Vec<usize>,
     /// Whether the files write the values in an unusual way, such as `1.5` for 1.50.
     pub respelled: bool,
-    /// What the folders of further files say, which have no rows: values of [`Options::folders`].
-    pub empty: Vec<Row>,
 }
 
 impl Arrival {
@@ -57,38 +52,6 @@ impl Arrival {
         let mut arrival = self.clone();
         arrival.rows.iter_mut().for_each(|row| row[column] = Value::Null);
         arrival
-    }
-
-    /// The rows by what the folders of their files say: a file of each value.
-    #[must_use]
-    pub fn in_folders(&self, options: &Options) -> Self {
-        let mut arrival = self.clone();
-        if !options.folders.is_empty() {
-            arrival.rows.sort_by_key(|row| options.folder(row));
-            let groups = arrival.rows.chunk_by(|one, other| options.folder(one) == options.folder(other));
-            arrival.files = groups.map(<[Row]>::len).collect();
-        }
-        arrival
-    }
-
-    /// What its files' folders say.
-    pub fn said(&self, options: &Options) -> BTreeSet<Row> {
-        let is_said = !options.folders.is_empty();
-        self.rows.iter().filter(|_| is_said).map(|row| options.folder(row)).chain(self.empty.iter().cloned()).collect()
-    }
-
-    /// The folder of each file, with its text.
-    pub fn files(&self, options: &Options) -> Vec<(String, String)> {
-        let mut rest = self.rows.as_slice();
-        let mut files = Vec::new();
-        for (text, count) in self.csv(&options.columns).into_iter().zip(&self.files) {
-            let (rows, more) = rest.split_at(*count);
-            files.push((rows.first().map_or_else(String::new, |row| folders(options, &options.folder(row))), text));
-            rest = more;
-        }
-        let nothing = csv_text(&options.columns, &[], |_| usual);
-        files.extend(self.empty.iter().map(|said| (folders(options, said), nothing.clone())));
-        files
     }
 
     /// The text of each file.
@@ -128,52 +91,6 @@ pub fn history_with_bad_rows(floats: bool) -> impl Strategy<Value = History> {
         spoil(history.arrivals.iter_mut().collect(), &history.options.columns, &needed, &places);
         history
     })
-}
-
-/// Histories of snapshots whose files lie in folders, some of them without rows.
-pub fn history_in_folders(floats: bool) -> impl Strategy<Value = History> {
-    let empty = vec((any::<Index>(), any::<Index>(), any::<bool>()), 0..=4);
-    (history(floats), any::<Index>(), empty).prop_map(|(mut history, column, empty)| {
-        let options = &mut history.options;
-        (options.batch_mode, options.allow_empty_snapshot, history.added) = (BatchMode::Snapshot, false, None);
-        if options.snapshot_of.is_empty() {
-            let marks: Vec<usize> = options.delete.iter().map(|(column, _)| *column).collect();
-            let is_free = |column: &usize| !options.sequence.contains(column) && !marks.contains(column);
-            options.snapshot_of = vec![*column.get(&(0..options.columns.len()).filter(is_free).collect::<Vec<_>>())];
-        }
-        options.folders.clone_from(&options.snapshot_of);
-        put_in_folders(&mut history.arrivals.iter_mut().collect::<Vec<_>>(), &options.folders, &empty);
-        history.arrivals.retain(|arrival| !arrival.rows.is_empty() || !arrival.empty.is_empty());
-        history
-    })
-}
-
-/// Adds files without rows in folders of values that other rows have: to a batch, or to all of one id.
-pub fn put_in_folders(arrivals: &mut [&mut Arrival], columns: &[usize], empty: &[(Index, Index, bool)]) {
-    // An empty text cannot be told from none by the name of a folder.
-    for row in arrivals.iter_mut().flat_map(|arrival| &mut arrival.rows) {
-        for column in columns {
-            if row[*column] == Value::Text(String::new()) {
-                row[*column] = Value::Text("none".to_owned());
-            }
-        }
-    }
-    let of = |row: &Row| -> Row { columns.iter().map(|column| row[*column].clone()).collect() };
-    let known: Vec<Row> = arrivals.iter().flat_map(|arrival| &arrival.rows).map(of).collect();
-    if known.is_empty() {
-        return;
-    }
-    for (arrival, value, is_of_all) in empty {
-        let (arrival, value) = (arrival.index(arrivals.len()), value.get(&known));
-        let batch_id = arrivals[arrival].batch_id;
-        for (_, arrival) in
-            arrivals.iter_mut().enumerate().filter(|(index, other)| *index == arrival || *is_of_all && other.batch_id == batch_id)
-        {
-            if !arrival.empty.contains(value) && !arrival.rows.iter().any(|row| of(row) == *value) {
-                arrival.empty.push(value.clone());
-            }
-        }
-    }
 }
 
 /// The places of values that shall not fit: batch, row and column.
@@ -476,7 +393,6 @@ pub fn options(table: &Table) -> impl Strategy<Value = Options> + use<> {
             carried_when_added,
             late_batches,
             parks_bad: false,
-            folders: Vec::new(),
         }
     })
 }
@@ -626,7 +542,7 @@ pub fn arrivals(table: &Table, options: &Options) -> BoxedStrategy<Vec<Arrival>>
                     let kept_of = |range: Range<usize>| kept[range].iter().filter(|kept| **kept).count();
                     let rows = rows.iter().zip(&kept).filter(|(_, kept)| **kept).map(|(row, _)| row.clone()).collect();
                     let files = first_file.map_or_else(|| vec![kept_of(0..count)], |first| vec![kept_of(0..first), kept_of(first..count)]);
-                    arrives.then_some(Arrival { batch_id, rows, accept_guards, files, respelled, empty: Vec::new() })
+                    arrives.then_some(Arrival { batch_id, rows, accept_guards, files, respelled })
                 })
             };
             steps.into_iter().map(arrival).collect::<Vec<_>>()

@@ -61,15 +61,6 @@ pub struct Options {
     pub late_batches: LateBatches,
     /// Rows that do not fit are set aside; else there are none.
     pub parks_bad: bool,
-    /// The columns that the folders of files give: those of `snapshot_of`, or none.
-    pub folders: Vec<usize>,
-}
-
-impl Options {
-    /// A row's values of the columns that folders give.
-    pub fn folder(&self, row: &Row) -> Row {
-        self.folders.iter().map(|column| row[*column].clone()).collect()
-    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -137,10 +128,6 @@ pub struct Model {
     pub lacks: BTreeSet<usize>,
     /// The columns that it had not when a batch was executed.
     lacked: BTreeMap<i64, BTreeSet<usize>>,
-    /// What the folders of the files say that come next.
-    pub folders: BTreeSet<Row>,
-    /// What those of each batch say.
-    pub said_by_folders: BTreeMap<i64, BTreeSet<Row>>,
 }
 
 /// A row that was set aside, with the reason and the batch.
@@ -174,14 +161,7 @@ impl Options {
 
 impl Model {
     pub fn new(options: Options) -> Self {
-        Self {
-            options,
-            batches: BTreeMap::new(),
-            lacks: BTreeSet::new(),
-            lacked: BTreeMap::new(),
-            folders: BTreeSet::new(),
-            said_by_folders: BTreeMap::new(),
-        }
+        Self { options, batches: BTreeMap::new(), lacks: BTreeSet::new(), lacked: BTreeMap::new() }
     }
 
     /// Executes a batch; one that is rejected leaves everything as it was.
@@ -196,7 +176,7 @@ impl Model {
         if options.on_null_key == OnNullKey::Fail && rows.iter().any(|row| self.is_lacking(row)) {
             return Outcome::Rejected(Reason::NullKey);
         }
-        if self.is_unchanged(batch_id, rows) {
+        if self.batches.get(&batch_id).is_some_and(|known| self.is_same_content(known, rows)) {
             return Outcome::Unchanged;
         }
         if is_late {
@@ -212,7 +192,6 @@ impl Model {
         let mut after = self.clone();
         after.batches.insert(batch_id, rows.to_vec());
         after.lacked.insert(batch_id, self.lacks.clone());
-        after.said_by_folders.insert(batch_id, self.folders.clone());
         let history = after.history();
         let mut counts = BTreeMap::new();
         for row in history.iter().filter(|row| row.batch_id == batch_id) {
@@ -304,7 +283,7 @@ impl Model {
             }
             for (key, last) in state.iter().filter(|(_, last)| last.is_live()) {
                 let is_absent = !batch.said.contains_key(key) && !batch.standing.contains(key);
-                if is_absent && !batch.deletes_nothing && self.is_of(&last.row, &batch.said, &self.said_by_folders[batch_id]) {
+                if is_absent && !batch.deletes_nothing && self.is_of(&last.row, &batch.said) {
                     tell(RecordType::Deleted, &last.row, None);
                 }
             }
@@ -316,12 +295,12 @@ impl Model {
     }
 
     /// Whether a batch that says this is a snapshot of what a row belongs to.
-    fn is_of(&self, row: &Row, said: &BTreeMap<Row, Said>, folders: &BTreeSet<Row>) -> bool {
+    fn is_of(&self, row: &Row, said: &BTreeMap<Row, Said>) -> bool {
         let values = |row: &Row| -> Row { self.options.snapshot_of.iter().map(|column| row[*column].clone()).collect() };
         match self.options.batch_mode {
             BatchMode::Delta => false,
             BatchMode::Snapshot if self.options.snapshot_of.is_empty() => true,
-            BatchMode::Snapshot => folders.contains(&values(row)) || said.values().any(|said| values(said.row()) == values(row)),
+            BatchMode::Snapshot => said.values().any(|said| values(said.row()) == values(row)),
         }
     }
 
@@ -330,7 +309,7 @@ impl Model {
         let said = self.batch(rows).said;
         let is_marked = |key: &Row| matches!(said.get(key), Some(Said::Deleted(_)));
         let counts = |(key, last): &(&Row, &FeedRow)| {
-            let is_in_sight = self.options.batch_mode == BatchMode::Delta || self.is_of(&last.row, &said, &self.folders) || is_marked(key);
+            let is_in_sight = self.options.batch_mode == BatchMode::Delta || self.is_of(&last.row, &said) || is_marked(key);
             last.is_live() && is_in_sight
         };
         state.iter().filter(counts).count()
@@ -396,12 +375,6 @@ impl Model {
     }
 
     /// Row order counts only where it decides which row does.
-    /// Whether a known batch is executed again with what it has, in folders that say what they said.
-    pub fn is_unchanged(&self, batch_id: i64, rows: &[Row]) -> bool {
-        let folders = || self.said_by_folders.get(&batch_id).is_none_or(|said| *said == self.folders);
-        self.batches.get(&batch_id).is_some_and(|known| self.is_same_content(known, rows) && folders())
-    }
-
     pub fn is_same_content(&self, known: &[Row], rows: &[Row]) -> bool {
         let (mut known, mut rows) = (known.to_vec(), rows.to_vec());
         if !matches!(self.options.on_duplicate_key, OnDuplicateKey::KeepFirst | OnDuplicateKey::KeepLast) {

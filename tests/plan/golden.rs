@@ -108,7 +108,7 @@ fn sql(plan: &Plan, dialect: &dyn qetl_sql::Dialect) -> String {
         processed_at: 1_704_103_200_000_000,
         batches: vec![(1, 1_704_016_800_000_000), (2, 1_704_103_200_000_000)],
         files: vec![(2, vec!["a.csv".to_owned(), "b's.csv".to_owned()])],
-        ..qetl_sql::Batch::default()
+        lacking: Vec::new(),
     };
     let table = |dataset: &qetl_core::DatasetName| {
         let names = [dataset.namespace.as_str(), dataset.name.as_str()];

@@ -44,7 +44,7 @@ fn steps(plan: &Plan) -> Vec<Steps> {
 }
 
 fn sql(plan: &Plan, dialect: &dyn Dialect) -> Result<String, Unsupported> {
-    let batch = Batch { batch_id: 2, previous: 1, processed_at: 0, batches: vec![(1, 0), (2, 0)], ..Batch::default() };
+    let batch = Batch { batch_id: 2, previous: 1, processed_at: 0, batches: vec![(1, 0), (2, 0)], files: Vec::new(), lacking: Vec::new() };
     let table = |dataset: &DatasetName| qetl_sql::ObjectName::from(vec![qetl_sql::ident(dialect.quote(), &dataset.name)]);
     let sql = Sql { dialect, batch: (&batch).into(), table: &table };
     let mut text = String::new();

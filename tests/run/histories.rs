@@ -31,16 +31,6 @@ fn change_feeds_with_rows_that_do_not_fit() {
 }
 
 #[test]
-fn change_feeds_of_folders() {
-    search(&change_feed::FOLDERS, |_| ());
-}
-
-#[test]
-fn versions_of_folders() {
-    search(&scd2::FOLDERS, |_| ());
-}
-
-#[test]
 fn ledgers_with_rows_that_do_not_fit() {
     search(&ledger::BAD_ROWS, |_| ());
 }

@@ -3,7 +3,7 @@
 use qetl_core::{
     Problems,
     input::{OnDuplicateKey, OnNullKey},
-    ir::{AggregateFunction, AsOf, Expr, JoinKind, Rel, WindowFunction},
+    ir::{AggregateFunction, Expr, JoinKind, Rel, WindowFunction},
 };
 
 use super::Partial;
@@ -32,12 +32,10 @@ impl Promises<'_> {
         Ok(rows.project(own.chain(partial.values.iter().cloned()).collect())?)
     }
 
-    /// The values that batches have, whose rows these are.
+    /// The values that a batch's rows have.
     fn values_by_batch(&self, partial: &Partial, rows: Rel) -> Result<Rel, Problems> {
         let by: Vec<String> = partial.names().into_iter().chain(["xt_batch_id".to_owned()]).collect();
-        let folders = keyed::of_folders(self.cx, AsOf::AllBatches)?.map(|said| said.select(&by)).transpose()?;
-        let rows = self.with_values(partial, rows, &["xt_batch_id"])?.select(&by)?;
-        Ok(Rel::union([rows].into_iter().chain(folders).collect())?.aggregate(&by, Vec::new())?)
+        Ok(self.with_values(partial, rows, &["xt_batch_id"])?.aggregate(&by, Vec::new())?)
     }
 
     /// The rows that count for sure: where one of several rows of a key counts, none of them is taken for it.

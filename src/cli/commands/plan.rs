@@ -202,7 +202,14 @@ fn instructions(plan: &Plan) -> String {
 
 /// The tasks as SQL, for batch 2 after batch 1: what changes from batch to batch are these numbers and the file names.
 fn sql(plan: &Plan, dialect: &dyn Dialect) -> Result<String, RunError> {
-    let batch = qetl_sql::Batch { batch_id: 2, previous: 1, processed_at: 0, batches: vec![(1, 0), (2, 0)], ..qetl_sql::Batch::default() };
+    let batch = qetl_sql::Batch {
+        batch_id: 2,
+        previous: 1,
+        processed_at: 0,
+        batches: vec![(1, 0), (2, 0)],
+        files: Vec::new(),
+        lacking: Vec::new(),
+    };
     let table = |dataset: &qetl_core::DatasetName| {
         let name = if dataset.namespace == "main" { dataset.name.clone() } else { format!("{}_{}", dataset.namespace, dataset.name) };
         qetl_sql::ObjectName::from(vec![qetl_sql::ident(dialect.quote(), &name)])

@@ -26,7 +26,7 @@ pub fn expand(steps: &Steps) -> Result<Steps, RelError> {
 fn expand_rel(step: &str, rel: &Rel, steps: &mut Steps) -> Result<Rel, RelError> {
     let mut go = |input: &Rel| expand_rel(step, input, steps);
     match &*rel.op {
-        Op::Scan { .. } | Op::Ref { .. } | Op::Batches | Op::Folders { .. } => Ok(rel.clone()),
+        Op::Scan { .. } | Op::Ref { .. } | Op::Batches => Ok(rel.clone()),
         Op::Periods { bounds, period, name } => {
             let bounds = go(bounds)?;
             let bounds = steps.add(&format!("{step}_bounds"), bounds);

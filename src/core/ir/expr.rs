@@ -26,15 +26,6 @@ pub enum Value {
 }
 
 impl Value {
-    /// The value as one of a type: itself, or what a cast of it gives.
-    pub fn of_type(&self, ty: Type) -> Expr {
-        match self {
-            Value::Null(_) => Expr::null(ty),
-            value if value.ty() == ty => Expr::Literal(value.clone()),
-            value => Expr::Literal(value.clone()).cast(ty),
-        }
-    }
-
     pub fn ty(&self) -> Type {
         match self {
             Value::Null(ty) => *ty,

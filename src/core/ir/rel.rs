@@ -76,11 +76,6 @@ pub enum Op {
     Sessionize(Sessionize),
     /// What is recorded of every batch of the flow, this one included: `xt_batch_id` and `xt_processed_at`.
     Batches,
-    /// What the folders of the files of some batches say: `xt_batch_id` and these columns, each combination at least once. A file
-    /// whose folders do not say all of them brings nothing.
-    Folders {
-        as_of: AsOf,
-    },
     /// The first day, as `name`, of every period from the one of `xt_first` to the one of `xt_last`, dates of the input's
     /// only row; nothing when they are NULL or there is no row.
     Periods {
@@ -108,20 +103,6 @@ pub enum AsOf {
     AllBatches,
     /// This batch as it was published before, if it was: what is being replaced.
     ReplacedBatch,
-}
-
-impl AsOf {
-    /// Whether a batch is among those that are read, seen from the batch `own`; of one that is replaced, as it is now.
-    pub fn reads(self, batch_id: i64, own: i64, previous: i64) -> bool {
-        match self {
-            AsOf::ThisBatch => batch_id == own,
-            AsOf::PreviousBatch => batch_id == previous,
-            AsOf::BeforeThisBatch => batch_id < own,
-            AsOf::AfterThisBatch => batch_id > own,
-            AsOf::AllBatches => true,
-            AsOf::ReplacedBatch => false,
-        }
-    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -500,12 +481,6 @@ impl Rel {
         Self::new(Op::Batches, columns).unwrap_or_else(|_| unreachable!("two names differ"))
     }
 
-    /// # Errors
-    /// Two columns have one name.
-    pub fn folders(columns: Vec<Column>, as_of: AsOf) -> Result<Self, RelError> {
-        Self::new(Op::Folders { as_of }, std::iter::once(Column::new("xt_batch_id", Type::Int)).chain(columns).collect())
-    }
-
     pub fn periods(bounds: Rel, period: Period, name: &str) -> Result<Self, RelError> {
         for bound in ["xt_first", "xt_last"] {
             match bounds.ty(&Expr::column(bound))? {
@@ -529,7 +504,7 @@ impl Rel {
     #[must_use]
     pub fn map_inputs(&self, go: &mut impl FnMut(&Rel) -> Rel) -> Rel {
         let op = match &*self.op {
-            other @ (Op::Scan { .. } | Op::Ref { .. } | Op::Batches | Op::Folders { .. }) => other.clone(),
+            other @ (Op::Scan { .. } | Op::Ref { .. } | Op::Batches) => other.clone(),
             Op::Periods { bounds, period, name } => Op::Periods { bounds: go(bounds), period: *period, name: name.clone() },
             Op::Sessionize(sessionize) => Op::Sessionize(Sessionize { input: go(&sessionize.input), ..sessionize.clone() }),
             Op::Follow { input, begin, on } => Op::Follow { input: go(input), begin: begin.clone(), on: on.clone() },
@@ -580,7 +555,7 @@ impl Rel {
     /// The relations that this one is made from.
     pub fn inputs(&self) -> Vec<&Rel> {
         match &*self.op {
-            Op::Scan { .. } | Op::Ref { .. } | Op::Batches | Op::Folders { .. } => Vec::new(),
+            Op::Scan { .. } | Op::Ref { .. } | Op::Batches => Vec::new(),
             Op::Periods { bounds, .. } => vec![bounds],
             Op::Sessionize(sessionize) => vec![&sessionize.input],
             Op::Filter { input, .. }

@@ -232,7 +232,6 @@ impl Rel {
                 writeln!(f, "{pad}follow from {begin} along {on}")
             }
             Op::Batches => writeln!(f, "{pad}batches"),
-            Op::Folders { as_of } => writeln!(f, "{pad}folders of {as_of}: {}", list(self.columns(), |column| name(&column.name))),
             Op::Periods { bounds, period, name: column } => {
                 bounds.write(f, depth)?;
                 writeln!(f, "{pad}periods {} = every {period} from xt_first to xt_last", name(column))

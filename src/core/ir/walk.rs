@@ -65,8 +65,9 @@ impl Rel {
             Op::LatestPerKey(latest) => latest.dead.iter().collect(),
             Op::Sessionize(sessionize) => sessionize.order.iter().collect(),
             Op::Follow { begin, .. } => vec![begin],
-            Op::Scan { .. } | Op::Ref { .. } | Op::Batches | Op::Folders { .. } | Op::Periods { .. } => Vec::new(),
-            Op::Union(_) | Op::Limit { .. } | Op::Classify(_) => Vec::new(),
+            Op::Scan { .. } | Op::Ref { .. } | Op::Union(_) | Op::Limit { .. } | Op::Classify(_) | Op::Batches | Op::Periods { .. } => {
+                Vec::new()
+            }
         }
     }
 }

@@ -11,10 +11,7 @@ use std::{
     sync::Arc,
 };
 
-use arrow::{
-    array::{ArrayRef, Int64Array, RecordBatch, TimestampMicrosecondArray, new_empty_array},
-    datatypes::DataType,
-};
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, TimestampMicrosecondArray};
 use datafusion::{
     catalog::TableProvider,
     common::{Column as PlanColumn, JoinType, NullEquality, Result, TableReference, plan_err},
@@ -35,8 +32,8 @@ use datafusion::{
     scalar::ScalarValue,
 };
 use qetl_core::{
-    Column, DatasetName,
-    ir::{AggregateFunction, AsOf, JoinKind, LatestPerKey, Op, Order, Rel, Sessionize, Sessions, Steps, Value, WindowFunction, expand},
+    DatasetName,
+    ir::{AggregateFunction, AsOf, JoinKind, LatestPerKey, Op, Order, Rel, Sessionize, Sessions, Steps, WindowFunction, expand},
 };
 use qetl_ingest::arrow_type;
 use qetl_runtime::BatchContext;
@@ -111,16 +108,6 @@ fn is_in_memory(plan: &LogicalPlan) -> bool {
 
 pub(crate) fn pairs(keys: &[String]) -> Vec<(String, String)> {
     keys.iter().map(|key| (key.clone(), key.clone())).collect()
-}
-
-fn scalar(value: &Value, ty: &DataType) -> Result<ScalarValue> {
-    match value {
-        Value::Null(_) => ScalarValue::try_from(ty),
-        Value::Text(text) => ScalarValue::Utf8(Some(text.clone())).cast_to(ty),
-        Value::Int(value) => ScalarValue::Int64(Some(*value)).cast_to(ty),
-        Value::Float(value) => ScalarValue::Float64(Some(*value)).cast_to(ty),
-        Value::Bool(value) => ScalarValue::Boolean(Some(*value)).cast_to(ty),
-    }
 }
 
 /// An empty relation with the columns of a plan.
@@ -245,7 +232,6 @@ impl Lowering<'_> {
             Op::Limit { input, rows } => self.builder(input)?.limit(0, Some(usize::try_from(*rows).unwrap_or(usize::MAX)))?.build(),
             Op::LatestPerKey(latest) => self.latest_per_key(latest, rel),
             Op::Batches => scan("batches", self.batches()?)?.build(),
-            Op::Folders { as_of } => scan("folders", self.folders(rel.columns(), *as_of)?)?.build(),
             Op::Periods { .. } => plan_err!("periods are worked out before the plan"),
             Op::Follow { .. } => plan_err!("sessions are cut before the plan"),
             // Its native form runs in two stages (`classify`); as one plan it is what it is defined as.
@@ -297,20 +283,6 @@ impl Lowering<'_> {
         let ids = Int64Array::from_iter_values(known.iter().map(|batch| batch.batch_id));
         let times = TimestampMicrosecondArray::from_iter_values(known.iter().map(|batch| batch.processed_at)).with_timezone("UTC");
         let rows = RecordBatch::try_from_iter([("xt_batch_id", Arc::new(ids) as ArrayRef), ("xt_processed_at", Arc::new(times))])?;
-        Ok(Arc::new(MemTable::try_new(rows.schema(), vec![vec![rows]])?))
-    }
-
-    fn folders(&self, columns: &[Column], as_of: AsOf) -> Result<Arc<dyn TableProvider>> {
-        let said = self.batch.folders(as_of);
-        let array = |(place, column): (usize, &Column)| {
-            let ty = arrow_type(column.ty);
-            let value = |(id, values): &(i64, &[Value])| scalar(&if place == 0 { Value::Int(*id) } else { values[place - 1].clone() }, &ty);
-            let values = said.iter().map(value).collect::<Result<Vec<_>>>()?;
-            if values.is_empty() { Ok(new_empty_array(&ty)) } else { ScalarValue::iter_to_array(values) }
-        };
-        let arrays = columns.iter().enumerate().map(array).collect::<Result<Vec<_>>>()?;
-        let named = columns.iter().map(|column| column.name.as_str()).zip(arrays).map(|(name, array)| (name, array, true));
-        let rows = RecordBatch::try_from_iter_with_nullable(named)?;
         Ok(Arc::new(MemTable::try_new(rows.schema(), vec![vec![rows]])?))
     }
 

@@ -135,7 +135,7 @@ impl JsonRows {
             }
             known.row = self.rows;
             let column = known.column;
-            if column.is_none() && self.spec.on_extra_columns == OnExtraColumns::Fail && !self.spec.is_given(&known.name) {
+            if column.is_none() && self.spec.on_extra_columns == OnExtraColumns::Fail {
                 let refusal = extra_columns(name, &self.spec, [known.name.as_str()].into_iter(), &mut self.warnings);
                 let refusal = refusal.map_or_else(|refusal| problem(at, refusal), |()| unreachable!("extra columns are refused"));
                 return Err(Stop::File(refusal));

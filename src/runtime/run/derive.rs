@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use qetl_core::{
     Column, Flow, Problems,
-    ir::{Expr, Value},
+    ir::Expr,
     plan::{self, InputType, Plan},
 };
-use qetl_ingest::ReadSpec;
 
 use super::{flow::FlowRun, judge};
 use crate::{
@@ -17,7 +16,7 @@ use crate::{
     progress::Event,
     records::{BatchRecord, FlowRecords},
     report::StepReport,
-    times, types,
+    times,
     waiting::Job,
 };
 
@@ -138,14 +137,11 @@ pub(crate) fn known_batches(flow: &Flow, records: &FlowRecords, input: &[InputTy
         processed_at: batch.processed_at,
         files: batch.files.iter().map(|file| file.name.clone()).collect(),
         lacks: records.lacks(batch, &columns),
-        folders: Vec::new(),
     };
     let others = records.batches.iter().filter(|batch| own.as_ref().is_none_or(|own| own.batch_id != batch.batch_id));
     let mut all: Vec<KnownBatch> = others.map(known).chain(own.clone()).collect();
     all.sort_by_key(|batch| batch.batch_id);
-    let folders = Folders::of(flow, input);
     for batch in &mut all {
-        batch.folders = folders.say(&batch.files);
         batch.processed_at = times::of_batch(flow, batch.batch_id, batch.processed_at);
     }
     Arc::new(all)
@@ -155,43 +151,5 @@ pub(crate) fn known_batches(flow: &Flow, records: &FlowRecords, input: &[InputTy
 pub(crate) fn context_of(known: &Arc<Vec<KnownBatch>>, batch_id: i64) -> BatchContext {
     let previous = known.iter().map(|batch| batch.batch_id).filter(|id| *id < batch_id).max();
     let own = known.iter().find(|batch| batch.batch_id == batch_id);
-    let processed_at = own.map_or(0, |batch| batch.processed_at);
-    BatchContext { batch_id, previous, processed_at, known: known.clone(), replaced_folders: Vec::new() }
-}
-
-/// What the names of folders say that a batch is a snapshot of.
-pub(super) struct Folders<'a> {
-    columns: Vec<&'a str>,
-    spec: Option<ReadSpec>,
-}
-
-impl<'a> Folders<'a> {
-    pub(super) fn of(flow: &'a Flow, input: &[InputType]) -> Self {
-        let columns = flow.sweeping_folders();
-        let spec = (!columns.is_empty()).then(|| types::read_spec(flow, input));
-        Self { columns, spec }
-    }
-
-    /// Of files by their names, each combination once.
-    pub(super) fn say(&self, files: &[String]) -> Vec<Vec<Value>> {
-        let Some(spec) = &self.spec else { return Vec::new() };
-        let mut all: Vec<Vec<Value>> = Vec::new();
-        for values in files.iter().filter_map(|file| qetl_ingest::folder_values(file, &self.columns, spec)) {
-            if !all.iter().any(|known| are_same(known, &values)) {
-                all.push(values);
-            }
-        }
-        all
-    }
-}
-
-/// Whether two lists of what folders say, each combination once, say the same.
-pub(super) fn same_folders(one: &[Vec<Value>], other: &[Vec<Value>]) -> bool {
-    one.len() == other.len() && one.iter().all(|values| other.iter().any(|known| are_same(known, values)))
-}
-
-fn are_same(one: &[Value], other: &[Value]) -> bool {
-    let is_nan = |value: &Value| matches!(value, Value::Float(value) if value.is_nan());
-    let is_same = |one: &Value, other: &Value| one == other || is_nan(one) && is_nan(other);
-    one.len() == other.len() && one.iter().zip(other).all(|(one, other)| is_same(one, other))
+    BatchContext { batch_id, previous, processed_at: own.map_or(0, |batch| batch.processed_at), known: known.clone() }
 }

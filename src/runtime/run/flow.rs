@@ -14,7 +14,7 @@ use qetl_ingest::SourceFile;
 
 use super::{
     Done,
-    derive::{Folders, Part, Told, context_of, known_batches, same_folders},
+    derive::{Part, Told, context_of, known_batches},
     failure_status,
     history::History,
     landing::{fingerprints, refuse_bad_rows, refuse_changed_files},
@@ -118,8 +118,9 @@ impl FlowRun<'_> {
         self.refuse_late(records, job, known.is_some())?;
         let had = columns_of(input, known.as_ref(), job);
         let lacks = input.iter().map(|column| column.name.clone()).filter(|name| !had.contains(name)).collect();
-        let own = KnownBatch { batch_id: job.batch_id, processed_at, files: job.source_names(), lacks, folders: Vec::new() };
-        let context = context_of(&known_batches(self.flow, records, input, Some(own.clone())), job.batch_id);
+        let own = KnownBatch { batch_id: job.batch_id, processed_at, files: job.source_names(), lacks };
+        let known_batches = known_batches(self.flow, records, input, Some(own));
+        let context = context_of(&known_batches, job.batch_id);
         let files = match &job.input {
             JobInput::Files(files) => {
                 let folders = types::of_folders(&self.flow.reader, self.flow.input.columns.iter().map(|column| &column.value));
@@ -129,21 +130,13 @@ impl FlowRun<'_> {
         };
         let (mut plan, mut work, mut landed) = self.land(lock, input, job, &context, report).await?;
         refuse_changed_files(job.files(), &files)?;
-        // Landing may have given columns other types.
-        let known_batches = known_batches(self.flow, records, input, Some(own));
-        let mut context = context_of(&known_batches, job.batch_id);
-        let folders = Folders::of(self.flow, input);
-        let said = |files: &[FileRecord]| folders.say(&files.iter().map(|file| file.name.clone()).collect::<Vec<_>>());
-        context.replaced_folders = known.as_ref().map(|known| said(&known.files)).unwrap_or_default();
-        let sweeps_as_before = same_folders(&context.replaced_folders, &said(&files));
         for (_, column) in input.iter().enumerate().filter(|(index, _)| landed.filled.has(*index)) {
             report.warnings.extend(types::settles(column, records.columns.iter().find(|old| old.name == column.name)));
         }
         if let Some(known) = &known {
             let mut open = Some(work);
-            let is_unchanged = match Self::is_as_recorded(known, &landed).filter(|_| sweeps_as_before) {
+            let is_unchanged = match Self::is_as_recorded(known, &landed) {
                 Some(is_unchanged) => is_unchanged,
-                None if !sweeps_as_before => false,
                 None => {
                     // Nobody else may read a table that this work has altered, and it has replaced the batch's rows itself.
                     open = open.filter(|_| !is_altered(records, input));

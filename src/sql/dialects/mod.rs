@@ -150,9 +150,8 @@ pub trait Dialect: Sync {
         Some(())
     }
 
-    /// Whether what an anti join looks in is better worked out once, each key once, than looked at again for every row;
-    /// `of_one_batch`: it is rows of single batches.
-    fn groups_anti_join(&self, _of_one_batch: bool) -> bool {
+    /// Whether what NOT EXISTS asks is worked out for each row that it is asked of, unless it is grouped.
+    fn repeats_anti_joins(&self) -> bool {
         false
     }
 
@@ -241,21 +240,6 @@ pub trait Dialect: Sync {
     /// An instant, given as ISO 8601 text in UTC with microseconds.
     fn timestamp(&self, iso: &str) -> Result<ast::Expr, Unsupported> {
         self.plain_cast(self.text(iso), Type::Timestamp)
-    }
-
-    /// Whether more rows than a union takes branches can stand in `VALUES`.
-    fn lists_rows(&self) -> bool {
-        false
-    }
-
-    /// NaN or an infinity.
-    fn no_number(&self, value: f64) -> Result<ast::Expr, Unsupported> {
-        let text = match value {
-            value if value.is_nan() => "NaN",
-            value if value > 0.0 => "Infinity",
-            _ => "-Infinity",
-        };
-        self.plain_cast(self.text(text), Type::Float)
     }
 
     /// A value as one of another type. Instants and dates are told in UTC.

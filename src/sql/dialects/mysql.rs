@@ -127,11 +127,7 @@ impl Dialect for MySql {
         false
     }
 
-    fn no_number(&self, _value: f64) -> Result<ast::Expr, Unsupported> {
-        Err(super::unsupported(self, "NaN or an infinity"))
-    }
-
-    fn groups_anti_join(&self, _of_one_batch: bool) -> bool {
+    fn repeats_anti_joins(&self) -> bool {
         true
     }
 

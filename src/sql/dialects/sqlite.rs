@@ -89,23 +89,6 @@ impl Dialect for Sqlite {
     }
 
     /// There are some, but by reading one side whole for each row of the other.
-    /// It looks at all rows of the batch again for each row, unless they are in a list that it makes an index for.
-    fn groups_anti_join(&self, of_one_batch: bool) -> bool {
-        of_one_batch
-    }
-
-    fn lists_rows(&self) -> bool {
-        true
-    }
-
-    /// A number that is too large is an infinity; there is no NaN.
-    fn no_number(&self, value: f64) -> Result<ast::Expr, Unsupported> {
-        if value.is_nan() {
-            return Err(super::unsupported(self, "NaN"));
-        }
-        Ok(tree::number(if value > 0.0 { "9e999" } else { "-9e999" }))
-    }
-
     fn full_join(&self) -> Option<()> {
         None
     }

@@ -317,7 +317,7 @@ fn pick(picked: &[Index], pool: &[Row]) -> Vec<Row> {
 /// A batch in one file.
 fn arrival(batch_id: i64, rows: Vec<Row>) -> Arrival {
     let files = vec![rows.len()];
-    Arrival { batch_id, rows, accept_guards: false, files, respelled: false, empty: Vec::new() }
+    Arrival { batch_id, rows, accept_guards: false, files, respelled: false }
 }
 
 /// What a replay brings.

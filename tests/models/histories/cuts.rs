@@ -43,7 +43,7 @@ pub fn cuts() -> BoxedStrategy<Cuts> {
 fn cut(rows: &[Row], places: &[usize]) -> Vec<Arrival> {
     let batch = |batch: usize| {
         let own: Vec<Row> = rows.iter().zip(places).filter(|(_, place)| **place == batch).map(|(row, _)| row.clone()).collect();
-        Arrival { batch_id: batch as i64 + 1, files: vec![own.len()], rows: own, accept_guards: false, respelled: false, empty: Vec::new() }
+        Arrival { batch_id: batch as i64 + 1, files: vec![own.len()], rows: own, accept_guards: false, respelled: false }
     };
     (0..BATCHES).map(batch).collect()
 }

@@ -38,9 +38,6 @@ pub fn flow_text(header: &str, options: &Options, properties: &str) -> String {
     if options.parks_bad {
         load += "on_bad_row = \"park\"\n";
     }
-    if !options.folders.is_empty() {
-        load += &format!("partition_columns = [{}]\n", column_names(options, &options.folders));
-    }
     format!("{header}\n\n[input]\n{}\n[properties]\n{properties}\n{load}", input_toml(options))
 }
 
@@ -144,21 +141,6 @@ pub(super) fn unusual(value: &Value) -> String {
         Value::Unreadable => value.text(),
         Value::Int(_) | Value::Date(_) => quoted(&format!(" {} ", value.text())),
     }
-}
-
-/// The folders that say these values of [`Options::folders`]: `a=1/b=x/`.
-pub(super) fn folders(options: &Options, said: &Row) -> String {
-    let escaped = |text: &str| {
-        text.bytes()
-            .map(|byte| if byte.is_ascii_alphanumeric() { char::from(byte).to_string() } else { format!("%{byte:02X}") })
-            .collect::<String>()
-    };
-    let value = |value: &Value| {
-        let text = if let Value::Text(text) = value { text.clone() } else { usual(value) };
-        if *value == Value::Null { "__HIVE_DEFAULT_PARTITION__".to_owned() } else { escaped(&text) }
-    };
-    let one = |(column, said): (&usize, &Value)| format!("{}={}/", escaped(&options.columns[*column].name), value(said));
-    options.folders.iter().zip(said).map(one).collect()
 }
 
 /// JSON's texts are TOML's too.

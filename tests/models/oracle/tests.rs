@@ -21,7 +21,6 @@ pub fn options() -> Options {
         max_delete_ratio: None,
         late_batches: LateBatches::Cascade,
         parks_bad: false,
-        folders: Vec::new(),
     }
 }
 

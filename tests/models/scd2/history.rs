@@ -10,7 +10,7 @@ use proptest::{
 
 use super::model::{OnDelete, Options};
 use crate::{
-    histories::{self, bad_places, flow_text, put_in_folders, spoil, toml_text},
+    histories::{self, bad_places, flow_text, spoil, toml_text},
     oracle::{self, BatchMode, Column, ColumnType, LateBatches, OnDuplicateKey, OnNullKey, Row, Value},
 };
 
@@ -28,26 +28,6 @@ pub fn history_with_bad_rows() -> impl Strategy<Value = History> {
         options.feed.parks_bad = true;
         let needed: Vec<usize> = options.feed.key.iter().chain(&options.effective).chain(&options.sequence).copied().collect();
         spoil(history.arrivals.iter_mut().map(|arrival| &mut arrival.batch).collect(), &options.feed.columns, &needed, &places);
-        history
-    })
-}
-
-/// Histories of snapshots of some values whose files lie in folders, some of them without rows.
-pub fn history_in_folders() -> impl Strategy<Value = History> {
-    let empty = vec((any::<Index>(), any::<Index>(), any::<bool>()), 0..=4);
-    (history(), any::<Index>(), empty).prop_map(|(mut history, column, empty)| {
-        let options = &mut history.options;
-        (options.feed.batch_mode, options.feed.allow_empty_snapshot) = (BatchMode::Snapshot, false);
-        if options.snapshot_of.is_empty() {
-            let roles = options.effective.iter().chain(&options.sequence).chain(options.feed.delete.iter().map(|(column, _)| column));
-            let taken: Vec<usize> = roles.copied().collect();
-            let free: Vec<usize> = (0..options.feed.columns.len()).filter(|column| !taken.contains(column)).collect();
-            options.snapshot_of = vec![*column.get(&free)];
-        }
-        options.feed.folders.clone_from(&options.snapshot_of);
-        let mut arrivals: Vec<&mut histories::Arrival> = history.arrivals.iter_mut().map(|arrival| &mut arrival.batch).collect();
-        put_in_folders(&mut arrivals, &options.feed.folders, &empty);
-        history.arrivals.retain(|arrival| !arrival.batch.rows.is_empty() || !arrival.batch.empty.is_empty());
         history
     })
 }
@@ -347,7 +327,6 @@ impl Rules {
             max_delete_ratio: self.max_delete_ratio.filter(|_| deletes),
             late_batches: LateBatches::Cascade,
             parks_bad: false,
-            folders: Vec::new(),
         };
         Options {
             feed,
@@ -476,7 +455,7 @@ fn arrivals(table: &Table, options: &Options, steps: Vec<Step>) -> Vec<Arrival> 
         );
         let (accept_guards, respelled) = (step.accept_guards, step.respelled);
         arrivals.push(Arrival {
-            batch: histories::Arrival { batch_id, rows, accept_guards, files, respelled, empty: Vec::new() },
+            batch: histories::Arrival { batch_id, rows, accept_guards, files, respelled },
             execution_date: table.execution_time(moment, step.late),
             keeps_time: step.keeps_time,
         });

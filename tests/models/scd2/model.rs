@@ -108,13 +108,12 @@ impl Model {
         if options.on_null_key == OnNullKey::Fail && rows.iter().any(|row| !oracle::Model::is_bad(row) && self.lacks(row)) {
             return Outcome::Rejected(Reason::NullKey);
         }
-        if self.feed.is_unchanged(batch_id, rows) {
+        if self.feed.batches.get(&batch_id).is_some_and(|known| self.feed.is_same_content(known, rows)) {
             return Outcome::Unchanged;
         }
         let recorded = self.executed.get(&batch_id).copied();
         let mut after = self.clone();
         after.feed.batches.insert(batch_id, rows.to_vec());
-        after.feed.said_by_folders.insert(batch_id, self.feed.folders.clone());
         after.executed.insert(batch_id, execution_date.or(recorded).expect("a new batch's execution date"));
         let rise = after.executed.keys().zip(after.executed.keys().skip(1)).all(|(a, b)| after.micros(*a) < after.micros(*b));
         if (self.options.effective.is_none() || self.absence_deletes()) && !rise {
@@ -226,9 +225,7 @@ impl Model {
         let of = |row: &Row| -> Row { self.options.snapshot_of.iter().map(|column| row[*column].clone()).collect() };
         let Some((_, rows)) = known.rows.range(..batch_id).next_back() else { return false };
         let latest = rows.iter().max_by_key(|row| self.order(row)).unwrap();
-        self.options.snapshot_of.is_empty()
-            || self.feed.said_by_folders.get(&batch_id).is_some_and(|said| said.contains(&of(latest)))
-            || self.sorted(&self.feed.batches[&batch_id]).accepted.iter().any(|row| of(row) == of(latest))
+        self.options.snapshot_of.is_empty() || self.sorted(&self.feed.batches[&batch_id]).accepted.iter().any(|row| of(row) == of(latest))
     }
 
     /// Whether a snapshot has a row whose key cannot be read or, if it is one of some values, a row without a key: which may have been

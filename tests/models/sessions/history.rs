@@ -422,6 +422,6 @@ fn arrival(batch_id: i64, rows: Vec<Row>) -> impl Strategy<Value = Option<Arriva
         let kept_of = |range: Range<usize>| kept[range].iter().filter(|kept| **kept).count();
         let files = starts.zip(ends).map(|(start, end)| kept_of(start..end)).collect();
         let rows = rows.iter().zip(&kept).filter(|(_, kept)| **kept).map(|(row, _)| row.clone()).collect();
-        arrives.then_some(Arrival { batch_id, rows, accept_guards: false, files, respelled, empty: Vec::new() })
+        arrives.then_some(Arrival { batch_id, rows, accept_guards: false, files, respelled })
     })
 }

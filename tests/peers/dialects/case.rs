@@ -68,7 +68,7 @@ impl Writer<'_> {
             processed_at: self.known.get(&batch_id).map_or(0, |(at, _)| *at),
             batches: self.known.iter().map(|(id, (at, _))| (*id, *at)).collect(),
             files: several.map(|(id, (_, files))| (*id, files.clone())).collect(),
-            ..Batch::default()
+            lacking: Vec::new(),
         };
         let table = |dataset: &DatasetName| ObjectName::from(vec![qetl_sql::ident(self.dialect.quote(), &dataset.name)]);
         write(&Sql { dialect: self.dialect, batch: (&batch).into(), table: &table })

@@ -27,7 +27,6 @@ fn model(mode: BatchMode, effective: bool) -> Model {
         max_delete_ratio: None,
         late_batches: LateBatches::Cascade,
         parks_bad: false,
-        folders: Vec::new(),
     };
     let effective = effective.then_some(4);
     let (sequence, snapshot_of, type1) = (Vec::new(), Vec::new(), Vec::new());
