@@ -113,7 +113,7 @@ pub(crate) fn land(
             Rows::Files(parts, landed) => read_files(&parts, landed, spec, &mut give, &mut told),
             Rows::Dataset(rows) => read_dataset(rows, spec, &mut give, &mut told),
         };
-        landed.bad.clone_from(&told.misfits.parked().first);
+        landed.bad = told.misfits.parked().to_vec();
         let outcome = outcome.and_then(|()| landed_whole(told.misfits));
         (landed.warnings, landed.emptied) = (told.warnings, told.emptied);
         drop(senders);

@@ -212,7 +212,7 @@ impl Landing<'_> {
             rows.landed.emptied.extend(reader.emptied());
             rows.landed.warnings.extend(reader.warnings().iter().cloned());
         }
-        rows.landed.bad.clone_from(&misfits.parked().first);
+        rows.landed.bad = misfits.parked().to_vec();
         landed_whole(misfits)
     }
 

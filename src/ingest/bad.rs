@@ -166,15 +166,8 @@ pub struct Misfits {
     count: u64,
     wider: BTreeMap<usize, Type>,
     untyped: BTreeSet<usize>,
-    parked: Parked,
-}
-
-/// Rows that did not fit and were landed all the same.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Parked {
-    pub count: u64,
-    /// What is wrong with the first few, each with its place.
-    pub first: Vec<String>,
+    /// See [`Misfits::parked`].
+    parked: Vec<String>,
 }
 
 /// How many bad rows an error names.
@@ -199,9 +192,8 @@ impl Misfits {
                 self.add(&row.problem);
                 continue;
             }
-            self.parked.count += 1;
-            if self.parked.first.len() < NAMED {
-                self.parked.first.push(row.problem.to_string());
+            if self.parked.len() < NAMED {
+                self.parked.push(row.problem.to_string());
             }
         }
         match spec.bad_rows {
@@ -211,8 +203,8 @@ impl Misfits {
         }
     }
 
-    /// The rows that were landed though they do not fit.
-    pub fn parked(&self) -> &Parked {
+    /// What is wrong with the first few rows that were landed though they do not fit, each with its place.
+    pub fn parked(&self) -> &[String] {
         &self.parked
     }
 

@@ -60,7 +60,7 @@ mod landed;
 #[cfg(test)]
 mod testing;
 
-pub use bad::{BadRow, Misfits, Parked, Rows};
+pub use bad::{BadRow, Misfits, Rows};
 pub use constants::folder_value;
 pub use dataset::DatasetRows;
 pub use fingerprint::{fingerprint, text_hash};

@@ -159,6 +159,11 @@ impl Options {
     }
 }
 
+/// Whether a value of the row is none of its column's type.
+pub fn is_bad(row: &Row) -> bool {
+    row.contains(&Value::Unreadable)
+}
+
 impl Model {
     pub fn new(options: Options) -> Self {
         Self { options, batches: BTreeMap::new(), lacks: BTreeSet::new(), lacked: BTreeMap::new() }
@@ -348,18 +353,13 @@ impl Model {
 
     /// Whether the row lacks a key, or its order.
     fn is_lacking(&self, row: &Row) -> bool {
-        !Self::is_bad(row) && (self.has_null_key(row) || self.sequence(row).contains(&Value::Null))
-    }
-
-    /// Whether a value of the row is none of its column's type.
-    pub fn is_bad(row: &Row) -> bool {
-        row.contains(&Value::Unreadable)
+        !is_bad(row) && (self.has_null_key(row) || self.sequence(row).contains(&Value::Null))
     }
 
     /// Whether it cannot be told whose a row that does not fit is.
     pub fn is_of_nobody(&self, row: &Row) -> bool {
         let said = self.options.key.iter().chain(&self.options.snapshot_of);
-        Self::is_bad(row) && said.map(|column| &row[*column]).any(|value| matches!(value, Value::Null | Value::Unreadable))
+        is_bad(row) && said.map(|column| &row[*column]).any(|value| matches!(value, Value::Null | Value::Unreadable))
     }
 
     /// The tracked columns that differ, in column order; `None` when there are none.

@@ -6,7 +6,7 @@ use chrono::{DateTime, Datelike, Days, NaiveDate, Weekday};
 use chrono_tz::Tz;
 
 use crate::{
-    oracle::{Column, OnNullKey, Row, Value},
+    oracle::{Column, OnNullKey, Row, Value, is_bad},
     text::TextRow,
 };
 
@@ -364,11 +364,6 @@ impl Model {
         }
         known == rows
     }
-}
-
-/// Whether a value of the row is none of its column's type.
-fn is_bad(row: &Row) -> bool {
-    row.contains(&Value::Unreadable)
 }
 
 #[cfg(test)]

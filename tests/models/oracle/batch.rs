@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Model, OnDuplicateKey, Row, Value};
+use super::{Model, OnDuplicateKey, Row, Value, is_bad};
 
 /// What a batch says of a key: its row that counts.
 pub(super) enum Said {
@@ -36,7 +36,7 @@ pub(super) struct Batch {
 impl Model {
     pub(super) fn batch(&self, rows: &[Row]) -> Batch {
         let mut batch = Batch::default();
-        for row in rows.iter().filter(|row| Self::is_bad(row)) {
+        for row in rows.iter().filter(|row| is_bad(row)) {
             batch.parked.push((row.clone(), "bad_row"));
             batch.deletes_nothing |= self.is_of_nobody(row);
             let key = self.key(row);
@@ -52,7 +52,7 @@ impl Model {
                 batch.standing.insert(self.key(row));
             }
         }
-        let whole: Vec<&Row> = rows.iter().filter(|row| !self.is_lacking(row) && !Self::is_bad(row)).collect();
+        let whole: Vec<&Row> = rows.iter().filter(|row| !self.is_lacking(row) && !is_bad(row)).collect();
         let keys: BTreeSet<Row> = whole.iter().map(|row| self.key(row)).collect();
         for key in keys {
             let own: Vec<&Row> = whole.iter().copied().filter(|row| self.key(row) == key).collect();

@@ -105,7 +105,7 @@ impl Model {
     /// Executes a batch; one that is rejected leaves everything as it was. Only a known batch can do without `execution_date`.
     pub fn execute(&mut self, batch_id: i64, rows: &[Row], execution_date: Option<i64>, accept_guards: bool) -> Outcome {
         let options = &self.options.feed;
-        if options.on_null_key == OnNullKey::Fail && rows.iter().any(|row| !oracle::Model::is_bad(row) && self.lacks(row)) {
+        if options.on_null_key == OnNullKey::Fail && rows.iter().any(|row| !oracle::is_bad(row) && self.lacks(row)) {
             return Outcome::Rejected(Reason::NullKey);
         }
         if self.feed.batches.get(&batch_id).is_some_and(|known| self.feed.is_same_content(known, rows)) {
@@ -160,7 +160,7 @@ impl Model {
         let mut sorted = Sorted::default();
         let mut done: BTreeSet<Row> = BTreeSet::new();
         for row in rows {
-            if oracle::Model::is_bad(row) {
+            if oracle::is_bad(row) {
                 sorted.parked.push((row.clone(), "bad_row"));
                 continue;
             }
@@ -168,10 +168,8 @@ impl Model {
                 sorted.parked.push((row.clone(), "null_key"));
                 continue;
             }
-            let alike: Vec<&Row> = rows
-                .iter()
-                .filter(|other| !oracle::Model::is_bad(other) && !self.lacks(other) && identity(other) == identity(row))
-                .collect();
+            let alike: Vec<&Row> =
+                rows.iter().filter(|other| !oracle::is_bad(other) && !self.lacks(other) && identity(other) == identity(row)).collect();
             let differ = alike.iter().any(|other| *other != row);
             match self.options.feed.on_duplicate_key {
                 OnDuplicateKey::Fail | OnDuplicateKey::Park if differ => sorted.parked.push((row.clone(), "duplicate_key")),
@@ -233,7 +231,7 @@ impl Model {
     fn is_unreadable(&self, batch_id: i64) -> bool {
         let is_of_nobody = |row: &Row| {
             let said = self.options.feed.key.iter().chain(&self.options.snapshot_of).map(|column| &row[*column]);
-            oracle::Model::is_bad(row) && said.into_iter().any(|value| matches!(value, Value::Null | Value::Unreadable))
+            oracle::is_bad(row) && said.into_iter().any(|value| matches!(value, Value::Null | Value::Unreadable))
         };
         if self.feed.batches[&batch_id].iter().any(is_of_nobody) {
             return true;

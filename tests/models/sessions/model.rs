@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::oracle::{Column, OnNullKey, Row, Value};
+use crate::oracle::{Column, OnNullKey, Row, Value, is_bad};
 
 /// A flow's options. Columns are named by their position in `columns`; times are in seconds.
 #[derive(Debug, Clone, PartialEq)]
@@ -263,11 +263,6 @@ impl Model {
         let needed = [self.options.user, self.options.timestamp];
         needed.iter().chain(&self.options.key).any(|column| row[*column] == Value::Null)
     }
-}
-
-/// Whether a value of the row is none of its column's type.
-fn is_bad(row: &Row) -> bool {
-    row.contains(&Value::Unreadable)
 }
 
 /// The same rows in the same order, which says which row of a key counts and which of two events of one time is the first;
